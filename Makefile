@@ -1,0 +1,130 @@
+# make            builds build/pipeline, its plugins and kernels
+# make help       lists everything else
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+BUILD   ?= build
+PREFIX  ?= /usr/local
+OPT     ?= -O2 -g
+SAN     ?=
+WARN     = -Wall -Wextra -Wshadow -Wconversion
+CFLAGS  += -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC \
+           -fstack-protector-strong $(SAN) -MMD -MP
+LDFLAGS += $(SAN) -Wl,-z,now,-z,relro,-z,noexecstack
+LIBS     = -lyaml -lpcre2-8 -lpthread -ldl -lm
+PLUGIN_CFLAGS = $(CFLAGS) -fvisibility=hidden -Iinclude
+
+# What a plugin links with besides libc; everything of ours reaches it through ft_host.
+LIBS_tokenizer-bpe = -lpcre2-8 -lutf8proc
+
+CORE_SRC  := $(filter-out core/cli/main.c,$(wildcard core/*/*.c))
+CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/obj/%.o)
+PLUGINS   := $(notdir $(wildcard plugins/*))
+KERNEL_SRC := $(wildcard kernels/cpu/*.c)
+UNIT      := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
+PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard plugins/*/*_test.c)))
+
+all: $(BUILD)/pipeline plugins kernels
+
+.PHONY: all plugins kernels help deps demo check unit asan ubsan tsan bench format install clean
+plugins: $(PLUGINS:%=$(BUILD)/plugins/%.so)
+
+help:
+	@echo 'make             build/pipeline, build/plugins/*.so'
+	@echo 'make deps        install the Debian packages that are missing (apt, as root or with sudo)'
+	@echo 'make demo        everything from a bare clone to a tuned model, and what it learned'
+	@echo 'make check       all tests'
+	@echo 'make unit T=json one test program'
+	@echo 'make asan        all tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
+	@echo 'make install     program, plugins and headers under PREFIX (default /usr/local)'
+	@echo 'make clean       remove $(BUILD)'
+	@echo 'CC=clang, BUILD=folder, OPT="-O0 -g" and SAN=-fsanitize=… change how it is built'
+
+# ---- program ---------------------------------------------------------------------------------
+$(BUILD)/obj/core/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -I. -Iinclude -c $< -o $@
+
+$(BUILD)/libft.a: $(CORE_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/pipeline: $(BUILD)/obj/core/cli/main.o $(BUILD)/libft.a
+	$(CC) $(LDFLAGS) -pie $^ $(LIBS) -o $@
+
+# ---- plugins: the public headers alone -------------------------------------------------------
+.SECONDEXPANSION:
+plugin_src = $(filter-out %_test.c,$(wildcard plugins/$(1)/*.c))
+plugin_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(call plugin_src,$(1)))
+
+$(BUILD)/obj/plugins/%.o: plugins/%.c
+	@mkdir -p $(@D)
+	$(CC) $(PLUGIN_CFLAGS) -c $< -o $@
+
+$(BUILD)/plugins/%.so: $$(call plugin_obj,$$*)
+	@mkdir -p $(@D)
+	$(CC) -shared $(LDFLAGS) $^ $(LIBS_$*) -lm -o $@
+
+# ---- kernels: each file once for every instruction set ---------------------------------------
+ISAS := avx512 avx2 plain
+ISA_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c -mprefer-vector-width=512
+ISA_avx2   = -mavx2 -mfma -mf16c
+ISA_plain  =
+kernel_obj = $(patsubst kernels/cpu/%.c,$(BUILD)/obj/kernels/$(1)/%.o,$(KERNEL_SRC))
+
+define isa_rule
+$(BUILD)/obj/kernels/$(1)/%.o: kernels/cpu/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(PLUGIN_CFLAGS) -O3 $$(ISA_$(1)) -DFT_ISA=$(1) -DFT_ISA_$(1) -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
+ifneq ($(KERNEL_SRC),)
+kernels: $(BUILD)/plugins/kernels-cpu.so
+KERNEL_OBJ := $(foreach i,$(ISAS),$(call kernel_obj,$(i)))
+$(BUILD)/plugins/kernels-cpu.so: $(KERNEL_OBJ)
+	@mkdir -p $(@D)
+	$(CC) -shared $(LDFLAGS) $^ -lm -o $@
+endif
+
+# ---- tests -----------------------------------------------------------------------------------
+$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libft.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -I. -Iinclude -Itests $(LDFLAGS) $< $(BUILD)/libft.a $(LIBS) -lcheck -lsubunit -lrt -o $@
+
+define plugin_test_rule
+$(BUILD)/tests/plugins/$(basename $(notdir $(1))): $(1) $(BUILD)/libft.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) -I. -Iinclude -Itests $$(LDFLAGS) $$< $(BUILD)/libft.a $$(LIBS) -lcheck -lsubunit -lrt -o $$@
+endef
+$(foreach t,$(wildcard plugins/*/*_test.c),$(eval $(call plugin_test_rule,$(t))))
+
+TESTS := $(UNIT:%=$(BUILD)/tests/unit/%) $(PLUGIN_TESTS:%=$(BUILD)/tests/plugins/%)
+
+# One program's closing line a line; every program runs, and the first failure decides the status.
+check: all $(TESTS)
+	@BUILD=$(BUILD) tests/run-all $(TESTS)
+
+unit: all $(BUILD)/tests/unit/$(T)
+	BUILD=$(BUILD) $(BUILD)/tests/unit/$(T)
+
+asan:
+	$(MAKE) BUILD=build-asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" OPT="-O1 -g" check
+tsan:
+	$(MAKE) BUILD=build-tsan SAN="-fsanitize=thread" OPT="-O1 -g" check
+
+# ---- the rest --------------------------------------------------------------------------------
+deps:
+	tools/deps
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pipeline $(DESTDIR)$(PREFIX)/include/ft
+	install -m 755 $(BUILD)/pipeline $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/plugins/*.so $(DESTDIR)$(PREFIX)/lib/pipeline/
+	install -m 644 include/ft/*.h $(DESTDIR)$(PREFIX)/include/ft/
+
+clean:
+	rm -rf $(BUILD) build-asan build-tsan
+
+-include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)
