@@ -9,7 +9,7 @@
 
 const ft_param ft_config_params[] = {
     { "version", FT_INT, offsetof(ft_config, version), NULL, 1, 1, 0,
-      "of this file's form: 1" },
+      "form of this file: 1" },
     { "name", FT_STR, offsetof(ft_config, name), "", 0, 0, 0,
       "of the pipeline; default: the file's name without its ending" },
     { "model", FT_PATH, offsetof(ft_config, model), "", 0, 0, 0,

@@ -96,7 +96,11 @@ static void add_source(ft_buf *out, ft_mark at)
         ft_buf_puts(out, "…");
         ft_buf_putc(&under, ' ');
     }
-    for (size_t i = 0; i < n && col < at.col + SHOWN_AFTER; col++) {
+    for (size_t i = 0; i < n; col++) {
+        if (col == at.col + SHOWN_AFTER) {
+            ft_buf_puts(out, "…");
+            break;
+        }
         size_t k = ft_utf8_length(s + i, n - i);
         if (col >= from) add_shown(out, s + i, n - i);
         if (col >= from && col < at.col) {

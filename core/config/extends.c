@@ -59,12 +59,17 @@ static ft_yaml *merge_stages(reader *r, ft_yaml *base, ft_yaml *over)
 
 static ft_yaml *merge_maps(reader *r, ft_yaml *base, ft_yaml *over)
 {
-    ft_yaml **old = ft_yaml_sorted(base), **new = ft_yaml_sorted(over);
-    size_t n_old = base->n, n_new = over->n;
+    ft_yaml **old = ft_yaml_sorted(base), **new = ft_yaml_sorted(over), fresh = { 0 };
+    size_t n_new = over->n;
     ft_yaml *list = base->first;
     if (!old || !new) {
         r->d->no_memory = true;
         goto out;
+    }
+    /* First what base lacks, while over's list is whole: an item is in one list at a time. */
+    for (ft_yaml *v = over->first, *next; v; v = next) {
+        next = v->next;
+        if (!ft_yaml_find(old, base->n, v->key)) ft_yaml_append(&fresh, v);
     }
     base->first = base->last = NULL;
     base->n = 0;
@@ -74,9 +79,9 @@ static ft_yaml *merge_maps(reader *r, ft_yaml *base, ft_yaml *over)
         ft_yaml *mine = ft_yaml_find(new, n_new, v->key);
         put(base, mine ? merge(r, v, mine) : v, mine ? mine : v);
     }
-    for (ft_yaml *v = over->first, *next; v; v = next) {
+    for (ft_yaml *v = fresh.first, *next; v; v = next) {
         next = v->next;
-        if (!ft_yaml_find(old, n_old, v->key)) put(base, v, v);
+        put(base, v, v);
     }
 out:
     free(old);

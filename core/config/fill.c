@@ -26,12 +26,12 @@ static int no_memory(const ctx *c)
     return FT_ENOMEM;
 }
 
-/* "lora: r = TEXT <complaint>". */
+/* "lora: r = TEXT <complaint>"; an entry of a map as "rank_pattern.q_proj". */
 static int complain(const ctx *c, const ft_yaml *v, const char *complaint)
 {
-    const char *q = v->quoted ? "\"" : "";
-    ft_diag(c->job->diags, v->at, "%s%s%s = %s%.80s%s %s", who(c), colon(c), c->row->key, q,
-            v->text, q, complaint);
+    const char *q = v->quoted ? "\"" : "", *entry = c->row->kind == FT_MAP ? v->key : NULL;
+    ft_diag(c->job->diags, v->at, "%s%s%s%s%.64s = %s%.80s%s %s", who(c), colon(c), c->row->key,
+            entry ? "." : "", entry ? entry : "", q, v->text, q, complaint);
     return FT_EINVAL;
 }
 
@@ -287,7 +287,7 @@ static int fill_row(void *config, const ft_param *row, const ft_yaml *map, ft_ma
     const ft_yaml *v = ft_yaml_get(map, row->key);
     if (v && !ft_yaml_is_null(v)) return store(&c, v, config);
     if (row->def) return ft_config_fill_default(config, row, job);
-    ft_diag(job->diags, v ? v->at : at, "%s%skey \"%s\" is required: %s", who(&c), colon(&c),
+    ft_diag(job->diags, v ? v->at : at, "%s%skey \"%s\" is required (%s)", who(&c), colon(&c),
             row->key, row->help ? row->help : "");
     return FT_EINVAL;
 }

@@ -76,6 +76,18 @@ static const char *remedy(const char *problem)
     return NULL;
 }
 
+/* Where to point: what is still open at the end is shown where it was opened, if that is not the
+ * end itself. */
+static ft_mark place_of_problem(const reader *r)
+{
+    const yaml_parser_t *y = &r->yaml;
+    size_t end = r->n;
+    if (char_at(r, y->problem_mark)) return mark(r, y->problem_mark);
+    if (y->context && char_at(r, y->context_mark)) return mark(r, y->context_mark);
+    while (end && strchr(" \t\r\n", r->text[end - 1])) end--;
+    return mark_of_byte(r, end);
+}
+
 static int syntax_error(reader *r)
 {
     yaml_parser_t *y = &r->yaml;
@@ -95,7 +107,7 @@ static int syntax_error(reader *r)
         return FT_EFORMAT;
     }
     const char *hint = remedy(problem);
-    ft_diag(r->diags, mark(r, y->problem_mark), "not YAML: %s%s%s%s%s", problem,
+    ft_diag(r->diags, place_of_problem(r), "not YAML: %s%s%s%s%s", problem,
             y->context ? " " : "", y->context ? y->context : "", hint ? "; " : "", hint ? hint : "");
     return FT_EFORMAT;
 }
