@@ -168,7 +168,12 @@ static int read_list(reader *r, ft_yaml *list, int depth)
         int code = next(r, &e);
         if (code) return code;
         bool end = e.type == YAML_SEQUENCE_END_EVENT;
-        if (!end) code = read_node(r, &e, depth + 1, &item);
+        if (!end && list->n >= FT_YAML_ITEMS) {
+            ft_diag(r->diags, mark(r, e.start_mark), "a list has more than %d items",
+                    FT_YAML_ITEMS);
+            code = FT_EFORMAT;
+        }
+        if (!end && !code) code = read_node(r, &e, depth + 1, &item);
         yaml_event_delete(&e);
         if (code || end) return code;
         ft_yaml_append(list, item);

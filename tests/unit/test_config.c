@@ -627,10 +627,16 @@ START_TEST(bombs)
     bomb("one key", &b, "duplicate key \"k\"");
     ft_buf_puts(&b, "vars: [");
     repeat(&b, "a,", 400000);
-    bomb("items", &b, "more than 200000 keys, values and brackets");
+    bomb("items", &b, "a list has more than 16384 items");
     ft_buf_puts(&b, "stages: [");
     repeat(&b, "{use: s%d},", 60000);
-    bomb("stages", &b, "200000");
+    bomb("stages", &b, "a list has more than 16384 items");
+    for (int i = 0; i < 20; i++) {
+        ft_buf_printf(&b, "k%d: [", i);
+        repeat(&b, "[],", 10000);
+        ft_buf_puts(&b, "]\n");
+    }
+    bomb("events", &b, "more than 200000 keys, values and brackets");
     ft_buf_puts(&b, "version: 1\nstages:\n");
     repeat(&b, "  - {use: s%d}\n", 10000);
     bomb("many stages", &b, "more than 256 stages");

@@ -426,7 +426,7 @@ START_TEST(tables)
     }
     /* A table without an end. */
     static ft_param endless[300];
-    static char key[300][8];
+    static char key[300][16];
     for (int i = 0; i < 300; i++) {
         snprintf(key[i], sizeof key[i], "k%d", i);
         endless[i] = (ft_param){ key[i], FT_INT, 8 * (size_t)i, "1", 0, 0, 0, "h" };

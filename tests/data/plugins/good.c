@@ -59,19 +59,19 @@ static int deep(int n)
 static int misbehave(self *s, const char *what)
 {
     void (*volatile nowhere)(void) = NULL;
-    char *volatile null = NULL;
+    char *volatile bad = (char *)16; /* not NULL: UBSan would be there first */
     if (!strcmp(what, "fail")) {
         s->host->fail(s->host, FT_ESHAPE, "rows = %d exceeds %d", 7, 6);
         return s->host->fail(s->host, FT_EINVAL, "a second message");
     }
     if (!strcmp(what, "silent")) return FT_EIO;
     if (!strcmp(what, "log")) s->host->log(s->host, FT_WARN, "%d rows", 3);
-    if (!strcmp(what, "segv")) *null = 1;
+    if (!strcmp(what, "segv")) *bad = 1;
     if (!strcmp(what, "abort")) abort();
     if (!strcmp(what, "fpe")) raise(SIGFPE);
     if (!strcmp(what, "ill")) __builtin_trap();
     if (!strcmp(what, "null-call")) nowhere();
-    if (!strcmp(what, "libc")) memset(null, 1, (size_t)1000 + (size_t)zero);
+    if (!strcmp(what, "libc")) memset(bad, 1, (size_t)1000 + (size_t)zero);
     if (!strcmp(what, "exit")) exit(0);
     if (!strcmp(what, "stack")) return deep(1);
     if (!strcmp(what, "memory")) memset(s->host->alloc(s->host, 64 << 20), 1, 64 << 20);
