@@ -30,6 +30,7 @@ void ft_log_clear_bar(ft_log *l)
     l->bar = false;
 }
 
+/* A line of the log file: UTC time, then the text.  With the lock held. */
 static void write_file(ft_log *l, const char *text)
 {
     char when[32];
@@ -41,6 +42,7 @@ static void write_file(ft_log *l, const char *text)
     fflush(l->file);
 }
 
+/* The text is put together before the lock is taken, and written in one go. */
 void ft_log_vline(ft_log *l, ft_level level, const char *who, const char *fmt, va_list ap)
 {
     static const char *const names[] = { "debug: ", "", "warning: " };

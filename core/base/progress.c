@@ -9,6 +9,7 @@
 static const double REDRAW = 0.1, LINE_EVERY = 10, SAMPLE = 0.05, MEMORY = 10; /* seconds */
 enum { BAR_MAX = 30, BAR_MIN = 8 };
 
+/* Seconds of a clock that nobody sets. */
 static double monotonic(void)
 {
     struct timespec t;
@@ -31,6 +32,7 @@ static void write_time(ft_buf *out, double seconds)
     else ft_buf_printf(out, "%d:%02d", (int)(s / 60), (int)(s % 60));
 }
 
+/* "  12.3 rows/s", with about three digits. */
 static void write_speed(ft_buf *out, double speed, const char *unit)
 {
     ft_buf_printf(out, "  %.*f %s/s", speed < 10 ? 2 : speed < 100 ? 1 : 0, speed, unit);
@@ -50,6 +52,7 @@ static void write_numbers(ft_buf *out, const ft_progress *p)
     if (*p->note) ft_buf_printf(out, "  %s", p->note);
 }
 
+/* " [=====>    ]" with `width` places between the brackets. */
 static void write_bar(ft_buf *out, const ft_progress *p, int width)
 {
     double part = p->done >= p->total ? 1 : p->done > 0 ? (double)p->done / (double)p->total : 0;
@@ -59,6 +62,7 @@ static void write_bar(ft_buf *out, const ft_progress *p, int width)
     ft_buf_putc(out, ']');
 }
 
+/* The numbers come first: what room they leave is the bar's, if it is enough for one. */
 void ft_progress_write(ft_buf *out, const ft_progress *p, int columns)
 {
     ft_buf numbers = { 0 };
@@ -66,7 +70,8 @@ void ft_progress_write(ft_buf *out, const ft_progress *p, int columns)
     write_numbers(&numbers, p);
     ft_buf_puts(out, p->label);
     int left = columns - 1 - (int)(out->n - start) - 4 - (int)numbers.n;
-    if (columns && p->total > 0 && left >= BAR_MIN) write_bar(out, p, left < BAR_MAX ? left : BAR_MAX);
+    if (columns && p->total > 0 && left >= BAR_MIN)
+        write_bar(out, p, left < BAR_MAX ? left : BAR_MAX);
     ft_buf_putc(out, ' ');
     ft_buf_add(out, numbers.p ? numbers.p : "", numbers.n);
     /* The last column stays empty: writing into it would scroll some terminals. */
@@ -88,6 +93,7 @@ static int columns_of(const ft_log *l)
     return n > 1 && n < 10000 ? (int)n : 80;
 }
 
+/* Shows the line as it stands: in place of the old bar, or as a line of the log. */
 static void draw(ft_progress *p, double now)
 {
     ft_buf line = { 0 };
@@ -120,6 +126,8 @@ static void measure(ft_progress *p, double now)
     p->seen_at = now;
 }
 
+/* Another unit, or fewer done than before, means that other work has begun: speed and time start
+ * anew. */
 void ft_progress_update(ft_progress *p, const char *unit, int64_t done, int64_t total)
 {
     double now = p->now();

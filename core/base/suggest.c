@@ -9,6 +9,7 @@ enum { LONGEST = 64 };
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
+/* Three rows of the table are alive at a time: the exchange looks two rows back. */
 size_t ft_edit_distance(const char *a, const char *b)
 {
     size_t na = strnlen(a, LONGEST + 1), nb = strnlen(b, LONGEST + 1);

@@ -13,6 +13,7 @@ static void write_limits(ft_buf *out, const ft_param *row)
         ft_buf_printf(out, "%s%s", i ? " | " : ": ", row->choices[i]);
 }
 
+/* "  key = default        kind, limits" and the help text below. */
 static void write_row(ft_buf *out, const ft_param *row)
 {
     size_t start = out->n;
@@ -25,6 +26,7 @@ static void write_row(ft_buf *out, const ft_param *row)
     ft_buf_printf(out, "\n      %s\n", row->help);
 }
 
+/* A plugin's table for people, or as JSON schema. */
 static int help_plugin(const ft_loaded *p, bool json)
 {
     ft_buf out = { 0 };
@@ -39,6 +41,7 @@ static int help_plugin(const ft_loaded *p, bool json)
     return ft_cli_put(&out);
 }
 
+/* How one command is called. */
 static int help_command(const ft_command *c)
 {
     ft_buf out = { 0 };

@@ -2,12 +2,14 @@
 #include "core/base/json.h"
 #include "core/cli/cli.h"
 
+/* One member of an object: `before`, then "key": "value". */
 static void write_member(ft_buf *out, const char *before, const char *key, const char *value)
 {
     ft_buf_printf(out, "%s\"%s\": ", before, key);
     ft_json_quote(out, value, strlen(value));
 }
 
+/* An array with one object a file; a refused one has "refused", a hidden one "hidden". */
 static void write_json(ft_buf *out, const ft_listed *all, size_t n)
 {
     ft_buf_puts(out, "[");
@@ -29,11 +31,13 @@ static void write_json(ft_buf *out, const ft_listed *all, size_t n)
     ft_buf_puts(out, n ? "\n]\n" : "]\n");
 }
 
+/* One line a file, names and roles in columns. */
 static void write_table(ft_buf *out, const ft_listed *all, size_t n)
 {
     int name = 4, role = 4;
     for (size_t i = 0; i < n; i++) {
-        int k = (int)strlen(all[i].name), m = all[i].plugin ? (int)strlen(all[i].plugin->desc.role) : 0;
+        int k = (int)strlen(all[i].name);
+        int m = all[i].plugin ? (int)strlen(all[i].plugin->desc.role) : 0;
         if (k > name && k <= 64) name = k;
         if (m > role) role = m;
     }

@@ -3,6 +3,7 @@
 #include "core/base/suggest.h"
 #include "core/cli/cli.h"
 #include "core/config/value.h"
+#include "core/load/crash.h"
 
 static const ft_command commands[] = {
     { "list", cmd_list, "[--json]", "the plugins there are, and those refused with the reason" },
@@ -23,6 +24,7 @@ static const char *option(int argc, char **argv, int *i, const char *name, bool 
     return NULL;
 }
 
+/* from: the option or variable that said so, for the message. */
 static int set_threads(ft_cli *cli, const char *text, const char *from)
 {
     int64_t n;
@@ -54,6 +56,7 @@ static int global_options(ft_cli *cli, int *argc, char **argv)
     return status;
 }
 
+/* An unknown command, with the nearest one. */
 static int no_command(const char *name)
 {
     ft_suggestion s;
@@ -64,6 +67,7 @@ static int no_command(const char *name)
                        s.best ? s.best : "", s.best ? "\"?" : "");
 }
 
+/* Whether --help stands among a command's arguments. */
 static bool wants_help(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
@@ -72,6 +76,7 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
+/* Options, then the command; returns the exit status. */
 static int run(ft_cli *cli, int argc, char **argv)
 {
     const char *env = getenv("PIPELINE_THREADS");
@@ -86,7 +91,8 @@ static int run(ft_cli *cli, int argc, char **argv)
     }
     const ft_command *c = ft_cli_command(cli, argv[1]);
     if (!c) return no_command(argv[1]);
-    return wants_help(argc - 1, argv + 1) ? cmd_help(cli, 2, help) : c->run(cli, argc - 1, argv + 1);
+    if (wants_help(argc - 1, argv + 1)) return cmd_help(cli, 2, help);
+    return c->run(cli, argc - 1, argv + 1);
 }
 
 int main(int argc, char **argv)
@@ -95,6 +101,7 @@ int main(int argc, char **argv)
     cli.plugin_dir = calloc((size_t)argc + 1, sizeof *cli.plugin_dir);
     if (!cli.plugin_dir) return ft_cli_fail(FT_EXIT_FAILED, "out of memory");
     ft_log_init(&cli.log, stderr);
+    ft_crash_install();
     int status = run(&cli, argc, argv);
     ft_registry_free(cli.registry);
     ft_log_close(&cli.log);

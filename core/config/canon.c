@@ -33,6 +33,7 @@ static void write_quoted(ft_buf *out, const char *s, bool expanded)
 
 void ft_canon_text(ft_buf *out, const char *s) { write_quoted(out, s, true); }
 
+/* A plain string stays one: "all-linear" is not ["all-linear"]. */
 static void write_list(ft_buf *out, const ft_list *l)
 {
     if (l->one) {
@@ -47,6 +48,7 @@ static void write_list(ft_buf *out, const ft_list *l)
     ft_buf_putc(out, ']');
 }
 
+/* [1, 2, 3] */
 static void write_ints(ft_buf *out, const ft_ints *l)
 {
     ft_buf_putc(out, '[');
@@ -54,6 +56,7 @@ static void write_ints(ft_buf *out, const ft_ints *l)
     ft_buf_putc(out, ']');
 }
 
+/* {"name": 1.0}, in the order of the file. */
 static void write_map(ft_buf *out, const ft_map *m)
 {
     ft_buf_putc(out, '{');

@@ -58,6 +58,7 @@ static void add_defaults(ft_config *c, ft_yaml *root)
     add_default(c, root, "output_dir", "runs/${name}");
 }
 
+/* vars: holds single values, so that every reference gives one. */
 static void check_vars(const ft_yaml *root, ft_diags *d)
 {
     const ft_yaml *vars = ft_yaml_get(root, "vars");
@@ -92,6 +93,7 @@ static bool take_stage(ft_config_stage *out, const ft_yaml *s, ft_diags *d)
     return false;
 }
 
+/* The list of stages out of the finished tree; those with an error are left out. */
 static int take_stages(ft_config *c, const ft_yaml *root, ft_diags *d)
 {
     const ft_yaml *list = ft_yaml_get(root, "stages");
@@ -104,6 +106,7 @@ static int take_stages(ft_config *c, const ft_yaml *root, ft_diags *d)
     return 0;
 }
 
+/* Goes on after errors as long as there is a tree, so that one call reports all of them. */
 int ft_config_load(ft_config *c, const char *path, const char *const *override, size_t n_override,
                    ft_diags *d)
 {
@@ -126,6 +129,7 @@ int ft_config_load(ft_config *c, const char *path, const char *const *override, 
 
 /* ---- typing -------------------------------------------------------------------------------- */
 
+/* memory_limit: as bytes. */
 static void type_memory_limit(ft_config *c, ft_diags *d)
 {
     if (!c->memory_limit || !*c->memory_limit) return;
@@ -134,6 +138,7 @@ static void type_memory_limit(ft_config *c, ft_diags *d)
     if (why) ft_diag(d, v ? v->at : c->at, "memory_limit = %.40s %s", c->memory_limit, why);
 }
 
+/* job: by value, as each stage has its own name in it. */
 static void type_stage(ft_config *c, ft_config_stage *s, ft_fill_job job)
 {
     if (!s->params) return;
@@ -143,6 +148,7 @@ static void type_stage(ft_config *c, ft_config_stage *s, ft_fill_job job)
     ft_config_fill(s->config, s->params, s->with, s->at, &job);
 }
 
+/* Every table is known to every fill, so that a key in the wrong place is told its right one. */
 int ft_config_type(ft_config *c, unsigned flags, ft_diags *d)
 {
     if (!c->root) return ft_diags_any(d) ? FT_EINVAL : 0;

@@ -20,6 +20,7 @@ void ft_diag(ft_diags *d, ft_mark at, const char *fmt, ...)
     d->entry[i] = (ft_diag_entry){ at, copy ? copy : "out of memory", i };
 }
 
+/* By file, line, column, and last by the order of reporting. */
 static int compare(const void *a, const void *b)
 {
     const ft_diag_entry *x = a, *y = b;
@@ -48,6 +49,7 @@ static size_t add_shown(ft_buf *out, const char *s, size_t n)
     return k ? k : 1;
 }
 
+/* A text of the configuration, fit for a terminal. */
 static void add_clean(ft_buf *out, const char *s)
 {
     for (size_t i = 0, n = strlen(s); i < n;) i += add_shown(out, s + i, n - i);
@@ -113,6 +115,7 @@ static void add_source(ft_buf *out, ft_mark at)
     ft_buf_free(&under);
 }
 
+/* "sft.yaml:23:7: ", or "command line: ". */
 static void add_place(ft_buf *out, ft_mark at)
 {
     if (!at.file) return;

@@ -35,6 +35,8 @@ static void put(ft_yaml *to, ft_yaml *item, const ft_yaml *named)
     ft_yaml_append(to, item);
 }
 
+/* Stages of the same id become one, at the base's place in the order; new ones follow.  A merged
+ * stage stands where the later file has it: there a missing key would be added. */
 static ft_yaml *merge_stages(reader *r, ft_yaml *base, ft_yaml *over)
 {
     ft_yaml out = *base;
@@ -57,6 +59,8 @@ static ft_yaml *merge_stages(reader *r, ft_yaml *base, ft_yaml *over)
     return base;
 }
 
+/* Keeps the base's order, then the new keys.  Sorted arrays of both keep it linear but for the
+ * sorting. */
 static ft_yaml *merge_maps(reader *r, ft_yaml *base, ft_yaml *over)
 {
     ft_yaml **old = ft_yaml_sorted(base), **new = ft_yaml_sorted(over), fresh = { 0 };
@@ -96,6 +100,7 @@ static ft_yaml *merge(reader *r, ft_yaml *base, ft_yaml *over)
     return maps ? merge_maps(r, base, over) : over;
 }
 
+/* As merge, but for the list of stages. */
 static ft_yaml *merge_files(reader *r, ft_yaml *base, ft_yaml *over)
 {
     ft_yaml *mine = ft_yaml_get(over, "stages"), *old = ft_yaml_get(base, "stages");
@@ -166,6 +171,8 @@ static const char *beside(reader *r, const char *from, const char *name)
     return ft_arena_printf(&r->c->arena, "%.*s/%s", (int)(slash - from), from, name);
 }
 
+/* Reads one file that `path` extends, and puts it over what it extended before (base, may be
+ * NULL). */
 static ft_yaml *extend(reader *r, const char *path, ft_yaml *base, const ft_yaml *name, int depth)
 {
     const char *text = ft_yaml_text(name);
@@ -181,6 +188,7 @@ static ft_yaml *extend(reader *r, const char *path, ft_yaml *base, const ft_yaml
     return base ? merge_files(r, base, tree) : tree;
 }
 
+/* One file with all that it extends.  by: the extends: that named it.  NULL: nothing usable. */
 static ft_yaml *read_file(reader *r, const char *path, ft_mark by, int depth)
 {
     ft_yaml *root, *base = NULL;

@@ -20,6 +20,7 @@ static const char not_given[] = "says \"not given\", which has no place in a lis
 static const char *who(const ctx *c) { return c->job->who ? c->job->who : ""; }
 static const char *colon(const ctx *c) { return c->job->who ? ": " : ""; }
 
+/* Notes it for the caller of the fill; returns the code. */
 static int no_memory(const ctx *c)
 {
     c->job->diags->no_memory = true;
@@ -35,6 +36,7 @@ static int complain(const ctx *c, const ft_yaml *v, const char *complaint)
     return FT_EINVAL;
 }
 
+/* "lora: r must be an integer, not a list". */
 static int wrong_type(const ctx *c, const ft_yaml *v)
 {
     ft_diag(c->job->diags, v->at, "%s%s%s must be %s, not %s", who(c), colon(c), c->row->key,
@@ -58,6 +60,7 @@ static int check_range(const ctx *c, const ft_yaml *v, double x)
     return code;
 }
 
+/* Whether text is one of the row's choices, if it has any. */
 static int check_choice(const ctx *c, const ft_yaml *v, const char *text)
 {
     size_t n = 0;
@@ -90,6 +93,7 @@ static const char *plain(const ctx *c, const ft_yaml *v)
     return NULL;
 }
 
+/* An integer within the row's range. */
 static int one_int(const ctx *c, const ft_yaml *v, int64_t *out)
 {
     const char *text = plain(c, v);
@@ -98,6 +102,7 @@ static int one_int(const ctx *c, const ft_yaml *v, int64_t *out)
     return why ? complain(c, v, why) : check_range(c, v, (double)*out);
 }
 
+/* A number within the row's range. */
 static int one_real(const ctx *c, const ft_yaml *v, double *out)
 {
     const char *text = plain(c, v);
@@ -106,6 +111,7 @@ static int one_real(const ctx *c, const ft_yaml *v, double *out)
     return why ? complain(c, v, why) : check_range(c, v, *out);
 }
 
+/* A text without zero bytes, of the row's choices.  It stays where the tree has it. */
 static int one_text(const ctx *c, const ft_yaml *v, const char **out)
 {
     if (v->type != FT_YAML_SCALAR) return wrong_type(c, v);
@@ -118,6 +124,7 @@ static int one_text(const ctx *c, const ft_yaml *v, const char **out)
 static int store_int(const ctx *c, const ft_yaml *v, void *at) { return one_int(c, v, at); }
 static int store_real(const ctx *c, const ft_yaml *v, void *at) { return one_real(c, v, at); }
 
+/* true or false, and nothing else: YAML 1.1's yes and on are answered with the remedy. */
 static int store_bool(const ctx *c, const ft_yaml *v, void *at)
 {
     const char *text = plain(c, v);
@@ -128,6 +135,7 @@ static int store_bool(const ctx *c, const ft_yaml *v, void *at)
 
 static int store_text(const ctx *c, const ft_yaml *v, void *at) { return one_text(c, v, at); }
 
+/* An input: empty, or there. */
 static int store_path(const ctx *c, const ft_yaml *v, void *at)
 {
     const char **out = at;
@@ -138,6 +146,7 @@ static int store_path(const ctx *c, const ft_yaml *v, void *at)
 
 /* ---- lists and maps ------------------------------------------------------------------------ */
 
+/* LIST and STR_OR_LIST. */
 static int store_list(const ctx *c, const ft_yaml *v, void *at)
 {
     ft_list *out = at;
@@ -159,6 +168,7 @@ static int store_list(const ctx *c, const ft_yaml *v, void *at)
     return code;
 }
 
+/* A list of integers, or a single one. */
 static int store_ints(const ctx *c, const ft_yaml *v, void *at)
 {
     ft_ints *out = at;
@@ -177,6 +187,7 @@ static int store_ints(const ctx *c, const ft_yaml *v, void *at)
     return code;
 }
 
+/* Keys are names of the user's; values are numbers within the row's range. */
 static int store_map(const ctx *c, const ft_yaml *v, void *at)
 {
     ft_map *out = at;
@@ -230,6 +241,7 @@ size_t ft_params_count(const ft_param *params)
 
 /* ---- a table ------------------------------------------------------------------------------- */
 
+/* A given value into the row's place. */
 static int store(const ctx *c, const ft_yaml *v, void *config)
 {
     if (v->type == FT_YAML_BAD) return FT_EINVAL; /* reported when it was read */
@@ -257,6 +269,7 @@ int ft_config_fill_default(void *config, const ft_param *row, const ft_fill_job 
     return store(&c, v, config);
 }
 
+/* The row of a key, or NULL. */
 static const ft_param *row_of(const ft_param *params, const char *key)
 {
     for (; params && params->key; params++) {
@@ -280,6 +293,7 @@ static int check_keys(const ft_param *params, const ft_yaml *map, const ft_fill_
     return code;
 }
 
+/* What the map has for the row, or its default; at: where to report that it is missing. */
 static int fill_row(void *config, const ft_param *row, const ft_yaml *map, ft_mark at,
                     const ft_fill_job *job)
 {

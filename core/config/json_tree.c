@@ -10,6 +10,7 @@ typedef struct {
     uint32_t line, col; /* of that byte */
 } walker;
 
+/* The place of a byte at or after the last one asked for. */
 static ft_mark mark_of(walker *w, size_t byte)
 {
     for (; w->at < byte && w->at < w->file->n; w->at++) {

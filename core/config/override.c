@@ -30,6 +30,7 @@ static void unknown(const change *o, uint32_t col, const char *what, const ft_su
             s->best ? "; did you mean \"" : "", s->best ? s->best : "", s->best ? "\"?" : "");
 }
 
+/* What stands before the '.' is no stage of this file; or, without a '.', no key either. */
 static void unknown_head(const change *o)
 {
     ft_suggestion s;
@@ -72,6 +73,7 @@ static ft_yaml *find_map(change *o, const char **key, uint32_t *col)
     return map;
 }
 
+/* Whether the top level's table has the key. */
 static bool is_scalar_key(const char *key)
 {
     const ft_param *p = ft_config_params;
@@ -93,6 +95,7 @@ static bool check_top(const change *o, const char *key)
     return false;
 }
 
+/* KEY=VALUE, the value starting at a column of the argument. */
 static void set(change *o, uint32_t value_col)
 {
     const char *key;
@@ -105,6 +108,7 @@ static void set(change *o, uint32_t value_col)
     ft_yaml_set(map, v);
 }
 
+/* ~STAGE */
 static void remove_stage(change *o)
 {
     ft_yaml *stages = ft_yaml_get(o->root, "stages"), *gone;
@@ -123,6 +127,7 @@ static void remove_stage(change *o)
     *stages = kept;
 }
 
+/* ~STAGE.KEY, ~KEY or ~STAGE.  What is not there is an error: it is a slip more often than not. */
 static void take_out(change *o)
 {
     const char *key;

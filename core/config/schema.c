@@ -30,6 +30,7 @@ static void write_scalar(ft_buf *out, const char *type, const ft_param *row)
     ft_buf_putc(out, ']');
 }
 
+/* The type of a row: its scalar's schema, in an array or object where the kind is one. */
 static void write_type(ft_buf *out, const ft_param *row)
 {
     /* {} stands for the scalar's schema. */

@@ -9,6 +9,7 @@
 #include "core/base/suggest.h"
 #include "core/config/parts.h"
 
+/* ASCII only, whatever the locale. */
 static bool letter_or_digit(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -70,6 +71,7 @@ static bool fits(const ft_yaml *v, ft_yaml_type type, const char *what, ft_diags
     return false;
 }
 
+/* The keys of one stage; false when one that is known has a value that cannot be used. */
 static bool check_keys(const ft_yaml *stage, ft_diags *d)
 {
     static const char *const keys[] = { "id", "use", "with" };
@@ -123,6 +125,7 @@ static bool name_stage(ft_config *c, ft_yaml *stage, ft_diags *d)
     return true;
 }
 
+/* Whether the stage may stay; before: those that stay already. */
 static bool check_stage(ft_config *c, ft_yaml *stage, const ft_yaml *before, ft_diags *d)
 {
     if (stage->type == FT_YAML_BAD) return false;

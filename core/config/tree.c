@@ -77,6 +77,7 @@ static void relink(ft_yaml *map, ft_yaml **link, ft_yaml *with)
     old->next = NULL;
 }
 
+/* The link that points to the item of that key, or the last one, which holds NULL. */
 static ft_yaml **link_of(ft_yaml *map, const char *key)
 {
     ft_yaml **link = &map->first;
@@ -98,6 +99,7 @@ void ft_yaml_set(ft_yaml *map, ft_yaml *v)
     else ft_yaml_append(map, v);
 }
 
+/* By key; equal keys by place, so that the second of them is the duplicate. */
 static int compare(const void *a, const void *b)
 {
     const ft_yaml *x = *(ft_yaml *const *)a, *y = *(ft_yaml *const *)b;
@@ -117,6 +119,7 @@ ft_yaml **ft_yaml_sorted(const ft_yaml *map)
     return p;
 }
 
+/* For bsearch in an array of ft_yaml_sorted. */
 static int compare_key(const void *key, const void *item)
 {
     return strcmp(key, (*(ft_yaml *const *)item)->key);

@@ -69,6 +69,7 @@ static const char *const peers[][2] = {
     { "output", "output_dir" },
 };
 
+/* The row of a key, or NULL. */
 static const ft_param *row_of(const ft_param *params, const char *key)
 {
     for (; params && params->key; params++) {
@@ -77,6 +78,7 @@ static const ft_param *row_of(const ft_param *params, const char *key)
     return NULL;
 }
 
+/* Whether a NULL-terminated list (or NULL) has the key. */
 static bool listed(const char *const *also, const char *key)
 {
     for (; also && *also; also++) {
@@ -94,6 +96,7 @@ static const ft_fill_home *home_of(const ft_fill_job *job, const char *key)
     return NULL;
 }
 
+/* Our word for another tool's, or NULL. */
 static const char *peer_spelling(const char *key)
 {
     for (size_t i = 0; i < sizeof peers / sizeof *peers; i++) {
@@ -102,6 +105,7 @@ static const char *peer_spelling(const char *key)
     return NULL;
 }
 
+/* "belongs to train-sft" */
 static void write_home(ft_buf *out, const ft_fill_home *home)
 {
     if (home->id) ft_buf_printf(out, "belongs to %s", home->id);

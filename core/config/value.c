@@ -47,6 +47,8 @@ const char *ft_text_to_real(double *out, const char *text)
     return NULL;
 }
 
+/* Without point and exponent the digits are read as they are; else by way of a double, which is
+ * exact up to 2^53. */
 const char *ft_text_to_int(int64_t *out, const char *text)
 {
     shape n = scan(text);

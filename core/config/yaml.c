@@ -22,6 +22,7 @@ typedef struct {
     bool flow_only;     /* a value: a list or map must be in brackets */
 } reader;
 
+/* libyaml counts from zero, and from the start of the parsed part. */
 static ft_mark mark(const reader *r, yaml_mark_t m)
 {
     uint32_t shift = m.line == 0 ? r->col_shift : 0;
@@ -88,6 +89,7 @@ static ft_mark place_of_problem(const reader *r)
     return mark_of_byte(r, end);
 }
 
+/* Reports what libyaml stumbled over. */
 static int syntax_error(reader *r)
 {
     yaml_parser_t *y = &r->yaml;
@@ -108,10 +110,12 @@ static int syntax_error(reader *r)
     }
     const char *hint = remedy(problem);
     ft_diag(r->diags, place_of_problem(r), "not YAML: %s%s%s%s%s", problem,
-            y->context ? " " : "", y->context ? y->context : "", hint ? "; " : "", hint ? hint : "");
+            y->context ? " " : "", y->context ? y->context : "", hint ? "; " : "",
+            hint ? hint : "");
     return FT_EFORMAT;
 }
 
+/* Notes it for the caller of the parse; returns the code. */
 static int no_memory(reader *r)
 {
     r->diags->no_memory = true;
@@ -120,6 +124,7 @@ static int no_memory(reader *r)
 
 /* ---- events -------------------------------------------------------------------------------- */
 
+/* The next event, which the caller deletes; counted over all files of a configuration. */
 static int next(reader *r, yaml_event_t *e)
 {
     if (++*r->events > FT_YAML_EVENTS) {
@@ -131,6 +136,8 @@ static int next(reader *r, yaml_event_t *e)
     return yaml_parser_parse(&r->yaml, e) ? 0 : syntax_error(r);
 }
 
+/* True, and reported, when a node has either.  What it marks is read on, so that more errors than
+ * this one come out. */
 static bool refuse_anchor_or_tag(reader *r, ft_mark at, const yaml_char_t *anchor,
                                  const yaml_char_t *tag)
 {
@@ -145,6 +152,7 @@ static bool refuse_anchor_or_tag(reader *r, ft_mark at, const yaml_char_t *ancho
 
 static int read_node(reader *r, yaml_event_t *e, int depth, ft_yaml **out);
 
+/* Keeps the text and whether quotes or a block made it text. */
 static int read_scalar(reader *r, const yaml_event_t *e, ft_yaml **out)
 {
     bool plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -160,6 +168,7 @@ static int read_scalar(reader *r, const yaml_event_t *e, ft_yaml **out)
     return 0;
 }
 
+/* Items up to the end of the list. */
 static int read_list(reader *r, ft_yaml *list, int depth)
 {
     for (;;) {
@@ -200,6 +209,7 @@ static int read_key(reader *r, const yaml_event_t *e, const char **key)
     return *key ? 0 : no_memory(r);
 }
 
+/* Sorted, equal keys are neighbours: no square of the number of keys. */
 static int refuse_duplicates(reader *r, const ft_yaml *map)
 {
     if (map->n < 2) return 0;
@@ -237,6 +247,7 @@ static int read_member(reader *r, const yaml_event_t *key_event, ft_yaml *map, i
     return 0;
 }
 
+/* Members up to the end of the map. */
 static int read_map(reader *r, ft_yaml *map, int depth)
 {
     for (;;) {
@@ -283,6 +294,7 @@ static int read_items(reader *r, const yaml_event_t *e, int depth, ft_yaml **out
     return code;
 }
 
+/* The node that starts with event e.  depth: how many lists and maps are open around it. */
 static int read_node(reader *r, yaml_event_t *e, int depth, ft_yaml **out)
 {
     if (e->type == YAML_SCALAR_EVENT) return read_scalar(r, e, out);
@@ -319,6 +331,7 @@ static int read_stream(reader *r, ft_yaml **root)
     }
 }
 
+/* Checks the bytes, then parses them.  A document without content leaves *root NULL. */
 static int run(reader *r, ft_yaml **root)
 {
     size_t bad;

@@ -4,8 +4,8 @@
  * Scalars keep their text; what they mean is decided by the parameter table that types them, never
  * here (so `2e-4` is a number where a number is asked for).  Refused by name: anchors, aliases,
  * tags, several documents, duplicate keys, keys that are not scalars, tabs as indentation, bytes
- * that are not UTF-8.  Bounded: FT_YAML_BYTES a file, depth, keys a map, items a list, and parser events over all
- * files that share a counter. */
+ * that are not UTF-8.  Bounded: FT_YAML_BYTES a file, depth, keys a map, items a list,
+ * and parser events over all files that share a counter. */
 #ifndef FT_CORE_YAML_H
 #define FT_CORE_YAML_H
 #include "core/base/arena.h"

@@ -45,12 +45,14 @@ int ft_abi_check(const ft_abi_numbers *theirs, const ft_abi_numbers *ours,
 
 /* ---- descriptor ---------------------------------------------------------------------------- */
 
+/* A terminated, not too long text in UTF-8; NULL is none. */
 static bool is_text(const char *s)
 {
     size_t n = s ? strnlen(s, TEXT_MAX) : TEXT_MAX;
     return n < TEXT_MAX && ft_utf8_valid(s, n, NULL);
 }
 
+/* With the nearest role that is known: a plugin of another revision is told which one this is. */
 static int unknown_role(const ft_plugin *p, const char *what, ft_err *e)
 {
     ft_suggestion s;
@@ -61,6 +63,7 @@ static int unknown_role(const ft_plugin *p, const char *what, ft_err *e)
                    s.best ? "\"?" : "");
 }
 
+/* Size, then the functions that the role cannot do without. */
 static int check_vtable(const ft_plugin *p, const ft_role *r, const char *what, ft_err *e)
 {
     uint32_t size;
@@ -104,6 +107,7 @@ int ft_descriptor_check(const ft_plugin *p, const char *name, const char *what, 
 
 /* ---- parameter table ----------------------------------------------------------------------- */
 
+/* What may stand before the ':' in YAML and behind the '.' in an override. */
 static bool is_key(const char *s)
 {
     size_t n = s ? strnlen(s, 65) : 0;
@@ -125,7 +129,8 @@ static const char *row_fault(const ft_param *row, size_t config_size)
         return "lies outside of the config struct";
     if (row->offset % align) return "has an offset that is not aligned";
     if (!(row->min <= row->max)) return "has min above max";
-    if (ft_param_ranged(row) && !ft_kind_is_number(row->kind)) return "is no number and has a range";
+    if (ft_param_ranged(row) && !ft_kind_is_number(row->kind))
+        return "is no number and has a range";
     if (row->choices && !ft_kind_is_text(row->kind)) return "is no text and has choices";
     if (row->choices && !row->choices[0]) return "has choices, but none";
     if (!is_text(row->help)) return "has no help text";

@@ -45,11 +45,13 @@ const char *ft_signal_name(int sig)
 
 typedef struct { char text[1024]; size_t n; } line;
 
+/* Appends a text as far as there is room; the last two bytes stay free. */
 static void put(line *l, const char *s)
 {
     while (*s && l->n + 2 < sizeof l->text) l->text[l->n++] = *s++;
 }
 
+/* Appends 0x and the digits. */
 static void put_hex(line *l, uintptr_t v)
 {
     char digits[17];
@@ -61,6 +63,7 @@ static void put_hex(line *l, uintptr_t v)
     put(l, digits + i);
 }
 
+/* The known library that holds an address, or NULL. */
 static const library *library_of(uintptr_t address)
 {
     for (int i = 0; i < n_libraries; i++) {
@@ -103,6 +106,7 @@ static uintptr_t nearest_plugin(uintptr_t sp)
     return 0;
 }
 
+/* Program counter and stack pointer at the time of the signal. */
 static void registers(const void *context, uintptr_t *pc, uintptr_t *sp)
 {
     const ucontext_t *u = context;
@@ -115,6 +119,7 @@ static void registers(const void *context, uintptr_t *pc, uintptr_t *sp)
 #endif
 }
 
+/* The whole line: stage, signal, place, the plugin that called, file and build id. */
 static void describe(line *l, int sig, const siginfo_t *info, const void *context)
 {
     uintptr_t pc, sp;
@@ -151,6 +156,7 @@ static void describe(line *l, int sig, const siginfo_t *info, const void *contex
     }
 }
 
+/* The signal handler. */
 static void handle(int sig, siginfo_t *info, void *context)
 {
     static line l; /* the stack may be what is broken */

@@ -53,6 +53,7 @@ static int read_at(elf *f, void *out, uint64_t at, uint64_t n, const char *part)
     return 0;
 }
 
+/* Magic first, so that a script is called what it is; then the fields in order. */
 static int check_head(elf *f)
 {
     const Elf64_Ehdr *h = &f->head;
@@ -87,6 +88,7 @@ static int check_head(elf *f)
     return 0;
 }
 
+/* The section table and the section names, both within the file and bounded. */
 static int read_sections(elf *f)
 {
     uint64_t bytes = (uint64_t)f->head.e_shnum * sizeof *f->section;
@@ -106,6 +108,7 @@ static int read_sections(elf *f)
     return read_at(f, f->names, names->sh_offset, f->names_n, "the section names");
 }
 
+/* The first section of that name, or NULL. */
 static const Elf64_Shdr *find(const elf *f, const char *name)
 {
     for (unsigned i = 0; i < f->head.e_shnum; i++) {
@@ -115,6 +118,7 @@ static const Elf64_Shdr *find(const elf *f, const char *name)
     return NULL;
 }
 
+/* ft/plugin.h's note; that its numbers fit is for the caller to judge. */
 static int read_note(elf *f, ft_note *out)
 {
     const Elf64_Shdr *s = find(f, ".note.ftabi");

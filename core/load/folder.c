@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* One folder on the way; a sticky one lets nobody rename or remove what belongs to others. */
 static int check_one(const char *path, ft_err *e)
 {
     struct stat st;

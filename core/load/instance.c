@@ -20,6 +20,7 @@ struct ft_instance {
 
 /* ---- the host table ------------------------------------------------------------------------ */
 
+/* Keeps the first message: what follows is mostly its consequence. */
 static int host_fail(const ft_host *h, int code, const char *fmt, ...)
 {
     ft_instance *i = h->ctx;
@@ -33,6 +34,7 @@ static int host_fail(const ft_host *h, int code, const char *fmt, ...)
     return code;
 }
 
+/* A plugin that was built for more levels than there are is not heard. */
 static void host_log(const ft_host *h, ft_level level, const char *fmt, ...)
 {
     ft_instance *i = h->ctx;
@@ -43,6 +45,7 @@ static void host_log(const ft_host *h, ft_level level, const char *fmt, ...)
     va_end(ap);
 }
 
+/* The place where a plugin learns of Ctrl-C. */
 static int host_progress(const ft_host *h, const char *unit, int64_t done, int64_t total)
 {
     ft_instance *i = h->ctx;
@@ -50,6 +53,7 @@ static int host_progress(const ft_host *h, const char *unit, int64_t done, int64
     return ft_cancelled() ? host_fail(h, FT_ECANCEL, "stopped") : 0;
 }
 
+/* Given back as a whole when the instance is closed. */
 static void *host_alloc(const ft_host *h, size_t n)
 {
     ft_instance *i = h->ctx;
@@ -59,6 +63,7 @@ static void *host_alloc(const ft_host *h, size_t n)
     return p;
 }
 
+/* By name, in the offer's table. */
 static const void *host_get(const ft_host *h, const char *iface)
 {
     const ft_offer *o = ((const ft_instance *)h->ctx)->offer;
@@ -85,6 +90,7 @@ static const void *default_config(ft_instance *i, ft_err *e)
     return code ? NULL : config;
 }
 
+/* Memory and config, then the plugin's own open. */
 static int prepare(ft_instance *i, const char *stage, const void *config, ft_err *e)
 {
     const ft_plugin *p = &i->plugin->desc;
@@ -98,6 +104,7 @@ static int prepare(ft_instance *i, const char *stage, const void *config, ft_err
     return code ? ft_instance_error(i, code, e) : 0;
 }
 
+/* Everything but the plugin's own close. */
 static void release(ft_instance *i)
 {
     pthread_mutex_destroy(&i->lock);

@@ -26,8 +26,8 @@ typedef struct {
 
 typedef struct ft_instance ft_instance;
 
-/* Allocates, fills the defaults when config is NULL, and opens.  stage: the id, copied.  offer NULL:
- * nothing.  NULL after an error. */
+/* Allocates, fills the defaults when config is NULL, and opens.  stage: the id, copied.  offer:
+ * lives as long as the instance; NULL: nothing.  NULL after an error. */
 ft_instance *ft_instance_open(const ft_loaded *p, const char *stage, const void *config,
                               const ft_offer *offer, ft_err *e);
 /* Closes the plugin and frees everything; NULL is fine. */

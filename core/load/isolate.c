@@ -25,6 +25,7 @@ static volatile pid_t child;
 
 bool ft_cancelled(void) { return cancelled != 0; }
 
+/* Monotonic; clock_gettime may be called in a signal handler. */
 static double seconds(void)
 {
     struct timespec t;
@@ -74,6 +75,8 @@ static void hold(bool on)
     sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
+/* The child: handlers, the work, the end.  _exit, because what the parent registered with atexit
+ * is the parent's to do. */
 _Noreturn static void run_child(shared *s, pid_t parent, const char *stage,
                                 int (*fn)(void *, ft_err *), void *arg)
 {
@@ -105,6 +108,7 @@ static int wait_for(ft_isolated *out, ft_err *e)
     return 0;
 }
 
+/* Puts the child's end into words. */
 static int report(const char *stage, const shared *s, ft_isolated *out, ft_err *e)
 {
     snprintf(out->crash, sizeof out->crash, "%s", s->crash);

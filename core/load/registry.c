@@ -71,6 +71,7 @@ int ft_registry_add(ft_registry *r, const char *dir, const char *from, ft_err *e
     return 0;
 }
 
+/* A path that is not absolute would depend on where the program is started: refused. */
 static int add_from_environment(ft_registry *r, ft_err *e)
 {
     static const char variable[] = "PIPELINE_PLUGIN_PATH";
@@ -105,6 +106,7 @@ int ft_registry_add_defaults(ft_registry *r, ft_err *e)
 
 /* ---- loading ------------------------------------------------------------------------------- */
 
+/* SHA-256 of the whole file, read through the descriptor that will be loaded. */
 static int hash_file(char out[65], int fd, const char *path, ft_err *e)
 {
     enum { CHUNK = 1 << 16 };
@@ -249,12 +251,14 @@ static void each_file(ft_registry *r, const folder *f,
     if (d) closedir(d);
 }
 
+/* For each_file: a name that might have been meant. */
 static void offer(void *suggestion, const folder *f, const char *name)
 {
     (void)f;
     ft_suggest_offer(suggestion, name);
 }
 
+/* Near names and all folders, so that a wrong --plugin-dir is seen at once. */
 static void not_found(ft_registry *r, const char *name, ft_err *e)
 {
     ft_suggestion s;
@@ -304,6 +308,7 @@ typedef struct {
     ft_buf found; /* ft_listed */
 } listing;
 
+/* For each_file: collects a file into a listing. */
 static void note_file(void *arg, const folder *f, const char *name)
 {
     listing *l = arg;
@@ -312,6 +317,7 @@ static void note_file(void *arg, const folder *f, const char *name)
     if (item.path) ft_buf_add(&l->found, &item, sizeof item);
 }
 
+/* By name, then in order of search. */
 static int compare(const void *a, const void *b)
 {
     const ft_listed *x = a, *y = b;

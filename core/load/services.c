@@ -2,6 +2,7 @@
 #include "core/base/json.h"
 #include "core/load/instance.h"
 
+/* The reader's error becomes the instance's. */
 static ft_json_doc *json_parse(const ft_host *h, const char *what, const char *text, size_t n)
 {
     ft_err e = { 0 };

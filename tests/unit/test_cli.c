@@ -9,7 +9,8 @@ static int run(ft_buf *out, const char *args)
 {
     char cmd[1024], block[4096];
     size_t n;
-    snprintf(cmd, sizeof cmd, "unset PIPELINE_PLUGIN_PATH; %s/pipeline %s 2>&1", test_build(), args);
+    snprintf(cmd, sizeof cmd, "unset PIPELINE_PLUGIN_PATH; %s/pipeline %s 2>&1", test_build(),
+        args);
     FILE *f = popen(cmd, "r");
     ck_assert_ptr_nonnull(f);
     out->n = 0;
@@ -36,9 +37,12 @@ START_TEST(calls)
         { "help no-such-thing", 2, "pipeline: no plugin \"no-such-thing\"" },
         { "help ../x", 2, "is not a plugin's name" },
         { "list --plugin-dir", 2, "pipeline: --plugin-dir needs a value\n" },
-        { "list --plugin-dir /no/such/folder", 2, "pipeline: --plugin-dir: plugin folder /no/such/folder: No such" },
-        { "list --threads 0", 2, "pipeline: --threads: \"0\" is no number of threads; 1 to 4096\n" },
-        { "--threads=x list", 2, "pipeline: --threads: \"x\" is no number of threads; 1 to 4096\n" },
+        { "list --plugin-dir /no/such/folder", 2,
+          "pipeline: --plugin-dir: plugin folder /no/such/folder: No such" },
+        { "list --threads 0", 2,
+          "pipeline: --threads: \"0\" is no number of threads; 1 to 4096\n" },
+        { "--threads=x list", 2,
+          "pipeline: --threads: \"x\" is no number of threads; 1 to 4096\n" },
     };
     ft_buf out = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -86,7 +90,8 @@ START_TEST(help_plugin)
     snprintf(args, sizeof args, "help good --plugin-dir %s/tests/so", test_build());
     ck_assert_int_eq(run(&out, args), 0);
     ck_assert_ptr_nonnull(strstr(out.p, "good 1.2.3 (ft.tokens/1): does what it is told\n/"));
-    ck_assert_ptr_nonnull(strstr(out.p, "\n  rows = 3                              an integer, 1 to 1000\n"
+    ck_assert_ptr_nonnull(strstr(out.p,
+        "\n  rows = 3                              an integer, 1 to 1000\n"
                                  "      rows there are\n"));
     ck_assert_ptr_nonnull(strstr(out.p, "text: nothing | fail | silent"));
     snprintf(args, sizeof args, "help good --json --plugin-dir %s/tests/so", test_build());

@@ -29,13 +29,15 @@ static const ft_param lora_params[] = {
     { "r", FT_INT, offsetof(lora, r), "8", 1, 65536, 0, "rank" },
     { "lora_alpha", FT_INT, offsetof(lora, lora_alpha), "8", 1, 1e6, 0, "scale times rank" },
     { "lora_dropout", FT_REAL, offsetof(lora, lora_dropout), "0.0", 0, 1, 0, "dropout" },
-    { "target_modules", FT_STR_OR_LIST, offsetof(lora, target_modules), "all-linear", 0, 0, 0, "where" },
+    { "target_modules", FT_STR_OR_LIST, offsetof(lora, target_modules), "all-linear", 0, 0, 0,
+      "where" },
     { "modules_to_save", FT_LIST, offsetof(lora, modules_to_save), "", 0, 0, 0, "trained whole" },
     { "bias", FT_STR, offsetof(lora, bias), "none", 0, 0,
       (const char *const[]){ "none", "all", "lora_only", 0 }, "biases" },
     { "init_adapter", FT_PATH, offsetof(lora, init_adapter), "", 0, 0, 0, "start" },
     { "use_rslora", FT_BOOL, offsetof(lora, use_rslora), "false", 0, 0, 0, "scale by sqrt(r)" },
-    { "layers_to_transform", FT_INTS, offsetof(lora, layers_to_transform), "", 0, 4096, 0, "layers" },
+    { "layers_to_transform", FT_INTS, offsetof(lora, layers_to_transform), "", 0, 4096, 0,
+      "layers" },
     { "rank_pattern", FT_MAP, offsetof(lora, rank_pattern), "", 0, 65536, 0, "ranks by name" },
     { 0 },
 };
@@ -46,7 +48,8 @@ typedef struct {
     bool shuffle;
 } train;
 static const ft_param train_params[] = {
-    { "per_device_train_batch_size", FT_INT, offsetof(train, per_device_train_batch_size), "8", 1, 4096, 0, "rows" },
+    { "per_device_train_batch_size", FT_INT, offsetof(train, per_device_train_batch_size), "8", 1,
+      4096, 0, "rows" },
     { "max_steps", FT_INT, offsetof(train, max_steps), "-1", -1, 1e15, 0, "steps" },
     { "learning_rate", FT_REAL, offsetof(train, learning_rate), "2e-5", 0, 1e3, 0, "rate" },
     { "num_train_epochs", FT_REAL, offsetof(train, num_train_epochs), "3", 0, 1e6, 0, "epochs" },
@@ -79,7 +82,8 @@ static void bind(ft_config *c, ft_diags *d)
             c->stage[i].params = plugins[k].params;
             c->stage[i].config_size = plugins[k].size;
         }
-        if (!c->stage[i].params) ft_diag(d, c->stage[i].use_at, "no plugin \"%s\"", c->stage[i].use);
+        if (!c->stage[i].params) ft_diag(d, c->stage[i].use_at, "no plugin \"%s\"",
+            c->stage[i].use);
     }
 }
 
@@ -111,7 +115,8 @@ static void temp_done(const char *path)
 }
 
 /* Opens `text` as a file with overrides; the printed errors ("" when there are none) in out. */
-static void open_text(ft_config *c, ft_buf *out, const char *text, const char *const *over, size_t n)
+static void open_text(ft_config *c, ft_buf *out, const char *text, const char *const *over,
+    size_t n)
 {
     ft_diags d = { 0 };
     const char *path = temp_file("t.yaml", text, strlen(text));
@@ -136,7 +141,8 @@ static void check_wrong(const char *name)
     ft_diags_write(&got, &d);
     if (getenv("FT_REWRITE")) ck_assert_int_eq(ft_file_write_buf(txt, &got, &e), 0);
     ck_assert_msg(!ft_file_read(&want, txt, 1 << 16, &e), "%s", e.msg);
-    ck_assert_msg(got.p && want.p && !strcmp(got.p, want.p), "%s: printed\n%s\ninstead of\n%s", name,
+    ck_assert_msg(got.p && want.p && !strcmp(got.p, want.p), "%s: printed\n%s\ninstead of\n%s",
+        name,
                   got.p, want.p);
     ft_buf_free(&got);
     ft_buf_free(&want);
@@ -178,11 +184,13 @@ START_TEST(typed_by_schema)
     ft_buf out = { 0 };
     open_text(&c, &out,
               "version: 1\nname: 12\nmemory_limit: 1.5 GiB\nstages:\n"
-              "  - use: lora\n    with:\n      r: 1e2\n      lora_alpha: +16.0\n      lora_dropout: 5e-2\n"
+              "  - use: lora\n    with:\n      r: 1e2\n      lora_alpha: +16.0\n"
+              "      lora_dropout: 5e-2\n"
               "      target_modules: '.*\\.q_proj$'\n      modules_to_save: [lm_head, 12, true]\n"
               "      layers_to_transform: 3\n      rank_pattern: { q_proj: 4, \"k.*\": 1e1 }\n"
               "      bias:\n      use_rslora: true\n"
-              "  - use: train-sft\n    with: { learning_rate: 2e-4, note: yes, max_steps: ~, shuffle: false,\n"
+              "  - use: train-sft\n"
+              "    with: { learning_rate: 2e-4, note: yes, max_steps: ~, shuffle: false,\n"
               "            gradient_checkpointing: true, num_train_epochs: .5 }\n", NULL, 0);
     ck_assert_str_eq(out.p, "");
     ck_assert_str_eq(c.name, "12");
@@ -242,7 +250,8 @@ START_TEST(extends)
     ck_assert_uint_eq(d.n, 2);
     ft_buf out = { 0 };
     ft_diags_write(&out, &d);
-    ck_assert_ptr_nonnull(strstr(out.p, "config/extends-wrong-base.yaml:4:13: unknown key \"weight_decya\""));
+    ck_assert_ptr_nonnull(strstr(out.p,
+        "config/extends-wrong-base.yaml:4:13: unknown key \"weight_decya\""));
     ck_assert_ptr_nonnull(strstr(out.p, "config/wrong-base.yaml:4:13: unknown key \"lora_alhpa\""));
     ft_buf_free(&out);
     ft_diags_free(&d);
@@ -295,7 +304,8 @@ START_TEST(extends_bounds)
         snprintf(path, sizeof path, "%s/0.yaml", dir);
         ck_assert_int_ne(open_with(&c, path, NULL, 0, &d), 0);
         ft_diags_write(&out, &d);
-        ck_assert_ptr_nonnull(strstr(out.p, wide ? "reads more than 64 files" : "more than 16 files deep"));
+        ck_assert_ptr_nonnull(strstr(out.p,
+            wide ? "reads more than 64 files" : "more than 16 files deep"));
         ft_buf_free(&out);
         ft_diags_free(&d);
         ft_config_free(&c);
@@ -305,13 +315,15 @@ START_TEST(extends_bounds)
 END_TEST
 
 static const char base[] =
-    "version: 1\nseed: 3\nvars: { n: 4 }\nstages:\n  - use: lora\n    with: { r: \"${vars.n}\", bias: all }\n"
+    "version: 1\nseed: 3\nvars: { n: 4 }\nstages:\n  - use: lora\n"
+    "    with: { r: \"${vars.n}\", bias: all }\n"
     "  - use: train-sft\n";
 
 START_TEST(overrides)
 {
     static const char *const over[] = {
-        "lora.target_modules=[q_proj,v_proj]", "train-sft.learning_rate=1e-4", "vars.n=64", "seed=7",
+        "lora.target_modules=[q_proj,v_proj]", "train-sft.learning_rate=1e-4", "vars.n=64",
+            "seed=7",
         "~lora.bias", "lora.rank_pattern={q_proj: 2}", "train-sft.note=a=b", "name=\"x y\"",
         "train-sft.max_steps=", "lora.init_adapter=tests/data/config",
     };
@@ -349,31 +361,44 @@ END_TEST
 START_TEST(wrong_overrides)
 {
     static const struct { const char *arg, *want; } cases[] = {
-        { "lora.lora_alhpa=16", "command line: unknown key \"lora_alhpa\" for lora; did you mean \"lora_alpha\"?\n"
+        { "lora.lora_alhpa=16",
+          "command line: unknown key \"lora_alhpa\" for lora; did you mean \"lora_alpha\"?\n"
           "lora.lora_alhpa=16\n     ^\n" },
-        { "lora.r=many", "command line: lora: r = many is not an integer\nlora.r=many\n       ^\n" },
+        { "lora.r=many",
+          "command line: lora: r = many is not an integer\nlora.r=many\n       ^\n" },
         { "lorra.r=1", "command line: no stage \"lorra\"; did you mean \"lora\"?\nlorra.r=1\n^\n" },
-        { "sede=1", "command line: no stage or top-level key \"sede\"; did you mean \"seed\"?\nsede=1\n^\n" },
-        { "stages=[]", "command line: stages cannot be set as a whole here; write stage.key=value or "
+        { "sede=1",
+          "command line: no stage or top-level key \"sede\"; did you mean \"seed\"?\nsede=1\n^\n" },
+        { "stages=[]",
+          "command line: stages cannot be set as a whole here; write stage.key=value or "
           "vars.NAME=value\nstages=[]\n^\n" },
-        { "extends=x.yaml", "command line: extends cannot be set as a whole here; write stage.key=value or "
+        { "extends=x.yaml",
+          "command line: extends cannot be set as a whole here; write stage.key=value or "
           "vars.NAME=value\nextends=x.yaml\n^\n" },
-        { "nothing", "command line: write stage.key=value, key=value, ~stage.key or ~stage\nnothing\n^\n" },
+        { "nothing",
+          "command line: write stage.key=value, key=value, ~stage.key or ~stage\nnothing\n^\n" },
         { "~", "command line: write stage.key=value, key=value, ~stage.key or ~stage\n~\n^\n" },
-        { "lora.=1", "command line: write stage.key=value, key=value, ~stage.key or ~stage\nlora.=1\n^\n" },
+        { "lora.=1",
+          "command line: write stage.key=value, key=value, ~stage.key or ~stage\nlora.=1\n^\n" },
         { "~lora.alpha", "command line: no key to take out \"alpha\"\n~lora.alpha\n      ^\n" },
-        { "~lora.bais", "command line: no key to take out \"bais\"; did you mean \"bias\"?\n~lora.bais\n      ^\n" },
+        { "~lora.bais",
+          "command line: no key to take out \"bais\"; did you mean \"bias\"?\n~lora.bais\n"
+          "      ^\n" },
         { "~train", "command line: no stage or top-level key \"train\"\n~train\n ^\n" },
         { "~lora.use", "command line: a stage needs its use:; write ~lora to leave the stage out\n"
           "~lora.use\n      ^\n" },
         { "lora.id=x", "command line: a stage's id cannot be changed here\nlora.id=x\n     ^\n" },
-        { "lora.use=../x", "command line: use: \"../x\" is not a plugin's name (a-z, 0-9 and '-', at most 64; "
+        { "lora.use=../x",
+          "command line: use: \"../x\" is not a plugin's name (a-z, 0-9 and '-', at most 64; "
           "never a path)\nlora.use=../x\n         ^\n" },
-        { "lora.bias=[", "command line: not YAML: did not find expected node content while parsing a flow node\n"
+        { "lora.bias=[",
+          "command line: not YAML: did not find expected node content while parsing a flow node\n"
           "lora.bias=[\n           ^\n" },
-        { "lora.bias=- a", "command line: write a list as [a, b] and a map as {k: v} here; text that looks like one "
+        { "lora.bias=- a",
+          "command line: write a list as [a, b] and a map as {k: v} here; text that looks like one "
           "goes in quotes\nlora.bias=- a\n          ^\n" },
-        { "lora.bias=${vars.x}", "command line: ${vars.x} is not in the file; only what is written in it can be "
+        { "lora.bias=${vars.x}",
+          "command line: ${vars.x} is not in the file; only what is written in it can be "
           "referred to\n"
           "lora.bias=${vars.x}\n          ^\n" },
     };
@@ -397,10 +422,12 @@ START_TEST(expansion)
     open_text(&c, &out,
               "version: 1\nvars: { a: \"${vars.b}/${seed}\", b: x, q: \"16\" }\n"
               "output_dir: ${vars.a}-${name}-${device}\n"
-              "stages:\n  - use: train-sft\n    with: { note: \"${env:FT_TEST_SET} ${env:FT_TEST_NOT_SET:-d:-e} "
+              "stages:\n  - use: train-sft\n"
+              "    with: { note: \"${env:FT_TEST_SET} ${env:FT_TEST_NOT_SET:-d:-e} "
               "$${x} $$ $ ^a$ ${lora.r}\" }\n"
               "  - use: lora\n    with: { r: \"${vars.q}\" }\n"
-              "  - id: swapped\n    use: \"${vars.method}\"\n", (const char *const[]){ "vars.method=lora" }, 1);
+              "  - id: swapped\n    use: \"${vars.method}\"\n",
+                  (const char *const[]){ "vars.method=lora" }, 1);
     ck_assert_str_eq(out.p, "");
     ck_assert_str_eq(c.output_dir, "x/42-t-auto");
     ck_assert_str_eq(((const train *)c.stage[0].config)->note, "from env d:-e ${x} $ $ ^a$ 16");
@@ -434,19 +461,25 @@ START_TEST(canonical)
     ft_buf one = { 0 }, two = { 0 };
     write_again("version: 1\nname: \"n \\\"\\\\ \\n \\t \\x7f \\u2028 \\ufeff 학습 $${x} $$$$\"\n"
                 "output_dir: 'null'\nstages:\n"
-                "  - use: lora\n    with: { r: 4, lora_dropout: 0.1, target_modules: [\"\", '~', \"a, b\"],\n"
-                "      layers_to_transform: [0, 2], rank_pattern: { \"${k}\": 1e-5, 'a: b': 3 }, modules_to_save: [] }\n"
-                "  - use: train-sft\n    with: { learning_rate: 1e-7, weight_decay: 1e-300, note: '' }\n", &one);
+                "  - use: lora\n"
+                "    with: { r: 4, lora_dropout: 0.1, target_modules: [\"\", '~', \"a, b\"],\n"
+                "      layers_to_transform: [0, 2], rank_pattern: { \"${k}\": 1e-5, 'a: b': 3 }, "
+                "modules_to_save: [] }\n"
+                "  - use: train-sft\n"
+                "    with: { learning_rate: 1e-7, weight_decay: 1e-300, note: '' }\n", &one);
     write_again(one.p, &two);
     ck_assert_str_eq(one.p, two.p);
     ck_assert_ptr_nonnull(strstr(one.p, "learning_rate: 1.0e-07\n"));
     ck_assert_ptr_nonnull(strstr(one.p, "lora_dropout: 0.1\n"));
     ck_assert_ptr_nonnull(strstr(one.p, "target_modules: [\"\", \"~\", \"a, b\"]\n"));
-    ck_assert_ptr_nonnull(strstr(one.p, "name: \"n \\\"\\\\ \\n \\t \\u007f \\u2028 \\ufeff 학습 $${x} $$$\"\n"));
+    ck_assert_ptr_nonnull(strstr(one.p,
+        "name: \"n \\\"\\\\ \\n \\t \\u007f \\u2028 \\ufeff 학습 $${x} $$$\"\n"));
     /* The order and the spelling of the file do not matter, defaults neither. */
     ft_buf a = { 0 }, b = { 0 };
-    write_again("version: 1\nname: a\nstages:\n  - use: lora\n    with: { r: 8, lora_alpha: 16 }\n", &a);
-    write_again("stages: [{ with: { lora_alpha: 1.6e1, bias: none }, use: lora }]\nname: 'a'\nversion: 1\n", &b);
+    write_again("version: 1\nname: a\nstages:\n  - use: lora\n"
+                "    with: { r: 8, lora_alpha: 16 }\n", &a);
+    write_again("stages: [{ with: { lora_alpha: 1.6e1, bias: none }, use: lora }]\nname: 'a'\n"
+                "version: 1\n", &b);
     ck_assert_str_eq(a.p, b.p);
     ft_buf_free(&one);
     ft_buf_free(&two);
@@ -477,18 +510,25 @@ END_TEST
 START_TEST(numbers)
 {
     static const struct { const char *text; bool is_int, is_real; } cases[] = {
-        { "0", 1, 1 }, { "-0", 1, 1 }, { "+7", 1, 1 }, { "1e3", 1, 1 }, { "1.0", 1, 1 }, { "1.5", 0, 1 },
-        { "1.", 1, 1 }, { ".5", 0, 1 }, { ".", 0, 0 }, { "", 0, 0 }, { "-", 0, 0 }, { "1e", 0, 0 }, { "e5", 0, 0 },
-        { "1e+2", 1, 1 }, { "010", 0, 0 }, { "0x10", 0, 0 }, { "1_000", 0, 0 }, { "inf", 0, 0 }, { "nan", 0, 0 },
+        { "0", 1, 1 }, { "-0", 1, 1 }, { "+7", 1, 1 }, { "1e3", 1, 1 }, { "1.0", 1, 1 }, { "1.5",
+          0, 1 },
+        { "1.", 1, 1 }, { ".5", 0, 1 }, { ".", 0, 0 }, { "", 0, 0 }, { "-", 0, 0 }, { "1e", 0, 0 },
+          { "e5", 0, 0 },
+        { "1e+2", 1, 1 }, { "010", 0, 0 }, { "0x10", 0, 0 }, { "1_000", 0, 0 }, { "inf", 0, 0 },
+          { "nan", 0, 0 },
         { ".inf", 0, 0 }, { "1 ", 0, 0 }, { " 1", 0, 0 }, { "9223372036854775807", 1, 1 },
-        { "9223372036854775808", 0, 1 }, { "-9223372036854775808", 1, 1 }, { "1e16", 0, 1 }, { "1e400", 0, 0 },
-        { "1e-400", 1, 1 }, { "0.5e1", 1, 1 }, { "12:30", 0, 0 }, { "--1", 0, 0 }, { "1.2.3", 0, 0 },
+        { "9223372036854775808", 0, 1 }, { "-9223372036854775808", 1, 1 }, { "1e16", 0, 1 },
+          { "1e400", 0, 0 },
+        { "1e-400", 1, 1 }, { "0.5e1", 1, 1 }, { "12:30", 0, 0 }, { "--1", 0, 0 }, { "1.2.3", 0,
+          0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int64_t n;
         double v;
-        ck_assert_msg((ft_text_to_int(&n, cases[i].text) == NULL) == cases[i].is_int, "int %s", cases[i].text);
-        ck_assert_msg((ft_text_to_real(&v, cases[i].text) == NULL) == cases[i].is_real, "real %s", cases[i].text);
+        ck_assert_msg((ft_text_to_int(&n, cases[i].text) == NULL) == cases[i].is_int, "int %s",
+            cases[i].text);
+        ck_assert_msg((ft_text_to_real(&v, cases[i].text) == NULL) == cases[i].is_real, "real %s",
+            cases[i].text);
     }
 }
 END_TEST
@@ -496,13 +536,16 @@ END_TEST
 START_TEST(sizes)
 {
     static const struct { const char *text; int64_t want; } cases[] = {
-        { "600MiB", 629145600 }, { "2GiB", 2147483648 }, { "1.5 GB", 1500000000 }, { "1024", 1024 }, { "1e3KB", 1000000 },
-        { "7B", 7 }, { "600M", -1 }, { "MiB", -1 }, { "-1GiB", -1 }, { "0", -1 }, { "9e99TiB", -1 }, { "1 GiB x", -1 },
+        { "600MiB", 629145600 }, { "2GiB", 2147483648 }, { "1.5 GB", 1500000000 }, { "1024",
+          1024 }, { "1e3KB", 1000000 },
+        { "7B", 7 }, { "600M", -1 }, { "MiB", -1 }, { "-1GiB", -1 }, { "0", -1 }, { "9e99TiB",
+          -1 }, { "1 GiB x", -1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int64_t n = -1;
         const char *why = ft_text_to_bytes(&n, cases[i].text);
-        ck_assert_msg((why == NULL) == (cases[i].want > 0), "%s: %s", cases[i].text, why ? why : "accepted");
+        ck_assert_msg((why == NULL) == (cases[i].want > 0), "%s: %s", cases[i].text,
+            why ? why : "accepted");
         ck_assert_msg(n == cases[i].want, "%s: %lld", cases[i].text, (long long)n);
     }
 }
@@ -512,7 +555,8 @@ END_TEST
 START_TEST(json)
 {
     static const char text[] =
-        "{\n  \"r\": 4, \"lora_alpha\": 8.0, \"target_modules\": [\"q_proj\"],\n  \"peft_type\": \"LORA\","
+        "{\n  \"r\": 4, \"lora_alpha\": 8.0, \"target_modules\": [\"q_proj\"],\n"
+        "  \"peft_type\": \"LORA\","
         " \"modules_to_save\": null, \"use_rslora\": true, \"rank_pattern\": {\"q\": 2},\n"
         "  \"lora_dropout\": \"high\" }";
     ft_arena a = { 0 };
@@ -529,7 +573,8 @@ START_TEST(json)
     ck_assert_int_eq(ft_config_fill(&l, lora_params, tree, (ft_mark){ &f, 0, 0 }, &job), FT_EINVAL);
     ft_buf out = { 0 };
     ft_diags_write(&out, &d);
-    ck_assert_str_eq(out.p, "adapter_config.json:4:19: lora: lora_dropout = \"high\" is text because of its quotes; "
+    ck_assert_str_eq(out.p,
+        "adapter_config.json:4:19: lora: lora_dropout = \"high\" is text because of its quotes; "
                      "leave them away\n  \"lora_dropout\": \"high\" }\n                  ^\n");
     ck_assert(l.r == 4 && l.lora_alpha == 8 && l.use_rslora && l.rank_pattern.value[0] == 2);
     ck_assert(l.target_modules.n == 1 && !l.target_modules.one && l.modules_to_save.n == 0);
@@ -554,7 +599,8 @@ START_TEST(schema)
     ck_assert_uint_eq(ft_json_get(ft_json_get(p, "bias"), "enum")->len, 3);
     ck_assert_uint_eq(ft_json_get(ft_json_get(p, "target_modules"), "anyOf")->len, 2);
     ck_assert_str_eq(ft_json_str(ft_json_get(p, "target_modules"), "default", ""), "all-linear");
-    ck_assert_str_eq(ft_json_str(ft_json_get(ft_json_get(p, "rank_pattern"), "additionalProperties"), "type", ""),
+    ck_assert_str_eq(ft_json_str(ft_json_get(ft_json_get(p, "rank_pattern"),
+        "additionalProperties"), "type", ""),
                      "number");
     ck_assert_uint_eq(ft_json_get(ft_json_root(doc), "required")->len, 0);
     ft_json_done(doc);
@@ -579,7 +625,8 @@ enum { SLOWER = 1 };
 static void repeat(ft_buf *b, const char *fmt, int n)
 {
     for (int i = 0; i < n; i++) {
-        if (strchr(fmt, '%')) ft_buf_printf(b, fmt, i, i + 1, i + 1); /* NOLINT: formats of this file */
+        if (strchr(fmt, '%')) ft_buf_printf(b, fmt, i, i + 1,
+            i + 1); /* NOLINT: formats of this file */
         else ft_buf_puts(b, fmt);
     }
 }
@@ -596,7 +643,8 @@ static void bomb(const char *what, ft_buf *text, const char *want)
         ck_assert_int_ne(open_with(&c, path, NULL, 0, &d), 0);
         ms = 1e3 * (double)(clock() - start) / CLOCKS_PER_SEC;
         ft_diags_write(&out, &d);
-        ck_assert_msg(strstr(out.p, want) != NULL, "%s: \"%s\" is not in\n%.400s", what, want, out.p);
+        ck_assert_msg(strstr(out.p, want) != NULL, "%s: \"%s\" is not in\n%.400s", what, want,
+            out.p);
         ft_buf_free(&out);
         ft_diags_free(&d);
         ft_config_free(&c);
@@ -616,7 +664,8 @@ START_TEST(bombs)
     bomb("indented maps", &b, "nested deeper than 64");
     ft_buf_puts(&b, "a: &a [x]\n");
     for (char k = 'b'; k <= 'j'; k++)
-        ft_buf_printf(&b, "%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", k, k, k - 1, k - 1, k - 1, k - 1,
+        ft_buf_printf(&b, "%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", k, k, k - 1, k - 1,
+            k - 1, k - 1,
                       k - 1, k - 1, k - 1, k - 1, k - 1);
     bomb("aliases", &b, "anchor &a");
     ft_buf_puts(&b, "&a [*a]\n");
@@ -643,7 +692,8 @@ START_TEST(bombs)
     ft_buf_puts(&b, "version: 1\nvars:\n  a0: \"");
     repeat(&b, "x", 1000);
     ft_buf_puts(&b, "\"\n");
-    for (int i = 1; i < 30; i++) ft_buf_printf(&b, "  a%d: \"${vars.a%d}${vars.a%d}\"\n", i, i - 1, i - 1);
+    for (int i = 1; i < 30; i++) ft_buf_printf(&b, "  a%d: \"${vars.a%d}${vars.a%d}\"\n", i, i - 1,
+        i - 1);
     bomb("doubling text", &b, "the expanded text is longer than");
     ft_buf_puts(&b, "version: 1\nvars:\n");
     repeat(&b, "  a%d: \"x${vars.a%d}\"\n", 4000);
@@ -690,7 +740,8 @@ START_TEST(random_bytes)
         char text[120];
         size_t n = 0;
         int len = 1 + (int)(round % 110);
-        if (round % 2) n = (size_t)snprintf(text, sizeof text, "version: 1\nstages:\n - use: lora\n");
+        if (round % 2) n = (size_t)snprintf(text, sizeof text,
+            "version: 1\nstages:\n - use: lora\n");
         for (; n < sizeof text - 1 && (int)n < len; n++) {
             s = s * 1664525 + 1013904223;
             text[n] = alphabet[(s >> 16) % (sizeof alphabet - 1)];

@@ -69,7 +69,8 @@ static void refuse(const char *folder, const char *name, bool with_path, const c
     ck_assert_msg(ft_registry_get(r, name, &e) == NULL, "%s: loaded", name);
     ck_assert_ptr_nonnull(realpath(folder, real));
     if (with_path) snprintf(start, sizeof start, "%s/%s.so: ", real, name);
-    ck_assert_msg(!strncmp(e.msg, start, strlen(start)) && strstr(e.msg, want), "%s: \"%s\" instead of "
+    ck_assert_msg(!strncmp(e.msg, start, strlen(start)) && strstr(e.msg, want),
+        "%s: \"%s\" instead of "
                   "\"%s…%s\"", name, e.msg, start, want);
     ft_registry_free(r);
 }
@@ -107,20 +108,32 @@ START_TEST(hostile)
         { "no-note", "it has no section .note.ftabi; write FT_PLUGIN(descriptor, \"name\")" },
         { "newer-major", "built for plugin ABI 2.0, this program has 1.0; use a newer program" },
         { "newer-minor", "built for plugin ABI 1.1, this program has 1.0; use a newer program" },
-        { "larger-struct", "its ft_plugin has 112 bytes, this program reads 104 to 104; build the plugin" },
-        { "note-name", "its note says name \"lora\", the file says \"note-name\"; rename the file" },
-        { "descriptor-name", "its descriptor says name \"other\", the file says \"descriptor-name\"" },
-        { "other-abi", "its descriptor says ABI 1.0 with sizes 64, 56, 112, its note 1.0 with 64, 56, 104" },
+        { "larger-struct",
+          "its ft_plugin has 112 bytes, this program reads 104 to 104; build the plugin" },
+        { "note-name",
+          "its note says name \"lora\", the file says \"note-name\"; rename the file" },
+        { "descriptor-name",
+          "its descriptor says name \"other\", the file says \"descriptor-name\"" },
+        { "other-abi",
+          "its descriptor says ABI 1.0 with sizes 64, 56, 112, its note 1.0 with 64, 56, 104" },
         { "null-function", "function shape of role ft.tokens/1 is NULL; it is required" },
         { "null-vtable", "vtable is NULL; role ft.tokens/1 needs one" },
         { "large-vtable", "its vtable for ft.tokens/1 says 32 bytes, this program reads 24 to 24" },
-        { "unknown-role", "role \"ft.token/1\" is not known to this program; did you mean \"ft.tokens/1\"?" },
-        { "bad-offset", "parameter \"far\" lies outside of the config struct (kind 3, offset 8, config_size 8)" },
-        { "bad-default", "the default \"0\" of its parameter \"r\" is not valid: default: r = 0 is below the limit 1" },
-        { "undefined-symbol", "cannot be loaded: undefined symbol: nobody_has_this; a plugin is linked with" },
-        { "no-entry", "does not export ft_plugin_entry_1; write FT_PLUGIN(descriptor, \"name\") once" },
+        { "unknown-role",
+          "role \"ft.token/1\" is not known to this program; did you mean \"ft.tokens/1\"?" },
+        { "bad-offset",
+          "parameter \"far\" lies outside of the config struct (kind 3, offset 8, config_size 8)" },
+        { "bad-default",
+          "the default \"0\" of its parameter \"r\" is not valid: default: r = 0 is below the "
+          "limit 1" },
+        { "undefined-symbol",
+          "cannot be loaded: undefined symbol: nobody_has_this; a plugin is linked with" },
+        { "no-entry",
+          "does not export ft_plugin_entry_1; write FT_PLUGIN(descriptor, \"name\") once" },
         { "null-entry", "ft_plugin_entry_1 gave NULL" },
-        { "no-shared", "role ft.format/1 needs parameter \"val_size\" at offset 0 of the config struct, and there "
+        { "no-shared",
+          "role ft.format/1 needs parameter \"val_size\" at offset 0 of the config struct, and "
+          "there "
                        "is no such row" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -132,10 +145,12 @@ START_TEST(names)
 {
     char longest[301] = { 0 };
     memset(longest, 'a', 300);
-    const char *const bad[] = { "../tests/so/good", "/bin/sh", "", ".", "good.so", "Good", "-good", "go od", "gööd",
+    const char *const bad[] = { "../tests/so/good", "/bin/sh", "", ".", "good.so", "Good", "-good",
+        "go od", "gööd",
                                 longest, "good\n", "a/b" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        refuse(so_dir, bad[i], false, "is not a plugin's name (a-z, 0-9 and '-', at most 64; never a path)");
+        refuse(so_dir, bad[i], false,
+            "is not a plugin's name (a-z, 0-9 and '-', at most 64; never a path)");
     refuse(so_dir, "godo", false, "no plugin \"godo\"; did you mean \"good\"? (searched /");
     refuse(so_dir, "something-else", false, "no plugin \"something-else\" (searched /");
 }
@@ -149,11 +164,13 @@ START_TEST(truncated)
     read_good(&b);
     memcpy(&h, b.p, sizeof h);
     size_t table = (size_t)h.e_shnum * sizeof(Elf64_Shdr);
-    const size_t at[] = { 0, 1, 3, 4, 16, 20, 63, 64, 65, 600, b.n / 2, h.e_shoff - 1, h.e_shoff, h.e_shoff + 1,
+    const size_t at[] = { 0, 1, 3, 4, 16, 20, 63, 64, 65, 600, b.n / 2, h.e_shoff - 1, h.e_shoff,
+        h.e_shoff + 1,
                           h.e_shoff + 64, h.e_shoff + table / 2, h.e_shoff + table - 1 };
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         put("good.so", b.p, at[i]);
-        refuse(dir, "good", true, at[i] < 4 ? "is no shared object: it has " : "reaches past the file's end at ");
+        refuse(dir, "good", true,
+            at[i] < 4 ? "is no shared object: it has " : "reaches past the file's end at ");
     }
     ft_buf_free(&b);
 }
@@ -166,9 +183,11 @@ START_TEST(patched)
         { 0, 1, 'M', "starts with 4d 45 4c 46 instead of 7f 45 4c 46" },
         { EI_CLASS, 1, ELFCLASS32, "ELF class is 1, this program needs 2" },
         { EI_DATA, 1, ELFDATA2MSB, "ELF byte order is 2, this program needs 1" },
-        { offsetof(Elf64_Ehdr, e_type), 2, ET_EXEC, "ELF type (3: shared object) is 2, this program needs 3" },
+        { offsetof(Elf64_Ehdr, e_type), 2, ET_EXEC,
+          "ELF type (3: shared object) is 2, this program needs 3" },
         { offsetof(Elf64_Ehdr, e_machine), 2, EM_S390, "ELF machine is 22, this program needs " },
-        { offsetof(Elf64_Ehdr, e_shentsize), 2, 40, "ELF section header size is 40, this program needs 64" },
+        { offsetof(Elf64_Ehdr, e_shentsize), 2, 40,
+          "ELF section header size is 40, this program needs 64" },
         { offsetof(Elf64_Ehdr, e_shnum), 2, 0, "has 0 sections" },
         { offsetof(Elf64_Ehdr, e_shnum), 2, 65535, "has 65535 sections" },
         { offsetof(Elf64_Ehdr, e_shstrndx), 2, 60000, "names in the 60000th" },
@@ -197,7 +216,8 @@ START_TEST(patched_note)
         { offsetof(ft_note, descsz), 1u << 31, "is no note of owner \"ft\"" },
         { offsetof(ft_note, type), 2, "is no note of owner \"ft\"" },
         { offsetof(ft_note, owner), 0x54465446, "is no note of owner \"ft\"" },
-        { offsetof(ft_note, major), 0, "built for plugin ABI 0.0, this program has 1.0; build the plugin" },
+        { offsetof(ft_note, major), 0,
+          "built for plugin ABI 0.0, this program has 1.0; build the plugin" },
         { offsetof(ft_note, param), 8, "its ft_param has 8 bytes, this program reads " },
         { offsetof(ft_note, host), 1000, "its ft_host has 1000 bytes, this program reads " },
     };
@@ -274,7 +294,8 @@ START_TEST(files)
     ck_assert_int_eq(chmod(in_dir("good.so"), 0755), 0);
     if (geteuid() == 0) {
         ck_assert_int_eq(chown(in_dir("good.so"), 65534, 65534), 0);
-        refuse(dir, "good", true, "belongs to user 65534; a plugin must belong to root or to user 0");
+        refuse(dir, "good", true,
+            "belongs to user 65534; a plugin must belong to root or to user 0");
         ck_assert_int_eq(chown(in_dir("good.so"), 0, 0), 0);
     } else {
         puts("not run: another owner (needs root)");
@@ -382,22 +403,28 @@ START_TEST(older_plugins)
 END_TEST
 
 /* ---- parameter tables ------------------------------------------------------------------------ */
-typedef struct { int64_t a; double b; bool c; const char *d; ft_list e; ft_ints f; ft_map g; } config;
+typedef struct {
+    int64_t a; double b; bool c; const char *d; ft_list e; ft_ints f; ft_map g;
+} config;
 static const char *const none[] = { NULL };
 static const char *const two[] = { "x", "y", NULL };
 
 START_TEST(tables)
 {
     static const struct { ft_param row; const char *want; } cases[] = {
-        { { "9a", FT_INT, 0, "1", 0, 0, 0, "h" }, "the key of row 2 of its parameter table is none" },
+        { { "9a", FT_INT, 0, "1", 0, 0, 0, "h" },
+          "the key of row 2 of its parameter table is none" },
         { { "", FT_INT, 0, "1", 0, 0, 0, "h" }, "the key of row 2 of its parameter table is none" },
-        { { "a-b", FT_INT, 0, "1", 0, 0, 0, "h" }, "the key of row 2 of its parameter table is none" },
-        { { "first", FT_REAL, 8, "1", 0, 0, 0, "h" }, "parameter \"first\" stands twice in the table" },
+        { { "a-b", FT_INT, 0, "1", 0, 0, 0, "h" },
+          "the key of row 2 of its parameter table is none" },
+        { { "first", FT_REAL, 8, "1", 0, 0, 0, "h" },
+          "parameter \"first\" stands twice in the table" },
         { { "a", (ft_kind)9, 8, "1", 0, 0, 0, "h" }, "parameter \"a\" has an unknown kind" },
         { { "a", (ft_kind)-1, 8, "1", 0, 0, 0, "h" }, "parameter \"a\" has an unknown kind" },
         { { "a", FT_INT, sizeof(config), "1", 0, 0, 0, "h" }, "lies outside of the config struct" },
         { { "a", FT_INT, SIZE_MAX - 3, "1", 0, 0, 0, "h" }, "lies outside of the config struct" },
-        { { "a", FT_MAP, sizeof(config) - 16, "", 0, 0, 0, "h" }, "lies outside of the config struct" },
+        { { "a", FT_MAP, sizeof(config) - 16, "", 0, 0, 0, "h" },
+          "lies outside of the config struct" },
         { { "a", FT_INT, 12, "1", 0, 0, 0, "h" }, "has an offset that is not aligned" },
         { { "a", FT_BOOL, 3, "true", 0, 0, 0, "h" }, "shares its place in the config struct" },
         { { "a", FT_INT, 8, "1", 2, 1, 0, "h" }, "has min above max" },
@@ -405,9 +432,12 @@ START_TEST(tables)
         { { "a", FT_INT, 8, "1", 0, 0, two, "h" }, "is no text and has choices" },
         { { "a", FT_STR, 8, "x", 0, 0, none, "h" }, "has choices, but none" },
         { { "a", FT_INT, 8, "1", 0, 0, 0, NULL }, "has no help text" },
-        { { "a", FT_INT, 8, "one", 0, 0, 0, "h" }, "the default \"one\" of its parameter \"a\" is not valid: " },
-        { { "a", FT_INT, 8, "", 0, 0, 0, "h" }, "the default \"\" of its parameter \"a\" is not valid: it is empty" },
-        { { "a", FT_STR, 8, "~", 0, 0, 0, "h" }, "the default \"~\" of its parameter \"a\" is not valid: it is empty" },
+        { { "a", FT_INT, 8, "one", 0, 0, 0, "h" },
+          "the default \"one\" of its parameter \"a\" is not valid: " },
+        { { "a", FT_INT, 8, "", 0, 0, 0, "h" },
+          "the default \"\" of its parameter \"a\" is not valid: it is empty" },
+        { { "a", FT_STR, 8, "~", 0, 0, 0, "h" },
+          "the default \"~\" of its parameter \"a\" is not valid: it is empty" },
         { { "a", FT_STR, 8, "z", 0, 0, two, "h" }, "z is not one of x, y" },
         { { "a", FT_LIST, 8, "[x, z]", 0, 0, two, "h" }, "z is not one of x, y" },
         { { "a", FT_LIST, 8, "[x", 0, 0, 0, "h" }, "not YAML" },
@@ -415,12 +445,14 @@ START_TEST(tables)
         { { "a", FT_STR, 8, "\xFF", 0, 0, 0, "h" }, "has a default that is not UTF-8" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const ft_param rows[] = { { "first", FT_INT, 0, NULL, 0, 0, 0, "h" }, cases[i].row, { 0 } }, *taken;
+        const ft_param rows[] = { { "first", FT_INT, 0, NULL, 0, 0, 0, "h" }, cases[i].row,
+            { 0 } }, *taken;
         ft_plugin p = { .params = rows, .config_size = sizeof(config) };
         ft_arena a = { 0 };
         ft_err e = { 0 };
         ck_assert_int_lt(ft_params_take(&taken, &a, &p, sizeof *rows, "t.so", &e), 0);
-        ck_assert_msg(!strncmp(e.msg, "t.so: ", 6) && strstr(e.msg, cases[i].want), "%zu: \"%s\" instead of \"%s\"",
+        ck_assert_msg(!strncmp(e.msg, "t.so: ", 6) && strstr(e.msg, cases[i].want),
+            "%zu: \"%s\" instead of \"%s\"",
                       i, e.msg, cases[i].want);
         ft_arena_free(&a);
     }
@@ -445,7 +477,8 @@ END_TEST
 START_TEST(older_rows)
 {
     struct { ft_param now; char more[24]; } rows[3] = {
-        { { "first", FT_INT, 0, "1", 0, 0, 0, "h" }, "x" }, { { "second", FT_REAL, 8, "1", 0, 0, 0, "h" }, "y" },
+        { { "first", FT_INT, 0, "1", 0, 0, 0, "h" }, "x" }, { { "second", FT_REAL, 8, "1", 0, 0, 0,
+          "h" }, "y" },
     };
     const ft_param *taken;
     ft_plugin p = { .params = &rows[0].now, .config_size = sizeof(config) };
@@ -472,8 +505,10 @@ START_TEST(bound)
     ck_assert_int_eq(ft_config_open(&c, r, in_dir("t.yaml"), NULL, 0, 0, &d), FT_EINVAL);
     ft_diags_write(&out, &d);
     ck_assert_uint_eq(d.n, 3);
-    ck_assert_ptr_nonnull(strstr(out.p, "t.yaml:4:39: unknown key \"whta\" for good; did you mean \"what\"?\n"));
-    ck_assert_ptr_nonnull(strstr(out.p, "t.yaml:5:10: no plugin \"godo\"; did you mean \"good\"? (searched /"));
+    ck_assert_ptr_nonnull(strstr(out.p,
+        "t.yaml:4:39: unknown key \"whta\" for good; did you mean \"what\"?\n"));
+    ck_assert_ptr_nonnull(strstr(out.p,
+        "t.yaml:5:10: no plugin \"godo\"; did you mean \"good\"? (searched /"));
     ck_assert_ptr_nonnull(strstr(out.p, "t.yaml:6:10: /"));
     ft_diags_free(&d);
     ft_buf_free(&out);
@@ -483,14 +518,16 @@ START_TEST(bound)
     ft_err e = { 0 };
     ck_assert_int_eq(ft_config_open(&c, r, in_dir("t.yaml"), over, 4, 0, &d), 0);
     ck_assert_str_eq(c.stage[0].plugin->name, "good");
-    ft_instance *i = ft_instance_open(c.stage[0].plugin, c.stage[0].id, c.stage[0].config, NULL, &e);
+    ft_instance *i = ft_instance_open(c.stage[0].plugin, c.stage[0].id, c.stage[0].config, NULL,
+        &e);
     ck_assert_msg(i != NULL, "%s", e.msg);
     const ft_token_source *t = ft_instance_vtable(i);
     int64_t x[3];
     int code = t->shape(ft_instance_self(i), &x[0], &x[1], &x[2]);
     ck_assert_int_eq(x[0], 9);
     ck_assert_int_eq(ft_instance_error(i, code, &e), FT_EINVAL);
-    ck_assert_str_eq(e.msg, "stage 'good' (plugin good): rows = 7 exceeds 6"); /* the first message */
+    ck_assert_str_eq(e.msg,
+        "stage 'good' (plugin good): rows = 7 exceeds 6"); /* the first message */
     ft_instance_close(i);
     ft_config_free(&c);
     ft_diags_free(&d);
@@ -500,7 +537,8 @@ END_TEST
 
 /* ---- instances ------------------------------------------------------------------------------- */
 /* An instance of good.so that does `what`, in an offer. */
-static ft_instance *open_good(ft_registry *r, ft_config *c, const char *what, const ft_offer *offer, ft_err *e)
+static ft_instance *open_good(ft_registry *r, ft_config *c, const char *what,
+    const ft_offer *offer, ft_err *e)
 {
     ft_diags d = { 0 };
     char over[64];
@@ -543,7 +581,8 @@ START_TEST(instances)
     ck_assert_int_eq(t->row(ft_instance_self(i), 0, &out), 0);
     ck_assert_int_eq(out.ids[0], 7); /* by ft.json/1 */
     ck_assert_int_eq(ft_instance_error(i, t->row(ft_instance_self(i), 1, &out), &e), FT_EFORMAT);
-    ck_assert_str_eq(e.msg, "stage 's' (plugin good): row:1:2: the text ends where a value must stand");
+    ck_assert_str_eq(e.msg,
+        "stage 's' (plugin good): row:1:2: the text ends where a value must stand");
     ft_instance_close(i);
     ft_config_free(&c);
 
@@ -641,8 +680,10 @@ START_TEST(crashes)
         ck_assert_int_eq(isolate(cases[i].what, &out, &e), FT_EUNSUP);
         ck_assert_msg(out.signal == cases[i].sig, "%s: signal %d", cases[i].what, out.signal);
         snprintf(start, sizeof start, "pipeline: stage 's' died of %s at ", cases[i].name);
-        ck_assert_msg(!strncmp(out.crash, start, strlen(start)), "%s: %s", cases[i].what, out.crash);
-        ck_assert_msg(strstr(out.crash, cases[i].where) && strstr(out.crash, "/tests/so/good.so"), "%s: %s",
+        ck_assert_msg(!strncmp(out.crash, start, strlen(start)), "%s: %s", cases[i].what,
+            out.crash);
+        ck_assert_msg(strstr(out.crash, cases[i].where) && strstr(out.crash, "/tests/so/good.so"),
+            "%s: %s",
                       cases[i].what, out.crash);
         snprintf(start, sizeof start, "stage 's' died of %s; pipeline: ", cases[i].name);
         ck_assert_msg(!strncmp(e.msg, start, strlen(start)), "%s", e.msg);

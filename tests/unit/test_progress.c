@@ -57,7 +57,8 @@ START_TEST(into_a_file)
     ck_assert_ptr_null(strchr(text, '\033'));
     ft_progress_note(&p, "loss %.2f", 1.5);
     ft_progress_end(&p);
-    ck_assert_ptr_nonnull(strstr(contents(f), "train: 640 steps in 0:40  16.0 steps/s  loss 1.50\n"));
+    ck_assert_ptr_nonnull(strstr(contents(f),
+        "train: 640 steps in 0:40  16.0 steps/s  loss 1.50\n"));
     ft_log_close(&log);
     fclose(f);
 }
@@ -164,7 +165,8 @@ START_TEST(terminal)
     ft_progress_end(&p);
     ft_log_close(&log);
     fclose(f); /* reading then ends with an error */
-    for (ssize_t n, at = 0; (n = read(master, text + at, sizeof text - 1 - (size_t)at)) > 0;) at += n;
+    for (ssize_t n, at = 0; (n = read(master, text + at,
+        sizeof text - 1 - (size_t)at)) > 0;) at += n;
     int bars = 0;
     for (char *s = text; (s = strchr(s, '[')); s++) bars += s == text || s[-1] != '\033';
     ck_assert_int_ge(bars, 9);

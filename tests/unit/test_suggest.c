@@ -7,8 +7,10 @@
 START_TEST(distances)
 {
     static const struct { const char *a, *b; size_t d; } cases[] = {
-        { "", "", 0 }, { "", "abc", 3 }, { "abc", "abc", 0 }, { "abc", "acb", 1 }, { "abc", "ab", 1 },
-        { "abc", "abcd", 1 }, { "abc", "xbc", 1 }, { "lora_alhpa", "lora_alpha", 1 }, { "kitten", "sitting", 3 },
+        { "", "", 0 }, { "", "abc", 3 }, { "abc", "abc", 0 }, { "abc", "acb", 1 }, { "abc", "ab",
+          1 },
+        { "abc", "abcd", 1 }, { "abc", "xbc", 1 }, { "lora_alhpa", "lora_alpha", 1 }, { "kitten",
+          "sitting", 3 },
         { "ca", "abc", 3 }, /* each place is edited once */
         { "learning_rte", "learning_rate", 1 }, { "shuffel", "shuffle", 1 }, { "ab", "ba", 1 },
         { "abcdef", "badcfe", 3 },
@@ -63,15 +65,18 @@ END_TEST
 
 START_TEST(nearest)
 {
-    static const char *const names[] = { "r", "lora_alpha", "lora_dropout", "bias", "target_modules" };
+    static const char *const names[] = { "r", "lora_alpha", "lora_dropout", "bias",
+        "target_modules" };
     static const struct { const char *word, *want; } cases[] = {
-        { "lora_alhpa", "lora_alpha" }, { "lora_dropuot", "lora_dropout" }, { "target_module", "target_modules" },
+        { "lora_alhpa", "lora_alpha" }, { "lora_dropuot", "lora_dropout" }, { "target_module",
+          "target_modules" },
         { "bais", "bias" }, { "x", NULL }, { "", NULL }, { "rr", "r" }, { "completely_else", NULL },
         { "alpha", NULL }, { "loraalpha", "lora_alpha" }, { "targetmodules", "target_modules" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *got = ft_suggest(cases[i].word, names, 5);
-        ck_assert_msg(got == cases[i].want || (got && cases[i].want && !strcmp(got, cases[i].want)), "%s: %s",
+        ck_assert_msg(got == cases[i].want || (got && cases[i].want && !strcmp(got,
+            cases[i].want)), "%s: %s",
                       cases[i].word, got ? got : "nothing");
     }
     /* Of names equally near the first wins. */

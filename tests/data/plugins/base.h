@@ -44,7 +44,8 @@ static int row(void *self, int64_t i, ft_token_row *out)
     (void)self, (void)i, (void)out;
     return FT_EINVAL;
 }
-int (*const base_shape_)(void *, int64_t *, int64_t *, int64_t *) = shape; /* used, whatever SHAPE is */
+int (*const base_shape_)(void *, int64_t *, int64_t *, int64_t *) = shape; /* used,
+    whatever SHAPE is */
 
 static const ft_token_source vtable = { (uint32_t)(VTABLE_SIZE), SHAPE, row };
 const ft_token_source *const base_vtable_ = &vtable;
