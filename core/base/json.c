@@ -335,7 +335,8 @@ static int each_member(reader *r, const char *inside, ft_json_member on, void *c
         if (code) return code;
         skip_space(r);
         if (r->at >= r->n) return fail(r, "object does not end");
-        if (r->s[r->at] != ',' && r->s[r->at] != '}') return fail(r, "',' or the end must stand here");
+        if (r->s[r->at] != ',' && r->s[r->at] != '}')
+            return fail(r, "',' or the end must stand here");
         more = r->s[r->at] == ',';
         if (more) r->at++;
     }

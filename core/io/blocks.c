@@ -7,10 +7,13 @@
  *   q5_0  d high[4] q[16]          x = d (q - 16)         q5_1  d m high[4] q[16]  x = d q + m
  *   q8_0  d q[32]                  x = d q                iq4_nl  d q[16]        x = d table[q]
  *   mxfp4 e q[16]                  x = 2^(e-128) table[q], the table being twice e2m1
- *   super-blocks of 256, with scales s (and minima) for groups of 16 or 32:
- *   q2_k  s[16] q[64] d m          x = (d s) q - m s'     q3_k  high[32] q[64] s[12] d  x = (d s) q
- *   q4_k  d m s[12] q[128]         x = (d s) q - m s'     q5_k  d m s[12] high[32] q[128]  likewise
- *   q6_k  q[128] high[64] s[16] d  x = (d s) (q - 32)     iq4_xs  d s[2+4] q[128]  x = (d s) table[q]
+ *   super-blocks of 256, with scales s (and minima s') for groups of 16 or 32:
+ *   q2_k    s[16] q[64] d m              x = (d s) q - m s'
+ *   q3_k    high[32] q[64] s[12] d       x = (d s) q
+ *   q4_k    d m s[12] q[128]             x = (d s) q - m s'
+ *   q5_k    d m s[12] high[32] q[128]    x = (d s) q - m s'
+ *   q6_k    q[128] high[64] s[16] d      x = (d s) (q - 32)
+ *   iq4_xs  d s[2+4] q[128]              x = (d s) table[q]
  *
  * Every product and difference is one fp32 operation in the order written, so that the results are
  * gguf-py's to the bit.  Inner loops have constant counts: compilers turn them into vectors.
@@ -226,7 +229,8 @@ static void decode_q4_k(float *restrict out, const uint8_t *restrict b, size_t n
             int s, l, shift = g % 2 * 4;
             scale_min(&s, &l, b + 4, g);
             float scale = d * (float)s, least = m * (float)l;
-            for (int j = 0; j < 32; j++) out[32 * g + j] = scale * (float)(q[j] >> shift & 15) - least;
+            for (int j = 0; j < 32; j++)
+                out[32 * g + j] = scale * (float)(q[j] >> shift & 15) - least;
         }
     }
 }

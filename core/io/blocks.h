@@ -3,7 +3,7 @@
  *
  * A block is a fixed number of consecutive elements of the flat, row-major tensor, in a fixed
  * number of bytes.  A format that GGUF knows but that cannot be decoded here has decode == NULL:
- * a file with such a tensor opens, and the tensor is refused by name where its numbers are wanted. */
+ * a file with such a tensor opens; the tensor is refused by name where its numbers are wanted. */
 #ifndef FT_CORE_BLOCKS_H
 #define FT_CORE_BLOCKS_H
 #include "ft/tensor.h"

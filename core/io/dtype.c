@@ -5,14 +5,15 @@ static const struct {
     const char *name;
     unsigned bits;
 } dtypes[FT_N_DTYPES] = {
-    [FT_F32] = { "F32", 32 },         [FT_BF16] = { "BF16", 16 },       [FT_F16] = { "F16", 16 },
-    [FT_F64] = { "F64", 64 },         [FT_I64] = { "I64", 64 },         [FT_I32] = { "I32", 32 },
-    [FT_I16] = { "I16", 16 },         [FT_I8] = { "I8", 8 },            [FT_U64] = { "U64", 64 },
-    [FT_U32] = { "U32", 32 },         [FT_U16] = { "U16", 16 },         [FT_U8] = { "U8", 8 },
-    [FT_BOOL8] = { "BOOL", 8 },       [FT_F8_E4M3] = { "F8_E4M3", 8 },  [FT_F8_E5M2] = { "F8_E5M2", 8 },
-    [FT_F8_E8M0] = { "F8_E8M0", 8 },  [FT_F6_E2M3] = { "F6_E2M3", 6 },  [FT_F6_E3M2] = { "F6_E3M2", 6 },
-    [FT_F4_E2M1] = { "F4", 4 },       [FT_C64] = { "C64", 64 },
-    [FT_F8_E4M3_FNUZ] = { "F8_E4M3FNUZ", 8 }, [FT_F8_E5M2_FNUZ] = { "F8_E5M2FNUZ", 8 },
+    [FT_F32] = { "F32", 32 },   [FT_BF16] = { "BF16", 16 }, [FT_F16] = { "F16", 16 },
+    [FT_F64] = { "F64", 64 },   [FT_I64] = { "I64", 64 },   [FT_I32] = { "I32", 32 },
+    [FT_I16] = { "I16", 16 },   [FT_I8] = { "I8", 8 },      [FT_U64] = { "U64", 64 },
+    [FT_U32] = { "U32", 32 },   [FT_U16] = { "U16", 16 },   [FT_U8] = { "U8", 8 },
+    [FT_BOOL8] = { "BOOL", 8 }, [FT_C64] = { "C64", 64 },   [FT_F4_E2M1] = { "F4", 4 },
+    [FT_F8_E4M3] = { "F8_E4M3", 8 },          [FT_F8_E5M2] = { "F8_E5M2", 8 },
+    [FT_F8_E8M0] = { "F8_E8M0", 8 },          [FT_F6_E2M3] = { "F6_E2M3", 6 },
+    [FT_F6_E3M2] = { "F6_E3M2", 6 },          [FT_F8_E4M3_FNUZ] = { "F8_E4M3FNUZ", 8 },
+    [FT_F8_E5M2_FNUZ] = { "F8_E5M2FNUZ", 8 },
 };
 
 static bool known(ft_dtype d) { return (unsigned)d < FT_N_DTYPES && dtypes[d].name; }

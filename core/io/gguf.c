@@ -2,16 +2,16 @@
  *
  *   "GGUF" | u32 version | u64 n_tensors | u64 n_kv
  *   n_kv times       string key | u32 type | value
- *   n_tensors times  string name | u32 n_dims | u64 dims, fastest first | u32 ggml type | u64 offset
+ *   n_tensors times  string name | u32 n_dims | u64 dims, fastest first | u32 type | u64 offset
  *   padding to general.alignment (32) | data; each tensor begins where the padded one before ends
  *   string: u64 length, bytes.  array: u32 type of the items, u64 count, items.
  *
  * Format: ggml/docs/gguf.md and ggml's gguf.cpp.  Every number is held against the bytes that are
- * left before it is used; nothing is allocated by a count from the file, and both counts are capped,
- * so memory stays under 64 MiB beside the mapped file.  What readers of this format broke on (count
- * times size, offset plus size, padding, zero dimensions, alignment, declared against used types) has
- * a test by the name that llama.cpp gives it.  Left out: big-endian files, version 1, arrays of
- * arrays, models split over several files: refused by name. */
+ * left before it is used; nothing is allocated by a count from the file, and both counts are
+ * capped, so memory stays under 64 MiB beside the mapped file.  What readers of this format broke
+ * on (count times size, offset plus size, padding, zero dimensions, alignment, declared against
+ * used types) has a test by the name that llama.cpp gives it.  Left out: big-endian files, version
+ * 1, arrays of arrays, models split over several files: refused by name. */
 #include <inttypes.h>
 #include "ft/ck.h"
 #include "core/io/blocks.h"
@@ -98,8 +98,9 @@ static int read_name(reader *r, const char **s, uint64_t *len, const char *kind,
     if (code) return code;
     const char *bad = *len > max ? "is too long" : ft_bad_name(*s, *len);
     if (!bad) return 0;
-    return ft_errf(r->err, FT_EFORMAT, "%s: the %s at byte %" PRIu64 " (%" PRIu64 " bytes; at most %"
-                   PRIu64 ") %s", r->what, kind, r->at - *len, *len, max, bad);
+    return ft_errf(r->err, FT_EFORMAT,
+                   "%s: the %s at byte %" PRIu64 " (%" PRIu64 " bytes; at most %" PRIu64 ") %s",
+                   r->what, kind, r->at - *len, *len, max, bad);
 }
 
 /* ---- key-values ---------------------------------------------------------------------------- */
@@ -127,8 +128,10 @@ static int read_array(reader *r, ft_meta *m)
     m->data = r->p + r->at;
     uint64_t least = type == FT_META_STRING ? 8 : value_bytes[type]; /* of one item */
     if (!ck_mul(&bytes, m->n, least) || bytes > left(r))
-        return ft_errf(r->err, FT_EFORMAT, "%s: key \"%.200s\" is a list of %" PRIu64 " items, which "
-                       "exceeds the file", r->what, m->key, m->n);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: key \"%.200s\" is a list of %" PRIu64 " items, which "
+                       "exceeds the file",
+                       r->what, m->key, m->n);
     if (type == FT_META_STRING) return skip_strings(r, m->n);
     r->at += bytes;
     return 0;
@@ -157,7 +160,8 @@ static int add_note(reader *r, const ft_meta *m)
     else if (m->type == FT_META_ARRAY) return 0;
     else if (m->type == FT_META_BOOL) s = *(const char *)m->data ? "true" : "false";
     else if (ft_meta_int(m, &i)) snprintf(number, sizeof number, "%" PRId64, i);
-    else if (ft_meta_real(m, &d)) snprintf(number, sizeof number, "%.*g", m->type == FT_META_F32 ? 9 : 17, d);
+    else if (ft_meta_real(m, &d))
+        snprintf(number, sizeof number, "%.*g", m->type == FT_META_F32 ? 9 : 17, d);
     else return 0;
     if (m->type != FT_META_STRING) len = strlen(s);
     if (len > MAX_NOTE || len > r->notes_left || memchr(s, 0, len)) return 0;
@@ -179,8 +183,9 @@ static int read_kv(reader *r)
     code = read_u32(r, &type);
     if (code) return code;
     if (type >= N_TYPES)
-        return ft_errf(r->err, FT_EFORMAT, "%s: key \"%.200s\" has type %" PRIu32 "; the types end at %d",
-                       r->what, m.key, type, N_TYPES - 1);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: key \"%.200s\" has type %" PRIu32 "; the types end at %d", r->what,
+                       m.key, type, N_TYPES - 1);
     m.type = (ft_meta_type)type;
     code = read_value(r, &m);
     if (!code) code = add_note(r, &m);
@@ -205,7 +210,8 @@ static int refuse_duplicate_keys(reader *r)
     int code = 0;
     for (size_t i = 1; i < n && !code; i++) {
         if (!strcmp(key[i - 1], key[i]))
-            code = ft_errf(r->err, FT_EFORMAT, "%s: key \"%.200s\" stands there twice", r->what, key[i]);
+            code = ft_errf(r->err, FT_EFORMAT, "%s: key \"%.200s\" stands there twice", r->what,
+                           key[i]);
     }
     free(key);
     return code;
@@ -220,13 +226,17 @@ static int read_known_keys(reader *r)
     if (align && (align->type != FT_META_U32 || !ft_meta_int(align, &value)))
         return fail(r, "general.alignment is not of type u32");
     if (value < 1 || value > MAX_ALIGN || (value & (value - 1)))
-        return ft_errf(r->err, FT_EFORMAT, "%s: general.alignment = %" PRId64 " is not a power of two "
-                       "up to %d", r->what, value, MAX_ALIGN);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: general.alignment = %" PRId64 " is not a power of two "
+                       "up to %d",
+                       r->what, value, MAX_ALIGN);
     r->align = (uint64_t)value;
     value = 0;
     if (split && (!ft_meta_int(split, &value) || value > 1))
-        return ft_errf(r->err, FT_EUNSUP, "%s is one of %" PRId64 " parts of a split model; join them "
-                       "with `llama-gguf-split --merge`", r->what, value);
+        return ft_errf(r->err, FT_EUNSUP,
+                       "%s is one of %" PRId64 " parts of a split model; join them "
+                       "with `llama-gguf-split --merge`",
+                       r->what, value);
     return 0;
 }
 
@@ -245,8 +255,10 @@ static int read_dims(reader *r, ft_tensor *t)
     int code = read_u32(r, &n);
     if (code) return code;
     if (n > MAX_GGUF_DIMS)
-        return ft_errf(r->err, FT_EFORMAT, "%s: tensor \"%s\" has %" PRIu32 " dimensions; GGUF has at "
-                       "most %d", r->what, t->name, n, MAX_GGUF_DIMS);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: tensor \"%s\" has %" PRIu32 " dimensions; GGUF has at "
+                       "most %d",
+                       r->what, t->name, n, MAX_GGUF_DIMS);
     t->ndim = (int32_t)n;
     for (uint32_t i = 0; i < n && !code; i++) {
         code = read_u64(r, &dim);
@@ -263,8 +275,10 @@ static int set_size(reader *r, ft_tensor *t, const ft_block_format *f)
     bool zero;
     int64_t row = t->ndim ? t->dim[t->ndim - 1] : 1;
     if (row % f->elements)
-        return ft_errf(r->err, FT_EFORMAT, "%s: tensor \"%s\": rows of %" PRId64 " elements are no whole "
-                       "number of %s blocks of %" PRIu32, r->what, t->name, row, f->name, f->elements);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: tensor \"%s\": rows of %" PRId64 " elements are no whole "
+                       "number of %s blocks of %" PRIu32,
+                       r->what, t->name, row, f->name, f->elements);
     if (!ft_shape_span(&span, &zero, t->dim, t->ndim) || span > INT64_MAX ||
         !ck_mul(&bytes, span / f->elements, f->bytes) || bytes > INT64_MAX)
         return bad_tensor(r, t, "its shape makes more bytes than fit into 63 bits");
@@ -292,20 +306,25 @@ static int read_tensor(reader *r, uint64_t *next)
     if (code) return code;
     const ft_block_format *f = ft_block_ggml(type);
     if (!f)
-        return ft_errf(r->err, FT_EFORMAT, "%s: tensor \"%s\" has ggml type %" PRIu32 ", which is not "
-                       "known", r->what, t.name, type);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: tensor \"%s\" has ggml type %" PRIu32 ", which is not "
+                       "known",
+                       r->what, t.name, type);
     code = set_size(r, &t, f);
     if (code) return code;
     if (offset != *next)
-        return ft_errf(r->err, FT_EFORMAT, "%s: tensor \"%s\" begins at byte %" PRIu64 " of the data where "
-                       "%" PRIu64 " is next (alignment %" PRIu64 ")", r->what, t.name, offset, *next,
-                       r->align);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: tensor \"%s\" begins at byte %" PRIu64 " of the data where "
+                       "%" PRIu64 " is next (alignment %" PRIu64 ")",
+                       r->what, t.name, offset, *next, r->align);
     t.data = (const void *)(uintptr_t)offset; /* made a pointer once the data's place is known */
     if (!ck_add(next, offset, t.bytes) || !ck_align(next, *next, r->align))
         return bad_tensor(r, &t, "the data of all tensors does not fit into 64 bits");
     if (t.bytes > r->n || offset > r->n - t.bytes)
-        return ft_errf(r->err, FT_EFORMAT, "%s: tensor \"%s\" of %" PRIu64 " bytes at byte %" PRIu64
-                       " of the data exceeds the file (cut off?)", r->what, t.name, t.bytes, offset);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s: tensor \"%s\" of %" PRIu64 " bytes at byte %" PRIu64
+                       " of the data exceeds the file (cut off?)",
+                       r->what, t.name, t.bytes, offset);
     return ft_set_add(r->set, r->what, &t, r->err);
 }
 
@@ -316,11 +335,14 @@ static int place_data(reader *r)
     size_t n = ft_set_count(r->set);
     uint64_t base, begin, end;
     for (size_t i = 0; i < n; i++) {
-        bool fits = ck_align(&base, r->at, r->align) && ck_add(&begin, base, (uintptr_t)t[i].data) &&
-                    ck_add(&end, begin, t[i].bytes) && end <= r->n;
+        bool fits = ck_align(&base, r->at, r->align) &&
+                    ck_add(&begin, base, (uintptr_t)t[i].data) && ck_add(&end, begin, t[i].bytes) &&
+                    end <= r->n;
         if (!fits && t[i].bytes)
-            return ft_errf(r->err, FT_EFORMAT, "%s: tensor \"%s\" of %" PRIu64 " bytes exceeds the file "
-                           "of %" PRIu64 " (cut off?)", r->what, t[i].name, t[i].bytes, r->n);
+            return ft_errf(r->err, FT_EFORMAT,
+                           "%s: tensor \"%s\" of %" PRIu64 " bytes exceeds the file "
+                           "of %" PRIu64 " (cut off?)",
+                           r->what, t[i].name, t[i].bytes, r->n);
         t[i].data = r->p + (fits ? begin : 0);
     }
     return 0;
@@ -333,23 +355,30 @@ static int read_header(reader *r, uint64_t *n_tensors, uint64_t *n_kv)
     enum { LEAST_KV = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 4 + 8 };
     uint32_t version;
     const char *magic = take(r, 4);
-    if (!magic || memcmp(magic, "GGUF", 4)) return fail(r, "this is not a GGUF file (no \"GGUF\" at its start)");
+    if (!magic || memcmp(magic, "GGUF", 4))
+        return fail(r, "this is not a GGUF file (no \"GGUF\" at its start)");
     int code = read_u32(r, &version);
     if (code) return code;
     if (version && (version & 0xffff) == 0)
-        return ft_errf(r->err, FT_EUNSUP, "%s is a big-endian GGUF file; convert it to little-endian", r->what);
+        return ft_errf(r->err, FT_EUNSUP,
+                       "%s is a big-endian GGUF file; convert it to little-endian", r->what);
     if (version < 2 || version > 3)
-        return ft_errf(r->err, FT_EUNSUP, "%s has GGUF version %" PRIu32 "; versions 2 and 3 are supported",
-                       r->what, version);
+        return ft_errf(r->err, FT_EUNSUP,
+                       "%s has GGUF version %" PRIu32 "; versions 2 and 3 are supported", r->what,
+                       version);
     code = read_u64(r, n_tensors);
     if (!code) code = read_u64(r, n_kv);
     if (code) return code;
     if (*n_tensors > MAX_GGUF_TENSORS || *n_tensors > left(r) / LEAST_TENSOR)
-        return ft_errf(r->err, FT_EFORMAT, "%s says that it has %" PRIu64 " tensors, more than it can hold "
-                       "or than %d", r->what, *n_tensors, MAX_GGUF_TENSORS);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s says that it has %" PRIu64 " tensors, more than it can hold "
+                       "or than %d",
+                       r->what, *n_tensors, MAX_GGUF_TENSORS);
     if (*n_kv > MAX_KV || *n_kv > left(r) / LEAST_KV)
-        return ft_errf(r->err, FT_EFORMAT, "%s says that it has %" PRIu64 " keys, more than it can hold or "
-                       "than %d", r->what, *n_kv, MAX_KV);
+        return ft_errf(r->err, FT_EFORMAT,
+                       "%s says that it has %" PRIu64 " keys, more than it can hold or "
+                       "than %d",
+                       r->what, *n_kv, MAX_KV);
     return 0;
 }
 

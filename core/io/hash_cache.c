@@ -31,7 +31,8 @@ static int64_t ns(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t
 static int identify(identity *id, int fd, const char *path, ft_err *e)
 {
     struct stat st;
-    if (fstat(fd, &st) < 0) return ft_errf(e, FT_EIO, "cannot stat %s: %s", path, ft_errno_text(errno));
+    if (fstat(fd, &st) < 0)
+        return ft_errf(e, FT_EIO, "cannot stat %s: %s", path, ft_errno_text(errno));
     if (!S_ISREG(st.st_mode)) return ft_errf(e, FT_EIO, "%s is not a regular file", path);
     *id = (identity){ st.st_dev, st.st_ino, (uint64_t)st.st_size, ns(st.st_mtim), ns(st.st_ctim) };
     return 0;
@@ -47,8 +48,8 @@ static bool same(const identity *a, const identity *b)
 
 static int print_identity(char *line, const identity *id)
 {
-    return snprintf(line, LINE, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " ", id->dev,
-                    id->ino, id->size, id->mtime, id->ctime);
+    return snprintf(line, LINE, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " ",
+                    id->dev, id->ino, id->size, id->mtime, id->ctime);
 }
 
 /* Completes a line that holds identity and hash with its check; returns its length. */
@@ -100,7 +101,8 @@ static void remember(const char *cache, const ft_buf *old, const identity *id, c
 {
     char line[LINE], file[64];
     ft_buf b = { 0 };
-    int n = print_identity(line, id), k = snprintf(file, sizeof file, "%" PRIu64 " %" PRIu64 " ", id->dev, id->ino);
+    int n = print_identity(line, id),
+        k = snprintf(file, sizeof file, "%" PRIu64 " %" PRIu64 " ", id->dev, id->ino);
     n += snprintf(line + n, LINE - (size_t)n, "%s", hash);
     ft_buf_add(&b, line, finish_line(line, (size_t)n));
     size_t lines = 1;
@@ -144,8 +146,8 @@ static bool settled(const identity *before, const identity *after)
     return same(before, after) && ns(now) - latest > SETTLED_NS;
 }
 
-static int hash_open_file(char out[65], int fd, const char *path, const char *cache, uint64_t *bytes,
-                          ft_err *e)
+static int hash_open_file(char out[65], int fd, const char *path, const char *cache,
+                          uint64_t *bytes, ft_err *e)
 {
     identity before, after;
     ft_buf memory = { 0 };
@@ -202,7 +204,8 @@ static int add_shard_name(void *ctx, const ft_json *v, ft_err *e)
     model *m = ctx;
     size_t n = m->shards.n / sizeof(char *);
     if (!ft_json_is_text(v) || strchr(v->text, '/'))
-        return ft_errf(e, FT_EFORMAT, "%s: weight_map names a shard that is no plain file name", m->dir);
+        return ft_errf(e, FT_EFORMAT, "%s: weight_map names a shard that is no plain file name",
+                       m->dir);
     if (n && !strcmp(((const char **)(void *)m->shards.p)[n - 1], v->text)) return 0;
     const char *name = ft_arena_strdup(&m->arena, v->text);
     ft_buf_add(&m->shards, &name, sizeof name);
@@ -221,7 +224,8 @@ static int add_shards(model *m, const char *index, ft_err *e)
     ft_buf b = { 0 };
     int code = ft_path_join(path, sizeof path, m->dir, index, e);
     if (!code) code = ft_file_read(&b, path, MAX_INDEX, e);
-    if (!code) code = ft_json_each(path, b.p ? b.p : "", b.n, "weight_map", 1 << 20, add_shard_name, m, e);
+    if (!code)
+        code = ft_json_each(path, b.p ? b.p : "", b.n, "weight_map", 1 << 20, add_shard_name, m, e);
     ft_buf_free(&b);
     const char **name = (const char **)(void *)m->shards.p;
     size_t n = m->shards.n / sizeof *name;
@@ -240,7 +244,8 @@ static int hash_folder(model *m, ft_err *e)
     };
     char path[4096];
     int code = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !code; i++) code = add_file(m, names[i], e);
+    for (size_t i = 0; i < sizeof names / sizeof *names && !code; i++)
+        code = add_file(m, names[i], e);
     if (!code) code = ft_path_join(path, sizeof path, m->dir, "model.safetensors", e);
     if (code) return code;
     if (ft_file_exists(path)) return add_file(m, "model.safetensors", e);

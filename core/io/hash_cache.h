@@ -1,8 +1,8 @@
 /* hash_cache.h -- SHA-256 of files, remembered, so that a start does not read gigabytes.
  *
  * A hash is remembered under (device, inode, size, time of change, time of status change) of the
- * file.  The memory is a small text file whose place the caller gives (in a folder that exists); when
- * it is missing, damaged or cannot be written, files are simply read again. */
+ * file.  The memory is a small text file whose place the caller gives (in a folder that exists);
+ * when it is missing, damaged or cannot be written, files are simply read again. */
 #ifndef FT_CORE_HASH_CACHE_H
 #define FT_CORE_HASH_CACHE_H
 #include "core/base/err.h"

@@ -1,7 +1,8 @@
 /* safetensors.c -- reads one safetensors file.
  *
  *   u64 N, little-endian | N bytes of JSON | data
- *   { "__metadata__": { string: string }, NAME: { "dtype", "shape", "data_offsets": [begin, end] } }
+ *   { "__metadata__": { TEXT: TEXT, … },
+ *     NAME: { "dtype": TEXT, "shape": [n, …], "data_offsets": [begin, end] }, … }
  *
  * Format: https://github.com/huggingface/safetensors (README and tensor.rs).  Stricter than the
  * reference where it is looser than its own README: duplicate names and metadata keys, empty names,
@@ -29,7 +30,8 @@ typedef struct {
 
 static int fail(const reader *r, const ft_json *entry, ft_err *e, const char *why)
 {
-    return ft_errf(e, FT_EFORMAT, "%s: tensor \"%.*s\": %s", r->what, MAX_NAME_SHOWN, entry->key, why);
+    return ft_errf(e, FT_EFORMAT, "%s: tensor \"%.*s\": %s", r->what, MAX_NAME_SHOWN, entry->key,
+                   why);
 }
 
 /* A JSON integer from 0 to INT64_MAX: no sign, no fraction, no exponent. */
@@ -40,15 +42,16 @@ static bool natural(const ft_json *v, int64_t *out)
 
 static int read_metadata(reader *r, const ft_json *m, ft_err *e)
 {
-    if (r->metadata) return ft_errf(e, FT_EFORMAT, "%s: \"__metadata__\" stands there twice", r->what);
+    if (r->metadata)
+        return ft_errf(e, FT_EFORMAT, "%s: \"__metadata__\" stands there twice", r->what);
     r->metadata = true;
     if (m->type != FT_JSON_OBJECT)
         return ft_errf(e, FT_EFORMAT, "%s: \"__metadata__\" is not an object", r->what);
     for (size_t i = 0; i < m->len; i++) {
         const ft_json *v = &m->item[i];
         if (!ft_json_is_text(v) || strlen(v->key) != v->key_len)
-            return ft_errf(e, FT_EFORMAT, "%s: \"__metadata__\": \"%.*s\" is not plain text", r->what,
-                           MAX_NAME_SHOWN, v->key);
+            return ft_errf(e, FT_EFORMAT, "%s: \"__metadata__\": \"%.*s\" is not plain text",
+                           r->what, MAX_NAME_SHOWN, v->key);
         const char *key = ft_arena_strdup(&r->set->arena, v->key);
         if (!key) return ft_errf(e, FT_ENOMEM, "%s: out of memory", r->what);
         int code = ft_set_note(r->set, key, v->text, v->len, e);
@@ -62,12 +65,14 @@ static int read_shape(const reader *r, ft_tensor *t, const ft_json *entry, const
 {
     if (!shape || shape->type != FT_JSON_ARRAY) return fail(r, entry, e, "\"shape\" is not a list");
     if (shape->len > FT_MAX_DIMS)
-        return ft_errf(e, FT_EUNSUP, "%s: tensor \"%.*s\" has %zu dimensions; at most %d are supported",
-                       r->what, MAX_NAME_SHOWN, entry->key, shape->len, FT_MAX_DIMS);
+        return ft_errf(e, FT_EUNSUP,
+                       "%s: tensor \"%.*s\" has %zu dimensions; at most %d are supported", r->what,
+                       MAX_NAME_SHOWN, entry->key, shape->len, FT_MAX_DIMS);
     t->ndim = (int32_t)shape->len;
     for (size_t i = 0; i < shape->len; i++) {
         if (!natural(&shape->item[i], &t->dim[i]))
-            return fail(r, entry, e, "\"shape\" holds something else than integers from 0 to 2^63-1");
+            return fail(r, entry, e,
+                        "\"shape\" holds something else than integers from 0 to 2^63-1");
     }
     return 0;
 }
@@ -85,12 +90,15 @@ static int read_place(const reader *r, ft_tensor *t, const ft_json *entry, const
     const char *why = ft_plain_bytes(&bytes, t->dtype, t->dim, t->ndim);
     if (why) return fail(r, entry, e, why);
     if ((uint64_t)(end - begin) != bytes)
-        return ft_errf(e, FT_EFORMAT, "%s: tensor \"%.*s\" has %" PRId64 " bytes where its dtype and "
-                       "shape make %" PRIu64, r->what, MAX_NAME_SHOWN, entry->key, end - begin, bytes);
+        return ft_errf(e, FT_EFORMAT,
+                       "%s: tensor \"%.*s\" has %" PRId64 " bytes where its dtype and "
+                       "shape make %" PRIu64,
+                       r->what, MAX_NAME_SHOWN, entry->key, end - begin, bytes);
     if ((uint64_t)end > r->n)
-        return ft_errf(e, FT_EFORMAT, "%s: tensor \"%.*s\" ends at byte %" PRId64 " of the data; the "
-                       "file holds %" PRIu64 " of them (cut off?)", r->what, MAX_NAME_SHOWN, entry->key,
-                       end, r->n);
+        return ft_errf(e, FT_EFORMAT,
+                       "%s: tensor \"%.*s\" ends at byte %" PRId64 " of the data; the "
+                       "file holds %" PRIu64 " of them (cut off?)",
+                       r->what, MAX_NAME_SHOWN, entry->key, end, r->n);
     t->data = r->data + begin;
     t->bytes = bytes;
     return 0;
@@ -146,13 +154,16 @@ static int check_places(const reader *r, size_t first, ft_err *e)
     for (size_t i = 0; i < n; i++) {
         uint64_t begin = (uint64_t)((const char *)t[i].data - r->data);
         if (begin != at)
-            return ft_errf(e, FT_EFORMAT, "%s: tensor \"%.*s\" begins at byte %" PRIu64 " of the data "
-                           "where byte %" PRIu64 " is next: %s", r->what, MAX_NAME_SHOWN, t[i].name,
-                           begin, at, begin < at ? "tensors overlap" : "there is a hole");
+            return ft_errf(e, FT_EFORMAT,
+                           "%s: tensor \"%.*s\" begins at byte %" PRIu64 " of the data "
+                           "where byte %" PRIu64 " is next: %s",
+                           r->what, MAX_NAME_SHOWN, t[i].name, begin, at,
+                           begin < at ? "tensors overlap" : "there is a hole");
         at += t[i].bytes; /* each end has been checked against the file */
     }
     if (at == r->n) return 0;
-    return ft_errf(e, FT_EFORMAT, "%s: %" PRIu64 " bytes follow the last tensor", r->what, r->n - at);
+    return ft_errf(e, FT_EFORMAT, "%s: %" PRIu64 " bytes follow the last tensor", r->what,
+                   r->n - at);
 }
 
 int ft_safetensors_read(ft_tensors *s, const char *what, const char *p, size_t n, ft_err *e)
@@ -163,11 +174,14 @@ int ft_safetensors_read(ft_tensors *s, const char *what, const char *p, size_t n
         return ft_errf(e, FT_EFORMAT, "%s: %zu bytes are too few for a safetensors file", what, n);
     memcpy(&header, p, 8);
     if (header > MAX_HEADER)
-        return ft_errf(e, FT_EFORMAT, "%s: a header of %" PRIu64 " bytes exceeds the %d allowed; is "
-                       "this a safetensors or GGUF file?", what, header, MAX_HEADER);
+        return ft_errf(e, FT_EFORMAT,
+                       "%s: a header of %" PRIu64 " bytes exceeds the %d allowed; is "
+                       "this a safetensors or GGUF file?",
+                       what, header, MAX_HEADER);
     if (header > n - 8)
-        return ft_errf(e, FT_EFORMAT, "%s: its header of %" PRIu64 " bytes exceeds the file (cut off?)",
-                       what, header);
+        return ft_errf(e, FT_EFORMAT,
+                       "%s: its header of %" PRIu64 " bytes exceeds the file (cut off?)", what,
+                       header);
     reader r = { .set = s, .what = what, .data = p + 8 + header, .n = n - 8 - header };
     int code = ft_json_each(what, p + 8, header, NULL, MAX_MEMBER, on_member, &r, e);
     return code ? code : check_places(&r, first, e);

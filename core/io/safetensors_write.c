@@ -42,7 +42,10 @@ struct ft_st_writer {
     size_t n_shards;
 };
 
-static int no_memory(ft_err *e) { return ft_errf(e, FT_ENOMEM, "out of memory while writing tensors"); }
+static int no_memory(ft_err *e)
+{
+    return ft_errf(e, FT_ENOMEM, "out of memory while writing tensors");
+}
 static slot *slots(const ft_st_writer *w) { return (slot *)(void *)w->slots.p; }
 static size_t count(const ft_st_writer *w) { return w->slots.n / sizeof(slot); }
 
@@ -71,19 +74,21 @@ int ft_st_note(ft_st_writer *w, const char *key, const char *value, ft_err *e)
     note x = { ft_arena_strdup(&w->arena, key), ft_arena_strdup(&w->arena, value) };
     const note *old = (const note *)(void *)w->notes.p;
     for (size_t i = 0; i < w->notes.n / sizeof x; i++) {
-        if (!strcmp(old[i].key, key)) return ft_errf(e, FT_EINVAL, "metadata \"%s\" is written twice", key);
+        if (!strcmp(old[i].key, key))
+            return ft_errf(e, FT_EINVAL, "metadata \"%s\" is written twice", key);
     }
     ft_buf_add(&w->notes, &x, sizeof x);
     return x.key && x.value && !w->notes.oom ? 0 : no_memory(e);
 }
 
-int64_t ft_st_declare(ft_st_writer *w, const char *name, ft_dtype dtype, const int64_t *dim, int ndim,
-                      ft_err *e)
+int64_t ft_st_declare(ft_st_writer *w, const char *name, ft_dtype dtype, const int64_t *dim,
+                      int ndim, ft_err *e)
 {
     slot s = { .t = { .dtype = dtype, .ndim = ndim }, .index = count(w) };
     const char *why = NULL;
     if (w->path) why = "the header has been written already";
-    if (ft_bad_name(name, strlen(name)) || !strcmp(name, "__metadata__")) why = "this cannot be a name";
+    if (ft_bad_name(name, strlen(name)) || !strcmp(name, "__metadata__"))
+        why = "this cannot be a name";
     if (ndim < 0 || ndim > FT_MAX_DIMS) why = "it has too many dimensions";
     if (!ft_dtype_bits(dtype)) why = "it has no dtype";
     if (!why) why = ft_plain_bytes(&s.t.bytes, dtype, dim, ndim);
@@ -211,7 +216,9 @@ static int shard_path(char *out, size_t size, const ft_st_writer *w, int64_t i, 
     int stem = (int)(strlen(w->path) - strlen(".safetensors")), n;
     if (i < 0) n = snprintf(out, size, "%s.index.json", w->path);
     else if (w->n_shards == 1) n = snprintf(out, size, "%s", w->path);
-    else n = snprintf(out, size, "%.*s-%05" PRId64 "-of-%05zu.safetensors", stem, w->path, i + 1, w->n_shards);
+    else
+        n = snprintf(out, size, "%.*s-%05" PRId64 "-of-%05zu.safetensors", stem, w->path, i + 1,
+                     w->n_shards);
     if (n >= 0 && (size_t)n < size) return 0;
     return ft_errf(e, FT_EINVAL, "path %.80s… is too long", w->path);
 }
@@ -228,10 +235,13 @@ static int start_shard(ft_st_writer *w, size_t i, slot **s, size_t n, ft_err *e)
     uint64_t at = b.n, whole = b.n + x->bytes;
     if (!code && b.oom) code = no_memory(e);
     if (!code && b.n > MAX_HEADER + 8)
-        code = ft_errf(e, FT_EINVAL, "%s: the names of its tensors make a header of more than %d bytes",
-                       path, MAX_HEADER);
-    if (!code && fallocate(x->file.fd, 0, 0, (off_t)whole) < 0 && (errno == ENOSPC || errno == EFBIG))
-        code = ft_errf(e, FT_EIO, "cannot write %s: its %" PRIu64 " bytes do not fit on the disk", path, whole);
+        code = ft_errf(e, FT_EINVAL,
+                       "%s: the names of its tensors make a header of more than %d bytes", path,
+                       MAX_HEADER);
+    if (!code && fallocate(x->file.fd, 0, 0, (off_t)whole) < 0 &&
+        (errno == ENOSPC || errno == EFBIG))
+        code = ft_errf(e, FT_EIO, "cannot write %s: its %" PRIu64 " bytes do not fit on the disk",
+                       path, whole);
     if (!code) code = ft_aside_write(&x->file, b.p, b.n, e);
     for (size_t k = 0; k < n; k++) {
         s[k]->at = at;
@@ -247,7 +257,8 @@ int ft_st_begin(ft_st_writer *w, const char *path, uint64_t max_shard, ft_err *e
     if (w->path) return ft_errf(e, FT_EINVAL, "%s: begun twice", path);
     bool split = max_shard && w->total > max_shard;
     if (split && (n <= k || strcmp(path + n - k, ".safetensors")))
-        return ft_errf(e, FT_EINVAL, "%s cannot be split: its name does not end with .safetensors", path);
+        return ft_errf(e, FT_EINVAL, "%s cannot be split: its name does not end with .safetensors",
+                       path);
     w->path = ft_arena_strdup(&w->arena, path);
     int code = w->path ? refuse_duplicates(w, e) : no_memory(e);
     if (!code) code = fill_shards(w, split ? max_shard : 0, e);
@@ -271,9 +282,11 @@ int ft_st_write(ft_st_writer *w, int64_t i, const void *p, size_t n, ft_err *e)
                        s->t.name, s->t.bytes);
     shard *x = &w->shards[s->shard];
     for (const char *from = p; n;) {
-        ssize_t k = pwrite(x->file.fd, from, n < (1u << 30) ? n : 1u << 30, (off_t)(s->at + s->done));
+        size_t piece = n < (1u << 30) ? n : 1u << 30;
+        ssize_t k = pwrite(x->file.fd, from, piece, (off_t)(s->at + s->done));
         if (k < 0 && errno == EINTR) continue;
-        if (k < 0) return ft_errf(e, FT_EIO, "cannot write %s: %s", x->file.path, ft_errno_text(errno));
+        if (k < 0)
+            return ft_errf(e, FT_EIO, "cannot write %s: %s", x->file.path, ft_errno_text(errno));
         from += k;
         n -= (size_t)k;
         s->done += (uint64_t)k;
@@ -288,8 +301,8 @@ static int write_index(ft_st_writer *w, ft_err *e)
     ft_buf b = { 0 };
     slot **s = sorted(w, by_name, e);
     if (!s) return FT_ENOMEM;
-    ft_buf_printf(&b, "{\n  \"metadata\": {\n    \"total_size\": %" PRIu64 "\n  },\n  \"weight_map\": {",
-                  w->total);
+    ft_buf_printf(&b, "{\n  \"metadata\": {\n    \"total_size\": %" PRIu64 "\n  },\n", w->total);
+    ft_buf_puts(&b, "  \"weight_map\": {");
     for (size_t i = 0; i < count(w); i++) {
         const char *name = w->shards[s[i]->shard].file.path, *slash = strrchr(name, '/');
         name = slash ? slash + 1 : name;
@@ -311,8 +324,10 @@ static int remove_single(const char *path, ft_err *e)
 {
     char dir[4096];
     const char *slash = strrchr(path, '/');
-    if (unlink(path) < 0)
-        return errno == ENOENT ? 0 : ft_errf(e, FT_EIO, "cannot remove %s: %s", path, ft_errno_text(errno));
+    int gone = unlink(path);
+    if (gone < 0 && errno == ENOENT) return 0;
+    if (gone < 0)
+        return ft_errf(e, FT_EIO, "cannot remove %s: %s", path, ft_errno_text(errno));
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
     return ft_sync_dir(dir, e);
 }
@@ -323,8 +338,10 @@ int ft_st_commit(ft_st_writer *w, ft_err *e)
     for (size_t i = 0; i < count(w) && !code; i++) {
         const slot *s = &slots(w)[i];
         if (s->done < s->t.bytes)
-            code = ft_errf(e, FT_EINVAL, "%s: only %" PRIu64 " of %" PRIu64 " bytes of tensor \"%s\" have been "
-                           "written", w->path, s->done, s->t.bytes, s->t.name);
+            code = ft_errf(e, FT_EINVAL,
+                           "%s: only %" PRIu64 " of %" PRIu64 " bytes of tensor \"%s\" have been "
+                           "written",
+                           w->path, s->done, s->t.bytes, s->t.name);
     }
     for (size_t i = 0; i < w->n_shards && !code; i++) code = ft_aside_commit(&w->shards[i].file, e);
     if (code || w->n_shards == 1) return code;

@@ -2,11 +2,11 @@
  *
  *     w = ft_st_new(&e);
  *     ft_st_note(w, "format", "pt", &e);
- *     a = ft_st_declare(w, "x.weight", FT_F32, dim, 2, &e);      every tensor, before the first byte
+ *     a = ft_st_declare(w, "x.weight", FT_F32, dim, 2, &e);    every tensor, before any byte
  *     ft_st_begin(w, "out/model.safetensors", max_shard, &e);
- *     ft_st_write(w, a, p, n, &e);                                in pieces, tensors in any order
+ *     ft_st_write(w, a, p, n, &e);                             in pieces, tensors in any order
  *     ft_st_commit(w, &e);
- *     ft_st_free(w);                                              before commit: nothing is left
+ *     ft_st_free(w);                                           before commit: nothing is left
  *
  * Files are written aside, fsynced and renamed (core/base/file.h), so that writing onto the file
  * that the data is being read from is safe. */
@@ -23,8 +23,8 @@ void ft_st_free(ft_st_writer *w);   /* NULL is fine */
 /* An entry of "__metadata__"; a key may stand there once. */
 int ft_st_note(ft_st_writer *w, const char *key, const char *value, ft_err *e);
 /* Announces a tensor; returns its index (0, 1, …) or a negative code. */
-int64_t ft_st_declare(ft_st_writer *w, const char *name, ft_dtype dtype, const int64_t *dim, int ndim,
-                      ft_err *e);
+int64_t ft_st_declare(ft_st_writer *w, const char *name, ft_dtype dtype, const int64_t *dim,
+                      int ndim, ft_err *e);
 /* Bytes of all declared tensors. */
 uint64_t ft_st_total(const ft_st_writer *w);
 

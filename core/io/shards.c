@@ -41,9 +41,10 @@ static int on_member(void *ctx, const ft_json *m, ft_err *e)
     const char *bad = ft_bad_name(m->key, m->key_len);
     if (bad) return ft_errf(e, FT_EFORMAT, "%s: the name of a tensor %s", r->path, bad);
     if (!plain_file_name(m))
-        return ft_errf(e, FT_EFORMAT, "%s: weight_map puts \"%.200s\" into %s%.200s%s, which is not the "
-                       "plain name of a .safetensors file", r->path, m->key,
-                       m->type == FT_JSON_STRING ? "\"" : "",
+        return ft_errf(e, FT_EFORMAT,
+                       "%s: weight_map puts \"%.200s\" into %s%.200s%s, which is not the "
+                       "plain name of a .safetensors file",
+                       r->path, m->key, m->type == FT_JSON_STRING ? "\"" : "",
                        m->type == FT_JSON_STRING ? m->text : "something else than text",
                        m->type == FT_JSON_STRING ? "\"" : "");
     if (r->entries.n / sizeof(entry) >= FT_MAX_TENSORS)
@@ -68,7 +69,8 @@ static int read_shard(reader *r, const char *name, ft_err *e)
     char path[4096];
     ft_map_file m;
     const char *slash = strrchr(r->path, '/');
-    int n = snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash + 1 - r->path) : 0, r->path, name);
+    int n = snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash + 1 - r->path) : 0, r->path,
+                     name);
     if (n < 0 || (size_t)n >= sizeof path)
         return ft_errf(e, FT_EINVAL, "%s: the path of shard %.200s is too long", r->path, name);
     if (!ft_file_exists(path))
@@ -104,11 +106,13 @@ static int check_map(reader *r, const ft_buf *last, ft_err *e)
     for (size_t i = 0; i < n; i++) {
         if (i && strcmp(x[i].shard, x[i - 1].shard)) begin = end[shard++];
         else if (i && !strcmp(x[i].tensor, x[i - 1].tensor))
-            return ft_errf(e, FT_EFORMAT, "%s: weight_map has \"%.200s\" twice", r->path, x[i].tensor);
+            return ft_errf(e, FT_EFORMAT, "%s: weight_map has \"%.200s\" twice", r->path,
+                           x[i].tensor);
         const ft_tensor *t = ft_tensors_find(r->set, x[i].tensor);
         size_t at = t ? (size_t)(t - ft_set_items(r->set)) : SIZE_MAX;
         if (at < begin || at >= end[shard])
-            return ft_errf(e, FT_EFORMAT, "%s: weight_map puts \"%.200s\" into %s, which does not hold it",
+            return ft_errf(e, FT_EFORMAT,
+                           "%s: weight_map puts \"%.200s\" into %s, which does not hold it",
                            r->path, x[i].tensor, x[i].shard);
     }
     size_t count = ft_set_count(r->set);
@@ -123,8 +127,8 @@ int ft_shards_read(ft_tensors *s, const char *index_path, ft_err *e)
     ft_buf last = { 0 };
     int code = ft_file_read(&r.text, index_path, MAX_INDEX, e);
     if (!code)
-        code = ft_json_each(index_path, r.text.p ? r.text.p : "", r.text.n, "weight_map", MAX_MEMBER,
-                            on_member, &r, e);
+        code = ft_json_each(index_path, r.text.p ? r.text.p : "", r.text.n, "weight_map",
+                            MAX_MEMBER, on_member, &r, e);
     if (!code && !r.entries.n)
         code = ft_errf(e, FT_EFORMAT, "%s: \"weight_map\" is missing or empty", index_path);
     if (!code) code = read_all(&r, &last, e);

@@ -5,7 +5,7 @@
  * list of { name, template } where "default" wins, else the first).  bos_token and eos_token are
  * text or an object with "content"; where tokenizer_config.json lacks them, older models have them
  * in special_tokens_map.json.  From a GGUF: its key-values, tokenizer.chat_template, and the text
- * of the tokens whose ids it names.  Left out: chat templates other than the one, tokenizer.model. */
+ * of the tokens whose ids it names.  Left out: further chat templates, tokenizer.model. */
 #include "core/io/source.h"
 #include <dirent.h>
 #include <inttypes.h>
@@ -62,7 +62,8 @@ static int read_json(source *s, const ft_json **out, const char *name, size_t ca
 static int check_text(const char *what, const char *text, size_t n, size_t cap, ft_err *e)
 {
     size_t bad;
-    if (n > cap) return ft_errf(e, FT_EFORMAT, "%s has %zu bytes; at most %zu are allowed", what, n, cap);
+    if (n > cap)
+        return ft_errf(e, FT_EFORMAT, "%s has %zu bytes; at most %zu are allowed", what, n, cap);
     if (memchr(text, 0, n)) return ft_errf(e, FT_EFORMAT, "%s holds a zero byte", what);
     if (!ft_utf8_valid(text, n, &bad))
         return ft_errf(e, FT_EFORMAT, "%s is not valid UTF-8 at byte %zu", what, bad);
@@ -115,11 +116,15 @@ static int template_from_config(source *s, ft_err *e)
     if (!t || t->type == FT_JSON_NULL) return 0;
     if (t->type == FT_JSON_ARRAY) t = pick_template(t);
     if (!ft_json_is_text(t))
-        return ft_errf(e, FT_EFORMAT, "%s/tokenizer_config.json: chat_template is neither text nor a list of "
-                       "objects with name and template", s->view.path);
+        return ft_errf(e, FT_EFORMAT,
+                       "%s/tokenizer_config.json: chat_template is neither text nor a list of "
+                       "objects with name and template",
+                       s->view.path);
     if (t->len > MAX_TEMPLATE)
-        return ft_errf(e, FT_EFORMAT, "%s/tokenizer_config.json: chat_template has %zu bytes; at most %d are "
-                       "allowed", s->view.path, t->len, MAX_TEMPLATE);
+        return ft_errf(e, FT_EFORMAT,
+                       "%s/tokenizer_config.json: chat_template has %zu bytes; at most %d are "
+                       "allowed",
+                       s->view.path, t->len, MAX_TEMPLATE);
     s->view.chat_template = t->text;
     return 0;
 }
@@ -165,8 +170,9 @@ static void look_around(char *hint, size_t size, const char *path)
 
 static int open_folder(source *s, unsigned need, ft_err *e)
 {
-    static const char looked[] = "config.json (with model.safetensors, or model.safetensors.index.json and "
-                                 "its shards; tokenizer.json, tokenizer_config.json)";
+    static const char looked[] =
+        "config.json (with model.safetensors, or model.safetensors.index.json and "
+        "its shards; tokenizer.json, tokenizer_config.json)";
     ft_source *v = &s->view;
     char hint[400];
     int code = read_json(s, &v->config, "config.json", MAX_CONFIG, e);
@@ -194,10 +200,11 @@ static int gguf_token(source *s, const char **out, const char *key, ft_err *e)
     *out = "";
     if (!id_meta || !tokens) return 0;
     if (tokens->type != FT_META_ARRAY || tokens->item != FT_META_STRING)
-        return ft_errf(e, FT_EFORMAT, "%s: tokenizer.ggml.tokens is not a list of strings", s->view.path);
+        return ft_errf(e, FT_EFORMAT, "%s: tokenizer.ggml.tokens is not a list of strings",
+                       s->view.path);
     if (!ft_meta_int(id_meta, &id) || id < 0 || (uint64_t)id >= tokens->n)
-        return ft_errf(e, FT_EFORMAT, "%s: %s is not the id of one of the %" PRIu64 " tokens", s->view.path,
-                       key, tokens->n);
+        return ft_errf(e, FT_EFORMAT, "%s: %s is not the id of one of the %" PRIu64 " tokens",
+                       s->view.path, key, tokens->n);
     const void *cursor = tokens->data;
     const char *text = "";
     uint64_t len = 0;
@@ -215,8 +222,9 @@ static int open_gguf(source *s, ft_err *e)
     s->gguf = ft_tensors_open(v->path, e);
     if (!s->gguf) return e ? e->code : FT_EFORMAT;
     if (!ft_tensors_is_gguf(s->gguf))
-        return ft_errf(e, FT_EINVAL, "%s is a safetensors file: give the folder that holds it and its config.json",
-                       v->path);
+        return ft_errf(
+            e, FT_EINVAL,
+            "%s is a safetensors file: give the folder that holds it and its config.json", v->path);
     v->meta = ft_tensors_metas(s->gguf, &v->n_meta);
     int code = gguf_token(s, &v->bos_token, "tokenizer.ggml.bos_token_id", e);
     if (!code) code = gguf_token(s, &v->eos_token, "tokenizer.ggml.eos_token_id", e);
@@ -244,8 +252,11 @@ ft_source *ft_source_open(const char *path, unsigned need, ft_err *e)
     s->view = (ft_source){ .size = sizeof s->view, .path = copy, .bos_token = "", .eos_token = "" };
     if (ft_is_dir(path)) code = open_folder(s, need, e);
     else if (ft_file_exists(path)) code = open_gguf(s, e);
-    else code = ft_errf(e, FT_EIO, "model %s does not exist: give a Hugging Face folder (config.json, "
-                        "model.safetensors, tokenizer.json) or a .gguf file", path);
+    else
+        code = ft_errf(e, FT_EIO,
+                       "model %s does not exist: give a Hugging Face folder (config.json, "
+                       "model.safetensors, tokenizer.json) or a .gguf file",
+                       path);
     if (!code) return &s->view;
     ft_source_close(&s->view);
     return NULL;
@@ -267,5 +278,7 @@ int ft_source_tokenizer(ft_source *v, ft_err *e)
     if (v->gguf || v->tokenizer) return 0;
     int code = read_json(s, &v->tokenizer, "tokenizer.json", MAX_TOKENIZER, e);
     if (code || v->tokenizer || has_file(v->path, "tokenizer.model")) return code;
-    return ft_errf(e, FT_EIO, "%s has no tokenizer: neither tokenizer.json nor tokenizer.model is there", v->path);
+    return ft_errf(e, FT_EIO,
+                   "%s has no tokenizer: neither tokenizer.json nor tokenizer.model is there",
+                   v->path);
 }

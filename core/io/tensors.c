@@ -95,11 +95,13 @@ static const char *foreign(const char *p, size_t n)
     if (n < 8) return NULL;
     memcpy(&length, p, 8);
     if (length <= UINT32_MAX) return NULL;
-    if (!memcmp(p, "PK\3\4", 4)) return "a PyTorch (.bin, .pt) or zip file; save the model as safetensors";
+    if (!memcmp(p, "PK\3\4", 4))
+        return "a PyTorch (.bin, .pt) or zip file; save the model as safetensors";
     if ((unsigned char)p[0] == 0x80 && p[1] >= 2 && p[1] <= 5)
         return "a Python pickle; save the model as safetensors";
     if (!memcmp(p, "\x89HDF\r\n\x1a\n", 8)) return "an HDF5 file; save the model as safetensors";
-    if (!memcmp(p, "version ", 8)) return "a Git LFS pointer, not the file itself; run `git lfs pull`";
+    if (!memcmp(p, "version ", 8))
+        return "a Git LFS pointer, not the file itself; run `git lfs pull`";
     return NULL;
 }
 
@@ -135,7 +137,8 @@ static int read_folder(ft_tensors *s, const char *dir, ft_err *e)
         if (code) return code;
         if (ft_file_exists(path)) return read_file(s, path, e);
     }
-    return ft_errf(e, FT_EIO, "%s holds no weights: neither %s nor %s is there", dir, names[0], names[1]);
+    return ft_errf(e, FT_EIO, "%s holds no weights: neither %s nor %s is there", dir, names[0],
+                   names[1]);
 }
 
 ft_tensors *ft_tensors_open_with(const char *path, unsigned flags, ft_err *e)
@@ -149,7 +152,10 @@ ft_tensors *ft_tensors_open_with(const char *path, unsigned flags, ft_err *e)
     return NULL;
 }
 
-ft_tensors *ft_tensors_open(const char *path, ft_err *e) { return ft_tensors_open_with(path, 0, e); }
+ft_tensors *ft_tensors_open(const char *path, ft_err *e)
+{
+    return ft_tensors_open_with(path, 0, e);
+}
 
 ft_tensors *ft_tensors_parse(const char *what, const void *p, size_t n, unsigned flags, ft_err *e)
 {

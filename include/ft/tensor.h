@@ -38,8 +38,8 @@ typedef struct {
     ft_meta_type type;
     ft_meta_type item; /* ARRAY: type of the items (never ARRAY itself) */
     uint64_t n;        /* ARRAY: number of items; else 1 */
-    const void *data;  /* values as in the file, little-endian, unaligned; strings: u64 length, bytes;
-                          BOOL: a byte, true unless 0.  All lengths have been checked. */
+    const void *data;  /* values as in the file, little-endian, unaligned; strings: u64 length and
+                          bytes; BOOL: a byte, true unless 0.  All lengths have been checked. */
 } ft_meta;
 
 /* Steps through the strings of a STRING or an ARRAY of STRING: start with *cursor = m->data and

@@ -6,14 +6,16 @@
 #include "core/io/blocks.h"
 #include "core/io/tensors.h"
 
-static const char *const types[] = { "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K",
-                                     "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4" };
+static const char *const types[] = { "F32",  "F16",    "BF16",   "Q4_0", "Q4_1", "Q5_0",
+                                     "Q5_1", "Q8_0",   "Q2_K",   "Q3_K", "Q4_K", "Q5_K",
+                                     "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4" };
 enum { N_TYPES = sizeof types / sizeof *types };
 
 static const ft_block_format *format_of(const char *type)
 {
     char name[16] = { 0 };
-    for (int i = 0; type[i]; i++) name[i] = (char)(type[i] >= 'A' && type[i] <= 'Z' ? type[i] + 32 : type[i]);
+    for (int i = 0; type[i]; i++)
+        name[i] = (char)(type[i] >= 'A' && type[i] <= 'Z' ? type[i] + 32 : type[i]);
     return ft_block_info(name);
 }
 
@@ -109,7 +111,8 @@ START_TEST(test_look_up)
     ck_assert_ptr_null(ft_block_ggml(UINT32_MAX));
     ck_assert_str_eq(ft_block_ggml(12)->name, "q4_k");
     ck_assert_ptr_null(ft_block_info("iq2_xs")->decode);
-    ft_tensor bf16 = { .dtype = FT_BF16 }, u8 = { .dtype = FT_U8 }, q = { .dtype = FT_U8, .scheme = "q6_k" };
+    ft_tensor bf16 = { .dtype = FT_BF16 }, u8 = { .dtype = FT_U8 },
+              q = { .dtype = FT_U8, .scheme = "q6_k" };
     ck_assert_str_eq(ft_block_of(&bf16)->name, "bf16");
     ck_assert_ptr_null(ft_block_of(&u8));
     ck_assert_str_eq(ft_block_of(&q)->name, "q6_k");

@@ -8,7 +8,7 @@
 #include "core/io/blocks.h"
 #include "core/io/tensors.h"
 
-/* ---- every allocation fails once (not under a sanitizer, which brings its own malloc) ------------- */
+/* ---- every allocation fails once (not under a sanitizer, which brings its own malloc) -------- */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define OWN_MALLOC 0
 #elif defined(__has_feature)
@@ -144,7 +144,8 @@ static bool opens(const void *p, size_t n, ft_err *e)
         const void *cursor = m[i].data;
         const char *str = "";
         uint64_t len = 0;
-        bool strings = m[i].type == FT_META_STRING || (m[i].type == FT_META_ARRAY && m[i].item == FT_META_STRING);
+        bool strings = m[i].type == FT_META_STRING ||
+                       (m[i].type == FT_META_ARRAY && m[i].item == FT_META_STRING);
         for (uint64_t k = 0; strings && k < m[i].n; k++) {
             ft_meta_next_str(&cursor, &str, &len);
             if (len) sum = (char)(sum + str[len - 1]);
@@ -167,7 +168,9 @@ static const plan plans[] = {
     { .test = "HEADER_BAD_VERSION_FUTURE", .version = 4, .says = "version 4" },
     { .test = "HEADER_BIG_ENDIAN", .version = 0x03000000, .says = "big-endian" },
     { .test = "HEADER_BAD_N_TENSORS", .n_tensors = -1, .says = "tensors, more than" },
-    { .test = "HEADER_N_TENSORS_TIMES_SIZE", .n_tensors = (int64_t)1 << 60, .says = "tensors, more than" },
+    { .test = "HEADER_N_TENSORS_TIMES_SIZE",
+      .n_tensors = (int64_t)1 << 60,
+      .says = "tensors, more than" },
     { .test = "HEADER_BAD_N_KV", .n_kv = -1, .says = "keys, more than" },
     { .test = "HEADER_N_KV_TIMES_SIZE", .n_kv = ((int64_t)1 << 58) + 1, .says = "keys, more than" },
     { .test = "HEADER_ONE_TENSOR_TOO_MANY", .n_tensors = 3, .says = "" },
@@ -178,24 +181,50 @@ static const plan plans[] = {
     { .test = "KV_KEY_NOT_UTF8", .key = "\xff", .says = "UTF-8" },
     { .test = "KV_BAD_TYPE", .kv_type = 13, .says = "type 13" },
     { .test = "KV_BAD_TYPE_NEGATIVE", .kv_type = -1, .says = "type 4294967295" },
-    { .test = "KV_BAD_VALUE_SIZE", .kv_type = FT_META_STRING, .value_len = (int64_t)1 << 40, .says = "exceeds the file" },
-    { .test = "KV_BAD_VALUE_SIZE_WRAPS", .kv_type = FT_META_STRING, .value_len = -1, .says = "exceeds the file" },
+    { .test = "KV_BAD_VALUE_SIZE",
+      .kv_type = FT_META_STRING,
+      .value_len = (int64_t)1 << 40,
+      .says = "exceeds the file" },
+    { .test = "KV_BAD_VALUE_SIZE_WRAPS",
+      .kv_type = FT_META_STRING,
+      .value_len = -1,
+      .says = "exceeds the file" },
     { .test = "KV_STRING", .kv_type = FT_META_STRING },
     { .test = "KV_ARRAY", .kv_type = FT_META_ARRAY, .item_type = FT_META_I16, .value_len = 4 },
-    { .test = "KV_ARRAY_COUNT_TIMES_SIZE", .kv_type = FT_META_ARRAY, .item_type = FT_META_U64,
-      .value_len = ((int64_t)1 << 61) + 1, .says = "exceeds the file" },
-    { .test = "KV_ARRAY_TOO_LONG", .kv_type = FT_META_ARRAY, .item_type = FT_META_U8, .value_len = 100000,
+    { .test = "KV_ARRAY_COUNT_TIMES_SIZE",
+      .kv_type = FT_META_ARRAY,
+      .item_type = FT_META_U64,
+      .value_len = ((int64_t)1 << 61) + 1,
       .says = "exceeds the file" },
-    { .test = "KV_ARRAY_STRINGS_TOO_MANY", .kv_type = FT_META_ARRAY, .item_type = FT_META_STRING,
-      .value_len = (int64_t)1 << 61, .says = "exceeds the file" },
-    { .test = "KV_ARRAY_BAD_TYPE", .kv_type = FT_META_ARRAY, .item_type = 13, .value_len = 1, .says = "type 13" },
-    { .test = "KV_ARRAY_OF_ARRAYS", .kv_type = FT_META_ARRAY, .item_type = FT_META_ARRAY, .value_len = 1, .says = "type 9" },
+    { .test = "KV_ARRAY_TOO_LONG",
+      .kv_type = FT_META_ARRAY,
+      .item_type = FT_META_U8,
+      .value_len = 100000,
+      .says = "exceeds the file" },
+    { .test = "KV_ARRAY_STRINGS_TOO_MANY",
+      .kv_type = FT_META_ARRAY,
+      .item_type = FT_META_STRING,
+      .value_len = (int64_t)1 << 61,
+      .says = "exceeds the file" },
+    { .test = "KV_ARRAY_BAD_TYPE",
+      .kv_type = FT_META_ARRAY,
+      .item_type = 13,
+      .value_len = 1,
+      .says = "type 13" },
+    { .test = "KV_ARRAY_OF_ARRAYS",
+      .kv_type = FT_META_ARRAY,
+      .item_type = FT_META_ARRAY,
+      .value_len = 1,
+      .says = "type 9" },
     { .test = "KV_DUPLICATE_KEY", .two_keys = true, .says = "twice" },
     { .test = "KV_BAD_ALIGN", .align = 13, .says = "power of two" },
     { .test = "KV_HUGE_ALIGN", .align = 0x80000000, .written_align = 32, .says = "power of two" },
     { .test = "KV_LARGEST_ALIGN", .align = 65536 },
     { .test = "KV_ALIGN_PAST_LARGEST", .align = 131072, .says = "power of two" },
-    { .test = "KV_WRONG_TYPE_ALIGN", .align = 32, .align_type = FT_META_I32, .says = "not of type u32" },
+    { .test = "KV_WRONG_TYPE_ALIGN",
+      .align = 32,
+      .align_type = FT_META_I32,
+      .says = "not of type u32" },
     { .test = "KV_SPLIT", .key = "split.count", .says = "llama-gguf-split" },
     { .test = "TENSORS_BAD_NAME_SIZE", .name = long_name, .says = "too long" },
     { .test = "TENSORS_NAME_SIZE_WRAPS", .name_len = -1, .says = "exceeds the file" },
@@ -204,10 +233,20 @@ static const plan plans[] = {
     { .test = "TENSORS_HUGE_N_DIMS", .n_dims = -1, .says = "at most 4" },
     { .test = "TENSORS_BAD_SHAPE", .dims = { -1, -1 }, .says = "negative" },
     { .test = "TENSORS_ZERO_DIM", .dims = { 4, ZERO }, .b_offset = NONE },
-    { .test = "TENSORS_ZERO_DIM_HIDES_OVERFLOW", .n_dims = 4, .dims = { BIG, BIG, ZERO, 1 }, .says = "63 bits" },
-    { .test = "TENSORS_NE_TOO_BIG", .dims = { (int64_t)4 * INT32_MAX, (int64_t)4 * INT32_MAX }, .says = "63 bits" },
-    { .test = "TENSORS_NBYTES_TOO_BIG", .type = I64, .dims = { 1539235392, 1539235392 }, .says = "63 bits" },
-    { .test = "TENSORS_BAD_TYPE", .type = 4, .says = "ggml type 4" }, /* removed: its block size is 0 */
+    { .test = "TENSORS_ZERO_DIM_HIDES_OVERFLOW",
+      .n_dims = 4,
+      .dims = { BIG, BIG, ZERO, 1 },
+      .says = "63 bits" },
+    { .test = "TENSORS_NE_TOO_BIG",
+      .dims = { (int64_t)4 * INT32_MAX, (int64_t)4 * INT32_MAX },
+      .says = "63 bits" },
+    { .test = "TENSORS_NBYTES_TOO_BIG",
+      .type = I64,
+      .dims = { 1539235392, 1539235392 },
+      .says = "63 bits" },
+    { .test = "TENSORS_BAD_TYPE",
+      .type = 4,
+      .says = "ggml type 4" }, /* removed: its block size is 0 */
     { .test = "TENSORS_BAD_TYPE_FUTURE", .type = 4242, .says = "ggml type 4242" },
     { .test = "TENSORS_BAD_TYPE_NEGATIVE", .type = -7, .says = "not known" },
     { .test = "TENSORS_ROW_NO_BLOCKS", .type = Q4_0, .dims = { 4, 8 }, .says = "no whole number" },
@@ -217,15 +256,24 @@ static const plan plans[] = {
     { .test = "TENSORS_HOLE", .b_offset = 64, .says = "begins at byte" },
     { .test = "TENSORS_DUPLICATE_NAME", .same_name = true, .says = "twice" },
     { .test = "TENSORS_BAD_ALIGN", .align = 13, .written_align = 1, .says = "power of two" },
-    { .test = "TENSORS_INCONSISTENT_ALIGN", .written_align = 1, .b_offset = 33, .says = "begins at byte" },
+    { .test = "TENSORS_INCONSISTENT_ALIGN",
+      .written_align = 1,
+      .b_offset = 33,
+      .says = "begins at byte" },
     { .test = "TENSORS_CUSTOM_ALIGN", .align = 1 },
     { .test = "DATA_NOT_ENOUGH_DATA", .data = -1, .says = "exceeds the file" },
     { .test = "DATA_NONE", .data = -66, .says = "exceeds the file" },
     { .test = "DATA_MORE", .data = 30 }, /* padding of the last tensor */
     { .test = "DATA_BAD_ALIGN", .align = 13, .says = "power of two" },
-    { .test = "DATA_INCONSISTENT_ALIGN", .align = 64, .written_align = 32, .says = "begins at byte" },
+    { .test = "DATA_INCONSISTENT_ALIGN",
+      .align = 64,
+      .written_align = 32,
+      .says = "begins at byte" },
     { .test = "DATA_CUSTOM_ALIGN", .align = 128 },
-    { .test = "DATA_MEM_SIZE_OVERFLOW", .type = I8, .dims = { 0x7FFFFFFFFFFFFFC0, 1 }, .says = "exceeds the file" },
+    { .test = "DATA_MEM_SIZE_OVERFLOW",
+      .type = I8,
+      .dims = { 0x7FFFFFFFFFFFFFC0, 1 },
+      .says = "exceeds the file" },
     { .test = "DATA_TENSOR_PAST_FILE", .dims = { 1000, 1000 }, .says = "exceeds the file" },
 };
 enum { N_PLANS = sizeof plans / sizeof *plans };
@@ -237,7 +285,9 @@ START_TEST(test_plans)
     ft_buf b = build(p);
     bool open = opens(b.p, b.n, &e);
     ck_assert_msg(open == !p->says, "%s: %s", p->test, open ? "accepted" : e.msg);
-    if (p->says) ck_assert_msg(strstr(e.msg, p->says) && e.code < 0 && strstr(e.msg, "x.gguf"), "%s: %s", p->test, e.msg);
+    if (p->says)
+        ck_assert_msg(strstr(e.msg, p->says) && e.code < 0 && strstr(e.msg, "x.gguf"), "%s: %s",
+                      p->test, e.msg);
     ft_buf_free(&b);
 }
 END_TEST
@@ -280,7 +330,7 @@ START_TEST(test_contents)
 }
 END_TEST
 
-/* ---- memory and time -------------------------------------------------------------------------- */
+/* ---- memory and time ------------------------------------------------------------------------- */
 
 static long peak_kib(void)
 {
@@ -317,7 +367,9 @@ START_TEST(test_memory)
     ft_tensors *s = ft_tensors_parse("x.gguf", b.p, b.n, 0, &e);
     ck_assert_msg((s != NULL) == (_i < 2), "%s", e.msg);
     ck_assert_int_lt(peak_kib() - before, 64 << 10);
-    if (tensors) ck_assert_ptr_nonnull(ft_tensors_find(s, "000000000000000000000000000000000000000000000000000000000065535"));
+    if (tensors)
+        ck_assert_ptr_nonnull(
+            ft_tensors_find(s, "000000000000000000000000000000000000000000000000000000000065535"));
     ft_tensors_close(s);
     ft_buf_free(&b);
 }
@@ -423,7 +475,7 @@ START_TEST(test_every_flip)
 }
 END_TEST
 
-/* ---- what other programs wrote ---------------------------------------------------------------- */
+/* ---- what other programs wrote --------------------------------------------------------------- */
 
 static const ft_meta *meta(const ft_tensors *s, const char *key, ft_meta_type type)
 {
@@ -434,11 +486,20 @@ static const ft_meta *meta(const ft_tensors *s, const char *key, ft_meta_type ty
 
 START_TEST(test_written_by_gguf_py)
 {
-    static const struct { const char *key; ft_meta_type type; int64_t value; const char *note; } ints[] = {
-        { "t.u8", FT_META_U8, 200, "200" },          { "t.i8", FT_META_I8, -100, "-100" },
-        { "t.u16", FT_META_U16, 60000, "60000" },    { "t.i16", FT_META_I16, -30000, "-30000" },
-        { "t.u32", FT_META_U32, 4000000000, "4000000000" }, { "t.i32", FT_META_I32, -2000000000, "-2000000000" },
-        { "t.bool", FT_META_BOOL, 1, "true" },       { "t.i64", FT_META_I64, -((int64_t)1 << 62), "-4611686018427387904" },
+    static const struct {
+        const char *key;
+        ft_meta_type type;
+        int64_t value;
+        const char *note;
+    } ints[] = {
+        { "t.u8", FT_META_U8, 200, "200" },
+        { "t.i8", FT_META_I8, -100, "-100" },
+        { "t.u16", FT_META_U16, 60000, "60000" },
+        { "t.i16", FT_META_I16, -30000, "-30000" },
+        { "t.u32", FT_META_U32, 4000000000, "4000000000" },
+        { "t.i32", FT_META_I32, -2000000000, "-2000000000" },
+        { "t.bool", FT_META_BOOL, 1, "true" },
+        { "t.i64", FT_META_I64, -((int64_t)1 << 62), "-4611686018427387904" },
     };
     ft_err e = { 0 };
     ft_tensors *s = ft_tensors_open("tests/data/io/small.gguf", &e);
@@ -448,7 +509,8 @@ START_TEST(test_written_by_gguf_py)
         int64_t v = 0;
         double d = 0;
         const ft_meta *m = meta(s, ints[i].key, ints[i].type);
-        ck_assert(ft_meta_int(m, &v) && v == ints[i].value && ft_meta_real(m, &d) && d == (double)v);
+        ck_assert(ft_meta_int(m, &v) && v == ints[i].value && ft_meta_real(m, &d) &&
+                  d == (double)v);
         ck_assert_str_eq(ft_tensors_note(s, ints[i].key), ints[i].note);
     }
     int64_t v;
@@ -460,7 +522,8 @@ START_TEST(test_written_by_gguf_py)
     ck_assert(ft_meta_real(meta(s, "t.f32", FT_META_F32), &d) && d == 1.5);
     ck_assert(ft_meta_real(meta(s, "t.f64", FT_META_F64), &d) && d == 0.1);
     ck_assert(!ft_meta_real(meta(s, "t.string", FT_META_STRING), &d));
-    ck_assert(!memcmp(ft_meta_str(meta(s, "t.string", FT_META_STRING), &len), "größe", 7) && len == 7);
+    ck_assert(!memcmp(ft_meta_str(meta(s, "t.string", FT_META_STRING), &len), "größe", 7) &&
+              len == 7);
     ck_assert_ptr_null(ft_meta_str(meta(s, "t.u8", FT_META_U8), &len));
     ck_assert_str_eq(ft_tensors_note(s, "t.string"), "größe");
     ck_assert_str_eq(ft_tensors_note(s, "general.architecture"), "llama");
@@ -490,16 +553,20 @@ START_TEST(test_goldens_gguf)
     snprintf(path, sizeof path, "%s/gguf/hf", test_goldens());
     ft_tensors *hf = ft_tensors_open(path, &e);
     ck_assert_msg(hf != NULL, "%s", e.msg);
-    static const char *const names[][2] = { { "token_embd.weight", "model.embed_tokens.weight" },
-        { "output.weight", "lm_head.weight" }, { "blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight" },
-        { "blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight" } };
+    static const char *const names[][2] = {
+        { "token_embd.weight", "model.embed_tokens.weight" },
+        { "output.weight", "lm_head.weight" },
+        { "blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight" },
+        { "blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight" }
+    };
     for (int q = 0; q < 2; q++) {
         snprintf(path, sizeof path, "%s/gguf/tiny_%s.gguf", test_goldens(), q ? "q8_0" : "f16");
         ft_tensors *s = ft_tensors_open(path, &e);
         ck_assert_msg(s != NULL, "%s", e.msg);
         ck_assert_uint_eq(ft_tensors_count(s), ft_tensors_count(hf));
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-            const ft_tensor *a = ft_tensors_find(s, names[i][0]), *b = ft_tensors_find(hf, names[i][1]);
+            const ft_tensor *a = ft_tensors_find(s, names[i][0]),
+                            *b = ft_tensors_find(hf, names[i][1]);
             ck_assert(a && b && a->ndim == 2 && a->dim[0] == b->dim[0] && a->dim[1] == b->dim[1]);
             if (!q) ck_assert(a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes));
             else ck_assert_str_eq(a->scheme, "q8_0");

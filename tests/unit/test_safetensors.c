@@ -31,7 +31,7 @@ static const char *in_dir(const char *name)
 
 /* ---- files made here ----------------------------------------------------------------------- */
 
-/* A file of a header and n bytes of data 0, 1, 2 …; the length field is `length` or the true one. */
+/* A header and n bytes of data 0, 1, 2 …; the length field is `length`, or the true one. */
 static ft_buf file_of(const char *header, size_t header_n, size_t data_n, int64_t length)
 {
     ft_buf b = { 0 };
@@ -91,23 +91,32 @@ static const rule rules[] = {
     { "8 metadata list", "{\"__metadata__\":[]}", 0, "not an object" },
     { "8 metadata zero byte", "{\"__metadata__\":{\"a\":\"x\\u0000y\"}}", 0, "plain text" },
     { "9 metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "twice" },
-    { "9 dtype twice", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+    { "9 dtype twice",
+      "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
       "duplicate key" },
-    { "9 shape twice", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+    { "9 shape twice",
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
       "duplicate key" },
-    { "10 name twice", "{\"a\":" F32("[1]", "[0,4]") ",\"a\":" F32("[1]", "[4,8]") "}", 8, "twice" },
-    { "10 name twice, escaped", "{\"a\":" F32("[1]", "[0,4]") ",\"\\u0061\":" F32("[1]", "[4,8]") "}", 8, "twice" },
+    { "10 name twice", "{\"a\":" F32("[1]", "[0,4]") ",\"a\":" F32("[1]", "[4,8]") "}", 8,
+      "twice" },
+    { "10 name twice, escaped",
+      "{\"a\":" F32("[1]", "[0,4]") ",\"\\u0061\":" F32("[1]", "[4,8]") "}", 8, "twice" },
     { "11 metadata key twice", "{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "duplicate key" },
-    { "12 unknown field", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"more\":1}}", 4, NULL },
+    { "12 unknown field",
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"more\":1}}", 4, NULL },
     { "12 no dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype" },
     { "12 no shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "shape" },
     { "12 no offsets", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "data_offsets" },
     { "12 a list", "{\"a\":[\"F32\",[1],[0,4]]}", 4, "not an object" },
     { "12 null", "{\"a\":null}", 0, "not an object" },
-    { "13 unknown dtype", "{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "not known" },
-    { "13 lower case", "{\"a\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "not known" },
-    { "13 dtype null", "{\"a\":{\"dtype\":null,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype" },
-    { "13 dtype with a zero byte", "{\"a\":{\"dtype\":\"F32\\u0000\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype" },
+    { "13 unknown dtype", "{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+      "not known" },
+    { "13 lower case", "{\"a\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+      "not known" },
+    { "13 dtype null", "{\"a\":{\"dtype\":null,\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+      "dtype" },
+    { "13 dtype with a zero byte",
+      "{\"a\":{\"dtype\":\"F32\\u0000\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype" },
     { "14 fraction", "{\"a\":" F32("[1.0]", "[0,4]") "}", 4, "integers" },
     { "14 exponent", "{\"a\":" F32("[1e0]", "[0,4]") "}", 4, "integers" },
     { "14 negative", "{\"a\":" F32("[-1]", "[0,4]") "}", 4, "integers" },
@@ -124,27 +133,39 @@ static const rule rules[] = {
     { "16 hole", "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[8,12]") "}", 12, "hole" },
     { "16 first hole", "{\"a\":" F32("[1]", "[4,8]") "}", 8, "hole" },
     { "16 overlap", "{\"a\":" F32("[2]", "[0,8]") ",\"b\":" F32("[1]", "[4,8]") "}", 8, "overlap" },
-    { "16 one range twice", "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[0,4]") "}", 4, "overlap" },
-    { "16 any order in the header", "{\"a\":" F32("[1]", "[4,8]") ",\"b\":" F32("[1]", "[0,4]") "}", 8, NULL },
+    { "16 one range twice", "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[1]", "[0,4]") "}", 4,
+      "overlap" },
+    { "16 any order in the header", "{\"a\":" F32("[1]", "[4,8]") ",\"b\":" F32("[1]", "[0,4]") "}",
+      8, NULL },
     { "17 shape overflows", "{\"a\":" F32("[4294967296,4294967296]", "[0,0]") "}", 0, "64 bits" },
-    { "17 wraps to 4", "{\"a\":{\"dtype\":\"U8\",\"shape\":[4194305,4194305,211106198978564],"
-      "\"data_offsets\":[0,4]}}", 4, "64 bits" },
+    { "17 wraps to 4",
+      "{\"a\":{\"dtype\":\"U8\",\"shape\":[4194305,4194305,211106198978564],"
+      "\"data_offsets\":[0,4]}}",
+      4, "64 bits" },
     { "17 bits overflow", "{\"a\":" F32("[1152921504606846976]", "[0,0]") "}", 0, "64 bits" },
-    { "17 overflow before a zero", "{\"a\":" F32("[4294967296,4294967296,0]", "[0,0]") "}", 0, "64 bits" },
-    { "17 overflow after a zero", "{\"a\":" F32("[0,4294967296,4294967296]", "[0,0]") "}", 0, "64 bits" },
+    { "17 overflow before a zero", "{\"a\":" F32("[4294967296,4294967296,0]", "[0,0]") "}", 0,
+      "64 bits" },
+    { "17 overflow after a zero", "{\"a\":" F32("[0,4294967296,4294967296]", "[0,0]") "}", 0,
+      "64 bits" },
     { "18 FP4 pairs", "{\"a\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[0,2]}}", 2, NULL },
-    { "18 FP4 odd", "{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}", 2, "whole bytes" },
-    { "18 FP6 fours", "{\"a\":{\"dtype\":\"F6_E2M3\",\"shape\":[4],\"data_offsets\":[0,3]}}", 3, NULL },
-    { "18 FP6 odd", "{\"a\":{\"dtype\":\"F6_E3M2\",\"shape\":[5],\"data_offsets\":[0,4]}}", 4, "whole bytes" },
+    { "18 FP4 odd", "{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}", 2,
+      "whole bytes" },
+    { "18 FP6 fours", "{\"a\":{\"dtype\":\"F6_E2M3\",\"shape\":[4],\"data_offsets\":[0,3]}}", 3,
+      NULL },
+    { "18 FP6 odd", "{\"a\":{\"dtype\":\"F6_E3M2\",\"shape\":[5],\"data_offsets\":[0,4]}}", 4,
+      "whole bytes" },
     { "19 too few bytes", "{\"a\":" F32("[2]", "[0,4]") "}", 4, "make 8" },
     { "19 too many bytes", "{\"a\":" F32("[1]", "[0,8]") "}", 8, "make 4" },
     { "20 a byte missing", "{\"a\":" F32("[1]", "[0,4]") "}", 3, "cut off" },
     { "20 a byte follows", "{\"a\":" F32("[1]", "[0,4]") "}", 5, "follow the last" },
     { "20 data without tensors", "{}", 1, "follow the last" },
     { "21 zero-size", "{\"a\":" F32("[0]", "[0,0]") ",\"b\":" F32("[1]", "[0,4]") "}", 4, NULL },
-    { "21 zero-size in the middle", "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[3,0]", "[4,4]") ",\"c\":"
-      F32("[1]", "[4,8]") "}", 8, NULL },
-    { "21 zero-size inside another", "{\"a\":" F32("[2]", "[0,8]") ",\"b\":" F32("[0]", "[4,4]") "}", 8, "overlap" },
+    { "21 zero-size in the middle",
+      "{\"a\":" F32("[1]", "[0,4]") ",\"b\":" F32("[3,0]", "[4,4]") ",\"c\":"
+      F32("[1]", "[4,8]") "}",
+      8, NULL },
+    { "21 zero-size inside another",
+      "{\"a\":" F32("[2]", "[0,8]") ",\"b\":" F32("[0]", "[4,4]") "}", 8, "overlap" },
     { "22 scalar", "{\"a\":" F32("[]", "[0,4]") "}", 4, NULL },
     { "22 no tensors", "{}", 0, NULL },
     { "25 zero byte in a name", "{\"a\\u0000b\":" F32("[1]", "[0,4]") "}", 4, "zero byte" },
@@ -168,7 +189,8 @@ START_TEST(test_rules)
     bool open = open_bytes(b.p, b.n, 0, &e) != NULL;
     ck_assert_msg(open == !r->says, "rule %s: %s", r->rule, open ? "accepted" : e.msg);
     if (r->says) {
-        ck_assert_msg(strstr(e.msg, r->says) && !strncmp(e.msg, "x.safetensors", 13), "rule %s: %s", r->rule, e.msg);
+        ck_assert_msg(strstr(e.msg, r->says) && !strncmp(e.msg, "x.safetensors", 13), "rule %s: %s",
+                      r->rule, e.msg);
         ck_assert_int_lt(e.code, 0);
     }
     ft_buf_free(&b);
@@ -202,7 +224,8 @@ END_TEST
 /* Rule 12: a warning, an error when strict. */
 START_TEST(test_strict)
 {
-    static const char h[] = "{\"a\":{\"dtype\":\"F32\",\"x\":{\"y\":[]},\"shape\":[1],\"data_offsets\":[0,4]}}";
+    static const char h[] =
+        "{\"a\":{\"dtype\":\"F32\",\"x\":{\"y\":[]},\"shape\":[1],\"data_offsets\":[0,4]}}";
     ft_err e = { 0 };
     size_t n;
     ft_buf b = file_of(h, sizeof h - 1, 4, -1);
@@ -221,17 +244,20 @@ END_TEST
 /* Rule 13: every dtype, with its size. */
 START_TEST(test_dtypes)
 {
-    static const struct { const char *name; unsigned bits; } all[] = {
-        { "BOOL", 8 }, { "F4", 4 }, { "F6_E2M3", 6 }, { "F6_E3M2", 6 }, { "U8", 8 }, { "I8", 8 },
-        { "F8_E5M2", 8 }, { "F8_E4M3", 8 }, { "F8_E8M0", 8 }, { "F8_E4M3FNUZ", 8 }, { "F8_E5M2FNUZ", 8 },
-        { "I16", 16 }, { "U16", 16 }, { "F16", 16 }, { "BF16", 16 }, { "I32", 32 }, { "U32", 32 },
-        { "F32", 32 }, { "C64", 64 }, { "F64", 64 }, { "I64", 64 }, { "U64", 64 },
+    static const struct { const char *name; unsigned bits;
+    } all[] = {
+        { "BOOL", 8 },    { "F4", 4 },          { "F6_E2M3", 6 },     { "F6_E3M2", 6 },
+        { "U8", 8 },      { "I8", 8 },          { "F8_E5M2", 8 },     { "F8_E4M3", 8 },
+        { "F8_E8M0", 8 }, { "F8_E4M3FNUZ", 8 }, { "F8_E5M2FNUZ", 8 }, { "I16", 16 },
+        { "U16", 16 },    { "F16", 16 },        { "BF16", 16 },       { "I32", 32 },
+        { "U32", 32 },    { "F32", 32 },        { "C64", 64 },        { "F64", 64 },
+        { "I64", 64 },    { "U64", 64 },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         char h[128];
         ft_err e;
-        snprintf(h, sizeof h, "{\"a\":{\"dtype\":\"%s\",\"shape\":[8],\"data_offsets\":[0,%u]}}", all[i].name,
-                 all[i].bits);
+        snprintf(h, sizeof h, "{\"a\":{\"dtype\":\"%s\",\"shape\":[8],\"data_offsets\":[0,%u]}}",
+                 all[i].name, all[i].bits);
         ft_buf b = file_of(h, strlen(h), all[i].bits, -1);
         ck_assert_msg(open_bytes(b.p, b.n, FT_TENSORS_STRICT, &e) != NULL, "%s", e.msg);
         ck_assert_str_eq(ft_dtype_name(ft_dtype_find(all[i].name)), all[i].name);
@@ -316,7 +342,8 @@ END_TEST
 /* 80 MB of "1,1,1,…" in one shape, and as deep brackets: refused with little memory. */
 START_TEST(test_hostile_values)
 {
-    static const char *const start[] = { "{\"a\":{\"shape\":[1", "{\"__metadata__\":{\"a\":[1", "{\"a\":[[" };
+    static const char *const start[] = { "{\"a\":{\"shape\":[1", "{\"__metadata__\":{\"a\":[1",
+                                         "{\"a\":[[" };
     static const char *const repeat[] = { ",1", ",1", "[[" };
     for (int k = 0; k < 3; k++) {
         ft_buf b = { 0 };
@@ -347,8 +374,10 @@ static ft_buf read_whole(const char *path)
 /* Two small valid files: the library's, and one with everything in odd order. */
 static ft_buf valid_file(int which)
 {
-    static const char h[] = " {\"b\":{\"shape\":[2,1],\"dtype\":\"I16\",\"data_offsets\":[1,5]},\"__metadata__\":"
-        "{\"k\":\"\\u00e9\\n\"},\"\\ud83d\\ude00\":{\"dtype\":\"U8\",\"data_offsets\":[0,1],\"shape\":[]},"
+    static const char h[] =
+        " {\"b\":{\"shape\":[2,1],\"dtype\":\"I16\",\"data_offsets\":[1,5]},\"__metadata__\":"
+        "{\"k\":\"\\u00e9\\n\"},\"\\ud83d\\ude00\":{\"dtype\":\"U8\","
+        "\"data_offsets\":[0,1],\"shape\":[]},"
         "\"z\":{\"dtype\":\"F4\",\"shape\":[0,3],\"data_offsets\":[5,5]}}   ";
     return which ? file_of(h, sizeof h - 1, 5, -1) : read_whole("tests/data/io/small.safetensors");
 }
@@ -387,7 +416,7 @@ START_TEST(test_every_flip)
 }
 END_TEST
 
-/* ---- what other programs wrote ---------------------------------------------------------------- */
+/* ---- what other programs wrote --------------------------------------------------------------- */
 
 START_TEST(test_written_by_the_library)
 {
@@ -398,7 +427,8 @@ START_TEST(test_written_by_the_library)
     ck_assert_str_eq(ft_tensors_note(s, "format"), "pt");
     ck_assert_str_eq(ft_tensors_note(s, "note"), "größe \"1\"");
     ck_assert_ptr_null(ft_tensors_note(s, "none"));
-    const ft_tensor *f = ft_tensors_find(s, "f32"), *i = ft_tensors_find(s, "i64"), *z = ft_tensors_find(s, "none");
+    const ft_tensor *f = ft_tensors_find(s, "f32"), *i = ft_tensors_find(s, "i64"),
+                    *z = ft_tensors_find(s, "none");
     ck_assert(f->ndim == 2 && f->dim[0] == 2 && f->dim[1] == 3 && f->bytes == 24 && !f->scheme);
     float x;
     int64_t k;
@@ -407,7 +437,8 @@ START_TEST(test_written_by_the_library)
     ck_assert(x == 5.0f && k == -5 && i->ndim == 0);
     ck_assert(z->dim[0] == 0 && z->dim[1] == 4 && z->bytes == 0);
     for (size_t j = 1; j < 5; j++) /* by place */
-        ck_assert((const char *)ft_tensors_at(s, j)->data >= (const char *)ft_tensors_at(s, j - 1)->data);
+        ck_assert((const char *)ft_tensors_at(s, j)->data >=
+                  (const char *)ft_tensors_at(s, j - 1)->data);
     ck_assert_ptr_null(ft_tensors_at(s, 5));
     ft_tensors_close(s);
 }
@@ -415,8 +446,8 @@ END_TEST
 
 START_TEST(test_written_by_transformers)
 {
-    static const char *const names[] = { "gemma2", "gemma3", "gpt_oss", "llama", "llama3rope", "mistral", "phi3",
-                                         "qwen2", "qwen3", "qwen3_moe" };
+    static const char *const names[] = { "gemma2",  "gemma3", "gpt_oss", "llama", "llama3rope",
+                                         "mistral", "phi3",   "qwen2",   "qwen3", "qwen3_moe" };
     if (!test_goldens()) {
         printf("not run: files written by transformers (../shared is not present)\n");
         return;
@@ -462,6 +493,19 @@ START_TEST(test_foreign_files)
 }
 END_TEST
 
+/* Names from files cannot command the terminal that a message is printed on. */
+START_TEST(test_no_escape_sequences)
+{
+    static const char h[] = "{\"\\u001b[31m\":{\"dtype\":\"\\u0007\",\"shape\":[],"
+                            "\"data_offsets\":[0,4]}}";
+    ft_err e;
+    ft_buf b = file_of(h, sizeof h - 1, 4, -1);
+    ck_assert(!open_bytes(b.p, b.n, 0, &e));
+    ck_assert_ptr_nonnull(strstr(e.msg, "tensor \"?[31m\": dtype \"?\""));
+    ft_buf_free(&b);
+}
+END_TEST
+
 START_TEST(test_missing_paths)
 {
     ft_err e = { 0 };
@@ -469,7 +513,8 @@ START_TEST(test_missing_paths)
     ck_assert_ptr_nonnull(strstr(e.msg, "/nonexistent/x.safetensors"));
     e = (ft_err){ 0 };
     ck_assert_ptr_null(ft_tensors_open(dir, &e));
-    ck_assert_ptr_nonnull(strstr(e.msg, "neither model.safetensors nor model.safetensors.index.json"));
+    ck_assert_ptr_nonnull(
+        strstr(e.msg, "neither model.safetensors nor model.safetensors.index.json"));
     e = (ft_err){ 0 };
     ck_assert_int_eq(mkfifo(in_dir("model.safetensors"), 0600), 0);
     ck_assert_ptr_null(ft_tensors_open(dir, &e)); /* and does not hang */
@@ -499,7 +544,8 @@ static void put_shard(const char *name, const char *letters)
     ft_buf h = { 0 };
     ft_buf_putc(&h, '{');
     for (size_t i = 0; letters[i]; i++)
-        ft_buf_printf(&h, "%s\"%c\":" F32("[1]", "[%zu,%zu]"), i ? "," : "", letters[i], 4 * i, 4 * i + 4);
+        ft_buf_printf(&h, "%s\"%c\":" F32("[1]", "[%zu,%zu]"), i ? "," : "", letters[i], 4 * i,
+                      4 * i + 4);
     ft_buf_putc(&h, '}');
     ft_buf b = file_of(h.p, h.n, 4 * strlen(letters), -1);
     put(name, &b);
@@ -509,12 +555,15 @@ static void put_shard(const char *name, const char *letters)
 
 typedef struct { const char *index, *says; } index_case;
 static const index_case indexes[] = {
-    { "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a\":\"1.safetensors\",\"c\":\"2.safetensors\","
-      "\"b\":\"1.safetensors\"}}", NULL },
+    { "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a\":\"1.safetensors\","
+      "\"c\":\"2.safetensors\","
+      "\"b\":\"1.safetensors\"}}",
+      NULL },
     { "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\"}}", "does not hold it" },
     { "{\"weight_map\":{\"a\":\"1.safetensors\",\"x\":\"1.safetensors\"}}", "does not hold it" },
     { "{\"weight_map\":{\"a\":\"1.safetensors\",\"a\":\"1.safetensors\"}}", "twice" },
-    { "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"}}", "twice" }, /* a in 1 and 3 */
+    { "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"}}",
+      "twice" }, /* a in 1 and 3 */
     { "{\"weight_map\":{\"a\":\"../1.safetensors\"}}", "plain name" },
     { "{\"weight_map\":{\"a\":\"/tmp/1.safetensors\"}}", "plain name" },
     { "{\"weight_map\":{\"a\":\"sub/1.safetensors\"}}", "plain name" },
@@ -528,7 +577,8 @@ static const index_case indexes[] = {
     { "{\"weight_map\":{}}", "missing or empty" },
     { "{\"metadata\":{}}", "missing or empty" },
     { "{\"weight_map\":[]}", "object must stand" },
-    { "{\"weight_map\":{\"a\":\"1.safetensors\"},\"weight_map\":{\"b\":\"1.safetensors\"}}", "duplicate" },
+    { "{\"weight_map\":{\"a\":\"1.safetensors\"},\"weight_map\":{\"b\":\"1.safetensors\"}}",
+      "duplicate" },
     { "[]", "object must stand" },
     { "", "object must stand" },
 };
@@ -585,7 +635,10 @@ END_TEST
 /* ---- writing -------------------------------------------------------------------------------- */
 
 /* Contents of byte k of tensor i. */
-static unsigned char content(int64_t i, uint64_t k) { return (unsigned char)(k * 7 + (uint64_t)i * 31); }
+static unsigned char content(int64_t i, uint64_t k)
+{
+    return (unsigned char)(k * 7 + (uint64_t)i * 31);
+}
 
 /* Writes n bytes of tensor i from byte `from` on. */
 static int fill(ft_st_writer *w, int64_t i, uint64_t from, uint64_t n, ft_err *e)
@@ -596,10 +649,20 @@ static int fill(ft_st_writer *w, int64_t i, uint64_t from, uint64_t n, ft_err *e
     return ft_st_write(w, i, p, n, e);
 }
 
-static const struct { const char *name; ft_dtype dtype; int ndim; int64_t dim[3]; } wanted[] = {
-    { "odd", FT_U8, 1, { 3 } },          { "x.weight", FT_F32, 2, { 5, 7 } }, { "half", FT_F16, 1, { 9 } },
-    { "scalar", FT_I64, 0, { 0 } },      { "empty", FT_F32, 2, { 0, 4 } },    { "four", FT_F4_E2M1, 1, { 6 } },
-    { "name \"q\"\n\xc3\xa9", FT_BF16, 3, { 2, 1, 2 } }, { "c", FT_C64, 1, { 2 } },
+static const struct {
+    const char *name;
+    ft_dtype dtype;
+    int ndim;
+    int64_t dim[3];
+} wanted[] = {
+    { "odd", FT_U8, 1, { 3 } },
+    { "x.weight", FT_F32, 2, { 5, 7 } },
+    { "half", FT_F16, 1, { 9 } },
+    { "scalar", FT_I64, 0, { 0 } },
+    { "empty", FT_F32, 2, { 0, 4 } },
+    { "four", FT_F4_E2M1, 1, { 6 } },
+    { "name \"q\"\n\xc3\xa9", FT_BF16, 3, { 2, 1, 2 } },
+    { "c", FT_C64, 1, { 2 } },
 };
 enum { N_WANTED = sizeof wanted / sizeof *wanted };
 
@@ -609,7 +672,8 @@ static ft_st_writer *declare_all(ft_err *e)
     ck_assert_int_eq(ft_st_note(w, "format", "pt", e), 0);
     ck_assert_int_eq(ft_st_note(w, "quote", "a \"b\"", e), 0);
     for (int64_t i = 0; i < N_WANTED; i++)
-        ck_assert_int_eq(ft_st_declare(w, wanted[i].name, wanted[i].dtype, wanted[i].dim, wanted[i].ndim, e), i);
+        ck_assert_int_eq(
+            ft_st_declare(w, wanted[i].name, wanted[i].dtype, wanted[i].dim, wanted[i].ndim, e), i);
     return w;
 }
 
@@ -621,7 +685,8 @@ static void write_all(ft_st_writer *w, ft_err *e)
         more = false;
         for (int64_t i = 0; i < N_WANTED; i++) {
             uint64_t bytes, k;
-            ck_assert_ptr_null(ft_plain_bytes(&bytes, wanted[i].dtype, wanted[i].dim, wanted[i].ndim));
+            ck_assert_ptr_null(
+                ft_plain_bytes(&bytes, wanted[i].dtype, wanted[i].dim, wanted[i].ndim));
             k = bytes - done[i] < 5 ? bytes - done[i] : 5;
             ck_assert_msg(fill(w, i, done[i], k, e) == 0, "%s", e->msg);
             done[i] += k;
@@ -714,7 +779,8 @@ START_TEST(test_rewrite_in_place)
             ck_assert_int_eq(ft_st_write(w, (int64_t)i, ft_tensors_at(s, i)->data, 4, &e), 0);
         ck_assert_msg(ft_st_commit(w, &e) == 0, "%s", e.msg);
         ft_st_free(w);
-        ck_assert(((const char *)ft_tensors_find(s, "c")->data)[3] == 11); /* the old one still stands */
+        /* The old file still stands behind its mapping. */
+        ck_assert(((const char *)ft_tensors_find(s, "c")->data)[3] == 11);
         ft_tensors_close(s);
     }
     ft_tensors *s = ft_tensors_open(path, &e);
@@ -726,7 +792,8 @@ END_TEST
 START_TEST(test_writer_refusals)
 {
     ft_err e = { 0 };
-    int64_t d[9] = { 1, 1, 1, 1, 1, 1, 1, 1, 1 }, negative = -1, three = 3, huge[2] = { INT64_MAX, 4 };
+    int64_t d[9] = { 1, 1, 1, 1, 1, 1, 1, 1, 1 }, negative = -1, three = 3,
+            huge[2] = { INT64_MAX, 4 };
     ft_st_writer *w = ft_st_new(&e);
     ck_assert_int_lt(ft_st_declare(w, "", FT_F32, d, 1, &e), 0);
     ck_assert_int_lt(ft_st_declare(w, "\xff", FT_F32, d, 1, NULL), 0);
@@ -783,7 +850,7 @@ START_TEST(test_no_room)
 }
 END_TEST
 
-/* ---- the interface for plugins ----------------------------------------------------------------- */
+/* ---- the interface for plugins --------------------------------------------------------------- */
 
 static int failed_with;
 static char failed_text[256];
@@ -843,6 +910,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_written_by_the_library);
     tcase_add_test(t, test_written_by_transformers);
     tcase_add_test(t, test_foreign_files);
+    tcase_add_test(t, test_no_escape_sequences);
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(f, make_dir, remove_dir);
     tcase_add_test(f, test_missing_paths);

@@ -58,7 +58,8 @@ START_TEST(test_folder)
 {
     put("config.json", "{\"model_type\":\"llama\"}");
     put("generation_config.json", "{\"temperature\":0.6}");
-    put("tokenizer_config.json", "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\",\"lstrip\":false},"
+    put("tokenizer_config.json",
+        "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\",\"lstrip\":false},"
         "\"chat_template\":\"{{ a }}\"}");
     put("tokenizer.json", "{\"version\":\"1.0\"}");
     ft_source *s = open_ok(dir, FT_NEED_CONFIG);
@@ -95,12 +96,15 @@ END_TEST
 
 START_TEST(test_template_choice)
 {
-    static const struct { const char *config, *wanted; } all[] = {
+    static const struct { const char *config, *wanted;
+    } all[] = {
         { "{\"chat_template\":\"one\"}", "one" },
         { "{\"chat_template\":null}", NULL },
         { "{}", NULL },
         { "{\"chat_template\":[]}", "" }, /* refused */
-        { "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"t\"},{\"name\":\"default\",\"template\":\"d\"}]}", "d" },
+        { "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"t\"},"
+          "{\"name\":\"default\",\"template\":\"d\"}]}",
+          "d" },
         { "{\"chat_template\":[{\"name\":\"rag\",\"template\":\"r\"}]}", "r" },
         { "{\"chat_template\":{\"default\":\"d\"}}", "" },
         { "{\"chat_template\":[{\"name\":\"default\"}]}", "" },
@@ -122,7 +126,8 @@ START_TEST(test_template_choice)
     put("tokenizer_config.json", "{\"chat_template\":\"one\"}");
     put("chat_template.jinja", "{{ x }}\r\n\ry\r");
     ft_source *s = open_ok(dir, 0);
-    ck_assert_str_eq(s->chat_template, "{{ x }}\n\ny\n"); /* the file wins; line ends as Python reads them */
+    /* The file wins; line ends as Python reads them. */
+    ck_assert_str_eq(s->chat_template, "{{ x }}\n\ny\n");
     ft_source_close(s);
     put("chat_template.jinja", "");
     s = open_ok(dir, 0);
@@ -219,7 +224,8 @@ START_TEST(test_caps)
     ft_source *s = open_ok(dir, 0);
     ck_assert_int_eq(truncate(in_dir("config.json"), 0), 0);
     put("tokenizer.json", "{}");
-    ck_assert_int_eq(truncate(in_dir("tokenizer.json"), (64 << 20) + 1), 0); /* a hole: no disk used */
+    /* A hole: no disk is used. */
+    ck_assert_int_eq(truncate(in_dir("tokenizer.json"), (64 << 20) + 1), 0);
     ft_err e = { 0 };
     ck_assert_int_lt(ft_source_tokenizer(s, &e), 0);
     ck_assert_ptr_nonnull(strstr(e.msg, "is larger than"));
@@ -424,14 +430,17 @@ static void model_hash(char out[65], const char *path)
 /* A model's hash changes with each file that matters, and with no other. */
 START_TEST(test_hash_model)
 {
-    static const char *const files[] = { "config.json", "generation_config.json", "tokenizer.json",
-        "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja",
-        "1.safetensors", "2.safetensors" };
+    static const char *const files[] = { "config.json",         "generation_config.json",
+                                         "tokenizer.json",      "tokenizer_config.json",
+                                         "tokenizer.model",     "special_tokens_map.json",
+                                         "chat_template.jinja", "1.safetensors",
+                                         "2.safetensors" };
     char last[65], now[65];
     ft_err e = { 0 };
     ck_assert_int_lt(ft_hash_model(now, dir, NULL, NULL, &e), 0);
     ck_assert_ptr_nonnull(strstr(e.msg, "no files of a model"));
-    put("model.safetensors.index.json", "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\","
+    put("model.safetensors.index.json",
+        "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\","
         "\"c\":\"1.safetensors\"}}");
     model_hash(last, dir);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
