@@ -1,6 +1,8 @@
 /* dtype.c -- see dtype.h. */
 #include "core/io/dtype.h"
 
+/* Indexed by ft_dtype.  Names: the enum Dtype of safetensors' tensor.rs, 0.8.0.  The sub-byte
+ * types are packed without padding between numbers; a tensor must fill whole bytes. */
 static const struct {
     const char *name;
     unsigned bits;
@@ -16,6 +18,7 @@ static const struct {
     [FT_F8_E5M2_FNUZ] = { "F8_E5M2FNUZ", 8 },
 };
 
+/* A dtype may come from a plugin: any int is looked at before it becomes an index. */
 static bool known(ft_dtype d) { return (unsigned)d < FT_N_DTYPES && dtypes[d].name; }
 
 const char *ft_dtype_name(ft_dtype d) { return known(d) ? dtypes[d].name : "?"; }
@@ -29,6 +32,8 @@ ft_dtype ft_dtype_find(const char *name)
     return FT_NO_DTYPE;
 }
 
+/* Why zeros count as 1: a shape [0, 2^40, 2^40] holds nothing, but code further on that
+ * multiplies its dimensions in another order would overflow. */
 bool ft_shape_span(uint64_t *out, bool *zero, const int64_t *dim, int ndim)
 {
     uint64_t span = 1;
@@ -42,6 +47,7 @@ bool ft_shape_span(uint64_t *out, bool *zero, const int64_t *dim, int ndim)
     return true;
 }
 
+/* In bits first, so that sub-byte types need no case of their own. */
 const char *ft_plain_bytes(uint64_t *bytes, ft_dtype d, const int64_t *dim, int ndim)
 {
     uint64_t span, bits;

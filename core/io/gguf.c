@@ -43,6 +43,7 @@ typedef struct {
     ft_err *err;
 } reader;
 
+/* An error of the whole file; `why` completes "FILE: …". */
 static int fail(const reader *r, const char *why)
 {
     return ft_errf(r->err, FT_EFORMAT, "%s: %s", r->what, why);
@@ -59,12 +60,14 @@ static const char *take(reader *r, uint64_t n)
     return p;
 }
 
+/* The header wants more bytes than there are. */
 static int ended(const reader *r)
 {
     return ft_errf(r->err, FT_EFORMAT, "%s: the file ends inside its header, after byte %" PRIu64
                    " (cut off?)", r->what, r->at);
 }
 
+/* Numbers are copied: nothing in a GGUF header is aligned. */
 static int read_u32(reader *r, uint32_t *out)
 {
     const char *p = take(r, 4);
@@ -105,6 +108,7 @@ static int read_name(reader *r, const char **s, uint64_t *len, const char *kind,
 
 /* ---- key-values ---------------------------------------------------------------------------- */
 
+/* The n strings of a list, each held against what is left; n is at most left / 8 here. */
 static int skip_strings(reader *r, uint64_t n)
 {
     const char *s;
@@ -114,6 +118,9 @@ static int skip_strings(reader *r, uint64_t n)
     return code;
 }
 
+/* A list: the count times the least size of an item must fit into what is left, so the loop over
+ * strings is bounded by the file's size.  Lists of lists exist in the format's text but in no
+ * file, and llama.cpp refuses them too. */
 static int read_array(reader *r, ft_meta *m)
 {
     uint32_t type;
@@ -137,6 +144,7 @@ static int read_array(reader *r, ft_meta *m)
     return 0;
 }
 
+/* The value behind a key: m->data points at it, r->at ends behind it. */
 static int read_value(reader *r, ft_meta *m)
 {
     const char *s;
@@ -169,6 +177,7 @@ static int add_note(reader *r, const ft_meta *m)
     return ft_set_note(r->set, m->key, s, len, r->err);
 }
 
+/* One key and its value.  Keys are copied, so all of them together are capped. */
 static int read_kv(reader *r)
 {
     ft_meta m = { 0 };
@@ -194,11 +203,13 @@ static int read_kv(reader *r)
     return code;
 }
 
+/* qsort: pointers to keys, by their bytes. */
 static int by_key(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* By sorting: llama.cpp's own search is quadratic, which a file with many keys could use. */
 static int refuse_duplicate_keys(reader *r)
 {
     size_t n;
@@ -242,6 +253,7 @@ static int read_known_keys(reader *r)
 
 /* ---- tensors ------------------------------------------------------------------------------- */
 
+/* An error of one tensor, by name. */
 static int bad_tensor(const reader *r, const ft_tensor *t, const char *why)
 {
     return ft_errf(r->err, FT_EFORMAT, "%s: tensor \"%s\": %s", r->what, t->name, why);
@@ -304,6 +316,7 @@ static int read_tensor(reader *r, uint64_t *next)
     if (!code) code = read_u32(r, &type);
     if (!code) code = read_u64(r, &offset);
     if (code) return code;
+    /* Types that ggml removed are not in the table: their block size of 0 was a division by zero. */
     const ft_block_format *f = ft_block_ggml(type);
     if (!f)
         return ft_errf(r->err, FT_EFORMAT,
@@ -350,6 +363,8 @@ static int place_data(reader *r)
 
 /* ---- the file ------------------------------------------------------------------------------ */
 
+/* Magic, version and the two counts.  A count must be possible for the bytes that are left (with
+ * the smallest entry there can be) and below the cap, before anything is done with it. */
 static int read_header(reader *r, uint64_t *n_tensors, uint64_t *n_kv)
 {
     enum { LEAST_KV = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 4 + 8 };
@@ -382,6 +397,8 @@ static int read_header(reader *r, uint64_t *n_tensors, uint64_t *n_kv)
     return 0;
 }
 
+/* The order of the file; tensors are checked against the file's size twice: each alone while
+ * read, and where it really lies once the header's end is known. */
 int ft_gguf_read(ft_tensors *s, const char *what, const char *p, size_t n, ft_err *e)
 {
     reader r = { .set = s, .what = what, .p = p, .n = n, .keys_left = MAX_KEYS,

@@ -26,8 +26,10 @@ typedef struct {
     int64_t mtime, ctime; /* ns */
 } identity;
 
+/* A timespec as nanoseconds. */
 static int64_t ns(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
 
+/* What stat says of an open file: the file that is read is the one that is remembered. */
 static int identify(identity *id, int fd, const char *path, ft_err *e)
 {
     struct stat st;
@@ -38,6 +40,7 @@ static int identify(identity *id, int fd, const char *path, ft_err *e)
     return 0;
 }
 
+/* Field by field: padding bytes do not count. */
 static bool same(const identity *a, const identity *b)
 {
     return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime == b->mtime &&
@@ -46,6 +49,7 @@ static bool same(const identity *a, const identity *b)
 
 /* ---- the memory ---------------------------------------------------------------------------- */
 
+/* The first five words of a line, with a blank behind; returns their length. */
 static int print_identity(char *line, const identity *id)
 {
     return snprintf(line, LINE, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " ",
@@ -82,6 +86,7 @@ static size_t next_line(const ft_buf *b, size_t at)
     return end ? (size_t)(end - b->p) + 1 : b->n;
 }
 
+/* Looks for an undamaged line of this very file state; out receives its 64 digits. */
 static bool recall(char out[65], const ft_buf *b, const identity *id)
 {
     char start[LINE];
@@ -118,6 +123,7 @@ static void remember(const char *cache, const ft_buf *old, const identity *id, c
 
 /* ---- hashing ------------------------------------------------------------------------------- */
 
+/* SHA-256 of what can be read from fd; *bytes grows by it. */
 static int hash_contents(char out[65], int fd, const char *path, uint64_t *bytes, ft_err *e)
 {
     ft_sha256 s;
@@ -146,6 +152,7 @@ static bool settled(const identity *before, const identity *after)
     return same(before, after) && ns(now) - latest > SETTLED_NS;
 }
 
+/* From memory, or from the file; then into memory when it may be. */
 static int hash_open_file(char out[65], int fd, const char *path, const char *cache,
                           uint64_t *bytes, ft_err *e)
 {
@@ -212,6 +219,7 @@ static int add_shard_name(void *ctx, const ft_json *v, ft_err *e)
     return name && !m->shards.oom ? 0 : ft_errf(e, FT_ENOMEM, "%s: out of memory", m->dir);
 }
 
+/* qsort: pointers to texts. */
 static int by_text(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -236,6 +244,7 @@ static int add_shards(model *m, const char *index, ft_err *e)
     return code;
 }
 
+/* The files that ft_source_open and ft_tensors_open would read, in a fixed order. */
 static int hash_folder(model *m, ft_err *e)
 {
     static const char *const names[] = {

@@ -28,6 +28,7 @@ typedef struct {
     bool metadata;    /* a "__metadata__" has been read */
 } reader;
 
+/* An error of one entry, by name; returns FT_EFORMAT. */
 static int fail(const reader *r, const ft_json *entry, ft_err *e, const char *why)
 {
     return ft_errf(e, FT_EFORMAT, "%s: tensor \"%.*s\": %s", r->what, MAX_NAME_SHOWN, entry->key,
@@ -40,6 +41,8 @@ static bool natural(const ft_json *v, int64_t *out)
     return v->type == FT_JSON_NUMBER && v->text[0] != '-' && ft_json_to_int(v, out);
 }
 
+/* "__metadata__": text to text, once.  Duplicate keys inside have been refused by the JSON
+ * reader. */
 static int read_metadata(reader *r, const ft_json *m, ft_err *e)
 {
     if (r->metadata)
@@ -60,6 +63,7 @@ static int read_metadata(reader *r, const ft_json *m, ft_err *e)
     return 0;
 }
 
+/* "shape" into t->dim. */
 static int read_shape(const reader *r, ft_tensor *t, const ft_json *entry, const ft_json *shape,
                       ft_err *e)
 {
@@ -104,6 +108,8 @@ static int read_place(const reader *r, ft_tensor *t, const ft_json *entry, const
     return 0;
 }
 
+/* One tensor's entry.  Its size and place are checked against the file here; that the places
+ * cover the data exactly once can only be checked when all are known (check_places). */
 static int read_entry(reader *r, const ft_json *entry, ft_err *e)
 {
     ft_tensor t = { .name = entry->key };
@@ -129,12 +135,14 @@ static int read_entry(reader *r, const ft_json *entry, ft_err *e)
     return code ? code : ft_set_add(r->set, r->what, &t, e);
 }
 
+/* A member of the header: metadata or a tensor. */
 static int on_member(void *ctx, const ft_json *m, ft_err *e)
 {
     bool metadata = m->key_len == 12 && !memcmp(m->key, "__metadata__", 12);
     return metadata ? read_metadata(ctx, m, e) : read_entry(ctx, m, e);
 }
 
+/* By place and then by size: a tensor without bytes may share the offset of the next one. */
 static int by_place(const void *a, const void *b)
 {
     const ft_tensor *x = a, *y = b;
@@ -166,6 +174,7 @@ static int check_places(const reader *r, size_t first, ft_err *e)
                    r->n - at);
 }
 
+/* The length is compared before it is used: N + 8 is never formed, so it cannot wrap. */
 int ft_safetensors_read(ft_tensors *s, const char *what, const char *p, size_t n, ft_err *e)
 {
     uint64_t header;

@@ -46,6 +46,7 @@ static int no_memory(ft_err *e)
 {
     return ft_errf(e, FT_ENOMEM, "out of memory while writing tensors");
 }
+/* The buffer's bytes as what they are. */
 static slot *slots(const ft_st_writer *w) { return (slot *)(void *)w->slots.p; }
 static size_t count(const ft_st_writer *w) { return w->slots.n / sizeof(slot); }
 
@@ -104,11 +105,13 @@ uint64_t ft_st_total(const ft_st_writer *w) { return w->total; }
 
 /* ---- layout and header --------------------------------------------------------------------- */
 
+/* For finding duplicates, and the order of the index. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp((*(slot *const *)a)->t.name, (*(slot *const *)b)->t.name);
 }
 
+/* The order of data in the files: by shard, widest numbers first, else as declared. */
 static int by_width(const void *a, const void *b)
 {
     const slot *x = *(slot *const *)a, *y = *(slot *const *)b;
@@ -131,6 +134,7 @@ static slot **sorted(const ft_st_writer *w, int (*order)(const void *, const voi
     return p;
 }
 
+/* Our own reader would refuse the file, and others would lose one of the two. */
 static int refuse_duplicates(const ft_st_writer *w, ft_err *e)
 {
     int code = 0;
@@ -167,6 +171,7 @@ static int fill_shards(ft_st_writer *w, uint64_t max_shard, ft_err *e)
     return 0;
 }
 
+/* "__metadata__": {…}, or nothing when there are no notes. */
 static void print_notes(ft_buf *b, const ft_st_writer *w)
 {
     const note *x = (const note *)(void *)w->notes.p;
@@ -238,6 +243,7 @@ static int start_shard(ft_st_writer *w, size_t i, slot **s, size_t n, ft_err *e)
         code = ft_errf(e, FT_EINVAL,
                        "%s: the names of its tensors make a header of more than %d bytes", path,
                        MAX_HEADER);
+    /* The whole room now, not an hour of writing later; file systems without fallocate go on. */
     if (!code && fallocate(x->file.fd, 0, 0, (off_t)whole) < 0 &&
         (errno == ENOSPC || errno == EFBIG))
         code = ft_errf(e, FT_EIO, "cannot write %s: its %" PRIu64 " bytes do not fit on the disk",
@@ -251,6 +257,7 @@ static int start_shard(ft_st_writer *w, size_t i, slot **s, size_t n, ft_err *e)
     return code;
 }
 
+/* After an error the writer can only be freed. */
 int ft_st_begin(ft_st_writer *w, const char *path, uint64_t max_shard, ft_err *e)
 {
     size_t n = strlen(path), k = strlen(".safetensors");
@@ -272,6 +279,8 @@ int ft_st_begin(ft_st_writer *w, const char *path, uint64_t max_shard, ft_err *e
     return code;
 }
 
+/* At its own place in the file (pwrite), so that tensors may be written in any order and pieces
+ * of several may alternate. */
 int ft_st_write(ft_st_writer *w, int64_t i, const void *p, size_t n, ft_err *e)
 {
     if (!w->n_shards || i < 0 || (uint64_t)i >= count(w))
@@ -332,6 +341,7 @@ static int remove_single(const char *path, ft_err *e)
     return ft_sync_dir(dir, e);
 }
 
+/* Shards first and the index last: until it stands, readers find the earlier save or nothing. */
 int ft_st_commit(ft_st_writer *w, ft_err *e)
 {
     int code = w->n_shards ? 0 : ft_errf(e, FT_EINVAL, "commit comes before begin");

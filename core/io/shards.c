@@ -21,6 +21,7 @@ typedef struct {
     const char *shard; /* the name that came last: neighbours mostly share it */
 } reader;
 
+/* Out of memory; returns FT_ENOMEM. */
 static int no_memory(const reader *r, ft_err *e)
 {
     return ft_errf(e, FT_ENOMEM, "%s: out of memory while reading it", r->path);
@@ -35,6 +36,8 @@ static bool plain_file_name(const ft_json *v)
     return !strchr(v->text, '/') && !strcmp(v->text + v->len - k, end);
 }
 
+/* One line of weight_map.  The texts are gone after the call, so both are copied; a shard's name
+ * only when it differs from the one before. */
 static int on_member(void *ctx, const ft_json *m, ft_err *e)
 {
     reader *r = ctx;
@@ -56,6 +59,7 @@ static int on_member(void *ctx, const ft_json *m, ft_err *e)
     return x.shard && x.tensor && !r->entries.oom ? 0 : no_memory(r, e);
 }
 
+/* By shard and then by tensor, so that a shard's entries stand together. */
 static int by_shard(const void *a, const void *b)
 {
     const entry *x = a, *y = b;
@@ -121,6 +125,8 @@ static int check_map(reader *r, const ft_buf *last, ft_err *e)
                        r->path, count - n);
 }
 
+/* Shards are read in the order of their names.  The set is sealed before the map is checked: a
+ * name in two shards is found there, and the check looks tensors up. */
 int ft_shards_read(ft_tensors *s, const char *index_path, ft_err *e)
 {
     reader r = { .set = s, .path = index_path };

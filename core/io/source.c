@@ -25,6 +25,7 @@ typedef struct {
     ft_tensors *gguf;
 } source;
 
+/* Out of memory; returns FT_ENOMEM. */
 static int no_memory(const source *s, ft_err *e)
 {
     return ft_errf(e, FT_ENOMEM, "%s: out of memory while opening the model", s->view.path);
@@ -32,6 +33,7 @@ static int no_memory(const source *s, ft_err *e)
 
 /* ---- files of a folder --------------------------------------------------------------------- */
 
+/* Whether dir has something of that name (a folder counts: reading it then says what is wrong). */
 static bool has_file(const char *dir, const char *name)
 {
     char path[4096];
@@ -83,6 +85,7 @@ static size_t universal_newlines(char *p, size_t n)
     return to;
 }
 
+/* chat_template.jinja; leaves NULL when there is none. */
 static int template_from_file(source *s, ft_err *e)
 {
     char path[4096];
@@ -110,6 +113,7 @@ static const ft_json *pick_template(const ft_json *list)
     return list->len ? ft_json_get(&list->item[0], "template") : NULL;
 }
 
+/* tokenizer_config.json's "chat_template"; null and absence are the same. */
 static int template_from_config(source *s, ft_err *e)
 {
     const ft_json *t = ft_json_get(s->view.tokenizer_config, "chat_template");
@@ -139,6 +143,7 @@ static const char *token_text(const ft_json *o, const char *key)
     return ft_json_is_text(v) ? v->text : NULL;
 }
 
+/* bos_token and eos_token, never NULL; a null in tokenizer_config.json means: none. */
 static int read_special_tokens(source *s, ft_err *e)
 {
     const ft_json *map = NULL, *own = s->view.tokenizer_config;
@@ -168,6 +173,8 @@ static void look_around(char *hint, size_t size, const char *path)
     if (d) closedir(d);
 }
 
+/* Missing files are no error by themselves: `tokenize` needs no weights, a base model no
+ * template. */
 static int open_folder(source *s, unsigned need, ft_err *e)
 {
     static const char looked[] =
@@ -215,6 +222,7 @@ static int gguf_token(source *s, const char **out, const char *key, ft_err *e)
     return *out ? 0 : no_memory(s, e);
 }
 
+/* Checks the file's header whole, so that later users of its keys meet no surprises. */
 static int open_gguf(source *s, ft_err *e)
 {
     ft_source *v = &s->view;

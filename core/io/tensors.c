@@ -1,4 +1,9 @@
-/* tensors.c -- see tensors.h: which reader a path goes to, the sealed set, and the interface. */
+/* tensors.c -- see tensors.h: which reader a path goes to, the sealed set, and the interface.
+ *
+ * A set is filled by one of the readers (safetensors.c, shards.c, gguf.c), sealed, and from then on
+ * only read, by any number of threads.  It owns the mappings that its tensors point into: a file
+ * that is replaced by rename meanwhile goes on to exist behind them.  A file that is truncated in
+ * place by another program kills the reader with SIGBUS; nothing of ours does that. */
 #include "core/io/tensors.h"
 #include <math.h>
 #include <stdarg.h>
@@ -8,6 +13,7 @@
 
 enum { MAX_WARNINGS = 16 };
 
+/* The one message for a failed allocation; returns FT_ENOMEM. */
 static int no_memory(ft_err *e, const char *what)
 {
     return ft_errf(e, FT_ENOMEM, "%s: out of memory while opening it", what);
@@ -15,6 +21,8 @@ static int no_memory(ft_err *e, const char *what)
 
 /* ---- filling ------------------------------------------------------------------------------- */
 
+/* Names end up in C strings and in messages, so an empty one, a zero byte inside and broken
+ * UTF-8 are refused although the formats' reference readers accept some of that. */
 const char *ft_bad_name(const char *name, size_t len)
 {
     size_t bad;
@@ -23,6 +31,8 @@ const char *ft_bad_name(const char *name, size_t len)
     return ft_utf8_valid(name, len, &bad) ? NULL : "is not valid UTF-8";
 }
 
+/* The name is copied; the rest of *t must have been checked by the caller.  The items move while
+ * the set grows, so nobody keeps a pointer to one before ft_set_seal. */
 int ft_set_add(ft_tensors *s, const char *what, const ft_tensor *t, ft_err *e)
 {
     if (ft_set_count(s) >= FT_MAX_TENSORS)
@@ -41,6 +51,8 @@ int ft_set_note(ft_tensors *s, const char *key, const char *value, size_t len, f
     return note.value && !s->notes.oom ? 0 : no_memory(e, key);
 }
 
+/* A strict set makes the sentence an error.  Else the first MAX_WARNINGS are kept for the user:
+ * a hostile file could have a million. */
 int ft_set_warn(ft_tensors *s, ft_err *e, const char *fmt, ...)
 {
     ft_err text = { 0 };
@@ -55,6 +67,7 @@ int ft_set_warn(ft_tensors *s, ft_err *e, const char *fmt, ...)
     return copy && !s->warnings.oom ? 0 : no_memory(e, "warnings");
 }
 
+/* The mapping is given back by ft_tensors_close, also after an error further on. */
 int ft_set_map(ft_tensors *s, ft_map_file *out, const char *path, ft_err *e)
 {
     int code = ft_file_map(out, path, e);
@@ -65,11 +78,13 @@ int ft_set_map(ft_tensors *s, ft_map_file *out, const char *path, ft_err *e)
     return no_memory(e, path);
 }
 
+/* Order of ft_set_seal and ft_tensors_find: bytes of the names. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp((*(const ft_tensor *const *)a)->name, (*(const ft_tensor *const *)b)->name);
 }
 
+/* n log n, whatever the names are: no hash that a file could be made to collide in. */
 int ft_set_seal(ft_tensors *s, const char *what, ft_err *e)
 {
     size_t n = ft_set_count(s);
@@ -105,12 +120,15 @@ static const char *foreign(const char *p, size_t n)
     return NULL;
 }
 
+/* Whether s ends with the text `end`. */
 static bool ends_with(const char *s, const char *end)
 {
     size_t n = strlen(s), k = strlen(end);
     return n >= k && !strcmp(s + n - k, end);
 }
 
+/* One file: GGUF by its magic or by its name (then with GGUF's own message when the magic is
+ * wrong), safetensors otherwise. */
 static int read_bytes(ft_tensors *s, const char *what, const char *p, size_t n, ft_err *e)
 {
     const char *other = foreign(p, n);
@@ -120,6 +138,7 @@ static int read_bytes(ft_tensors *s, const char *what, const char *p, size_t n, 
     return code ? code : ft_set_seal(s, what, e);
 }
 
+/* A file by its path; an index leads to its shards. */
 static int read_file(ft_tensors *s, const char *path, ft_err *e)
 {
     ft_map_file m;
@@ -128,6 +147,7 @@ static int read_file(ft_tensors *s, const char *path, ft_err *e)
     return code ? code : read_bytes(s, path, m.p, m.n, e);
 }
 
+/* transformers' order: the single file wins over an index that an older save left behind. */
 static int read_folder(ft_tensors *s, const char *dir, ft_err *e)
 {
     static const char *const names[] = { "model.safetensors", "model.safetensors.index.json" };
@@ -193,6 +213,7 @@ const ft_tensor *ft_tensors_at(const ft_tensors *s, size_t i)
     return i < ft_set_count(s) ? &ft_set_items(s)[i] : NULL;
 }
 
+/* bsearch: a name against an item of by_name. */
 static int name_against(const void *key, const void *item)
 {
     return strcmp(key, (*(const ft_tensor *const *)item)->name);
@@ -236,6 +257,8 @@ const char *const *ft_tensors_warnings(const ft_tensors *s, size_t *n)
     return (const char *const *)(const void *)s->warnings.p;
 }
 
+/* Decodes in pieces of 1024 numbers; reads the whole tensor, so it is for base weights while
+ * they are being loaded anyway, not for opening. */
 bool ft_tensor_nonfinite(const ft_tensor *t, uint64_t *count)
 {
     const ft_block_format *f = ft_block_of(t);
@@ -253,6 +276,7 @@ bool ft_tensor_nonfinite(const ft_tensor *t, uint64_t *count)
 
 /* ---- interface "ft.tensors/1" ---------------------------------------------------------------- */
 
+/* ft_tensors_open for a plugin: the error goes to fail(), each warning to the run's log. */
 static ft_tensors *open_for_plugin(const ft_host *host, const char *path)
 {
     ft_err e = { 0 };
