@@ -417,6 +417,14 @@ static void check_each_allocation(const char *path)
 
 START_TEST(test_every_allocation_fails)
 {
+    until_failure = 0;
+    void *p = malloc(1);
+    until_failure = -1;
+    free(p);
+    if (p) {
+        printf("not run: failing allocations (the tool that runs this replaces malloc)\n");
+        return;
+    }
     check_each_allocation("tests/data/io/small.gguf");
     check_each_allocation("tests/data/io/small.safetensors");
 }

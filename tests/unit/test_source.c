@@ -392,7 +392,7 @@ END_TEST
 /* Eight processes with one memory. */
 START_TEST(test_hash_at_once)
 {
-    char cache[256], name[8], content[16];
+    char cache[256], name[16], content[32];
     snprintf(cache, sizeof cache, "%s", in_dir("hashes"));
     for (int i = 0; i < 8; i++) {
         snprintf(name, sizeof name, "f%d", i);
