@@ -22,9 +22,16 @@
 
 #if OWN_MALLOC
 void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
-static int64_t until_failure = -1; /* allocations that still succeed; negative: all do */
+/* Allocations that still succeed; negative: all do.  Volatile: compilers know what malloc reads. */
+static volatile int64_t until_failure = -1;
 
-static bool fails_now(void) { return until_failure >= 0 && until_failure-- == 0; }
+static bool fails_now(void)
+{
+    int64_t left = until_failure;
+    if (left >= 0) until_failure = left - 1;
+    return left == 0;
+}
+
 void *malloc(size_t n) { return fails_now() ? NULL : __libc_malloc(n); }
 void *calloc(size_t n, size_t size) { return fails_now() ? NULL : __libc_calloc(n, size); }
 void *realloc(void *p, size_t n) { return fails_now() ? NULL : __libc_realloc(p, n); }
@@ -173,6 +180,8 @@ static const plan plans[] = {
       .says = "tensors, more than" },
     { .test = "HEADER_BAD_N_KV", .n_kv = -1, .says = "keys, more than" },
     { .test = "HEADER_N_KV_TIMES_SIZE", .n_kv = ((int64_t)1 << 58) + 1, .says = "keys, more than" },
+    { .test = "HEADER_N_TENSORS_BELOW_CAP", .n_tensors = 60000, .says = "tensors, more than" },
+    { .test = "HEADER_N_KV_BELOW_CAP", .n_kv = 60000, .says = "keys, more than" },
     { .test = "HEADER_ONE_TENSOR_TOO_MANY", .n_tensors = 3, .says = "" },
     { .test = "HEADER_ONE_KEY_TOO_MANY", .n_kv = 2, .says = "" },
     { .test = "KV_BAD_KEY_SIZE", .key_len = -1, .says = "exceeds the file" },
