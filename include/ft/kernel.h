@@ -15,7 +15,12 @@
 #include "ft/plugin.h"
 #include "ft/tensor.h"
 
-enum { FT_TOKEN_BLOCK = 256, FT_MAX_ARGS = 24 };
+enum { FT_TOKEN_BLOCK = 256 };
+
+/* Attribute `kind` of the ops unary, unary_dx, glu, glu_dx and binary. */
+enum { FT_SILU, FT_GELU, FT_GELU_TANH, FT_RELU, FT_SIGMOID, FT_TANH, FT_SQRT, FT_LOG_SIGMOID,
+       FT_N_UNARY };
+enum { FT_ADD, FT_SUB, FT_MUL, FT_DIV, FT_N_BINARY };
 
 /* Numbers in packed form: tile() gives rows r0 … r0+nr-1, columns c0 … c0+nc-1 as fp32 or bf16,
  * row-major with ld elements between rows.  Exact, without allocation, from any thread. */
