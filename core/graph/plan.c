@@ -88,18 +88,19 @@ static uint32_t add_buffer(planner *a, uint64_t size, uint32_t first, p_place pl
     return p->n_buffer++;
 }
 
-/* Trained parameters one after the other in the flat arrays, in the order they were declared. */
+/* Trained parameters one after the other, and their gradients likewise, as they were declared. */
 static void place_params(planner *a)
 {
-    uint64_t at = 0;
+    g_plan *p = a->p;
     for (uint32_t i = 0; i < a->g->n_param; i++) {
         uint32_t v = a->g->param[i].value;
-        const g_value *x = g_value_at(a->g, v);
-        if (x->desc.life != FT_LIFE_STEP) continue;
-        a->p->value[v] = (p_value){ P_PARAM, at };
-        at += ((uint64_t)(g_rows(&x->desc) * g_cols(&x->desc)) + 15) / 16 * 16;
+        const ft_desc *d = &g_value_at(a->g, v)->desc;
+        if (d->life != FT_LIFE_STEP) continue;
+        p->value[v] = (p_value){ P_PARAM, p->param_bytes };
+        p->grad_at[i] = p->grad_count;
+        p->param_bytes += (g_value_bytes(d) + ALIGN - 1) / ALIGN * ALIGN;
+        p->grad_count += ((uint64_t)(g_rows(d) * g_cols(d)) + 15) / 16 * 16;
     }
-    a->p->param_floats = at;
 }
 
 /* Sums of gradients: of parameters in the flat array, of other STEP values in a buffer that lives
@@ -107,8 +108,9 @@ static void place_params(planner *a)
 static void place_acc(planner *a, uint32_t v)
 {
     const g_value *x = g_value_at(a->g, v);
-    if (g_value_at(a->g, x->index)->source == G_PARAM)
-        a->p->value[v] = (p_value){ P_GRAD, a->p->value[x->index].offset };
+    const g_value *of = g_value_at(a->g, x->index);
+    if (of->source == G_PARAM)
+        a->p->value[v] = (p_value){ P_GRAD, a->p->grad_at[of->index] };
     else
         a->of[v] = add_buffer(a, g_value_bytes(&x->desc), a->p->start[P_BEGIN], P_WORK);
 }
@@ -288,11 +290,12 @@ static int make(planner *a, const uint32_t *order, uint32_t n, const ft_val *rea
     p->n_value = a->g->n_value;
     p->value = calloc(p->n_value, sizeof *p->value);
     p->buffer = calloc(p->n_value, sizeof *p->buffer);
+    p->grad_at = calloc(a->g->n_param + 1, sizeof *p->grad_at);
     a->cap = p->n_value;
     a->of = malloc(p->n_value * sizeof *a->of);
     a->last = calloc(p->n_value, sizeof *a->last);
     a->after = calloc(p->n_value, 1);
-    if (!p->value || !p->buffer || !a->of || !a->last || !a->after) return FT_ENOMEM;
+    if (!p->value || !p->buffer || !p->grad_at || !a->of || !a->last || !a->after) return FT_ENOMEM;
     memset(a->of, 0xFF, p->n_value * sizeof *a->of);
     if (sort_into_phases(a, order, n)) return FT_ENOMEM;
     place_params(a);
@@ -323,5 +326,6 @@ void g_plan_free(g_plan *p)
     free(p->node);
     free(p->value);
     free(p->buffer);
+    free(p->grad_at);
     *p = (g_plan){ 0 };
 }

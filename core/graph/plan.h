@@ -16,7 +16,7 @@ typedef enum { P_NOWHERE, P_KEEP, P_WORK, P_PARAM, P_GRAD, P_WEIGHT, P_BATCH, P_
 
 typedef struct {
     p_place place;
-    uint64_t offset; /* KEEP, WORK, STATE: bytes; PARAM, GRAD: floats; WEIGHT, BATCH: index */
+    uint64_t offset; /* KEEP, WORK, STATE, PARAM: bytes; GRAD: elements; WEIGHT, BATCH: index */
 } p_value;
 
 typedef struct {
@@ -34,7 +34,9 @@ typedef struct {
     p_buffer *buffer;     /* [n_buffer] */
     uint32_t n_buffer;
     uint64_t keep_bytes, work_bytes, state_bytes;
-    uint64_t param_floats; /* size of the flat arrays of trained parameters and of gradients */
+    uint64_t *grad_at;     /* [g->n_param] where a trained parameter's gradient starts, in elements */
+    uint64_t param_bytes;  /* size of the array of trained parameters … */
+    uint64_t grad_count;   /* … and of gradients, in elements (fp32; the reference: fp64) */
 } g_plan;
 
 /* Plans the nodes that g_rematerialize ordered.  read[i]: values that the host reads after each

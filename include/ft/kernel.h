@@ -71,6 +71,9 @@ typedef struct {
     uint64_t key;              /* logical site and ordinal: for random numbers */
     const ft_batch *batch;
     bool accumulate;           /* out[0] += instead of = : gradients of parameters */
+    int threads;               /* how many may share the items: for their size, never for results */
+    int64_t round;             /* see ft_kernel.rounds */
+    void *shared;              /* memory of this call, kept over its rounds; 64-byte aligned */
 } ft_call;
 
 /* Rows of an argument that are present in this batch. */
@@ -85,9 +88,13 @@ typedef struct {
     ft_dtype dtype;            /* compute dtype: F32, BF16, F64 */
     /* Bytes of scratch a thread needs at most, with every bound reached; NULL: none. */
     size_t (*scratch)(const ft_call *);
-    int64_t (*items)(const ft_call *, int threads);
+    int64_t (*items)(const ft_call *);
     /* scratch: 64-byte aligned, this thread's own. */
     void (*run)(const ft_call *, int64_t begin, int64_t end, void *scratch);
+    /* A kernel of several rounds: call.round counts them from 0, and every item of one is done before
+     * the next begins.  NULL: one round. */
+    int64_t (*rounds)(const ft_call *);
+    size_t (*shared)(const ft_call *); /* bytes of call.shared at most; NULL: none */
 } ft_kernel;
 
 typedef struct {
