@@ -36,16 +36,11 @@ static const ft_kernel *find_kernel(const g_kernels *k, const char *op, ft_dtype
     return NULL;
 }
 
-static ft_dtype kernel_dtype(const ft_g *g, const g_node *n)
-{
-    return n->life == FT_LIFE_MICRO || g->compute == FT_F64 ? g->compute : FT_F32;
-}
-
 static const char *const dtype_names[] = { [FT_F32] = "fp32", [FT_BF16] = "bf16", [FT_F16] = "fp16", [FT_F64] = "fp64" };
 
 static const ft_kernel *kernel_for(const g_plan *p, const g_kernels *k, const g_node *n, ft_err *e)
 {
-    ft_dtype t = kernel_dtype(p->g, n);
+    ft_dtype t = g_node_dtype(p->g, n);
     const ft_kernel *found = find_kernel(k, n->op->name, t);
     if (!found)
         ft_errf(e, FT_EUNSUP, "the %s kernels have no %s for %s", k->variant, n->op->name, dtype_names[t]);
@@ -305,10 +300,23 @@ void g_exec_begin(g_exec *x)
     run_phase(x, P_BEGIN);
 }
 
+/* The gradient of the loss vector: the loss scale everywhere. */
+static void fill_seed(g_exec *x)
+{
+    const ft_g *g = x->plan->g;
+    if (!g->seed) return;
+    void *p = place(x->plan, &x->mem, x->plan->value[g->seed]);
+    for (int64_t i = 0; i < x->batch.n_trained; i++) {
+        if (g->compute == FT_F64) ((double *)p)[i] = (double)x->batch.loss_scale;
+        else ((float *)p)[i] = x->batch.loss_scale;
+    }
+}
+
 void g_exec_micro(g_exec *x, const ft_batch *b)
 {
     x->batch = *b;
     point_at_batch(x);
+    fill_seed(x);
     run_phase(x, P_MICRO);
 }
 

@@ -192,6 +192,12 @@ static bool check_arguments(ft_g *g, const g_op *op, const ft_val *in, int n_in)
     return true;
 }
 
+ft_dtype g_node_dtype(const ft_g *g, const g_node *n)
+{
+    if (n->life != FT_LIFE_MICRO) return g->compute == FT_F64 ? FT_F64 : FT_F32;
+    return n->op->follows ? g_value_at(g, n->in[0])->desc.dtype : g->compute;
+}
+
 /* Makes the node for good: outputs get values. */
 static ft_val commit(ft_g *g, g_node *n, ft_desc *out, bool grad)
 {
@@ -225,7 +231,7 @@ ft_val g_make(ft_g *g, const char *name, const double *attr, int n_attr, const f
     infer(g, &n, &grad);
     for (int i = 0; i < G_MAX_OUT; i++) {
         out[i].life = n.life;
-        out[i].dtype = n.life == FT_LIFE_MICRO || g->compute == FT_F64 ? g->compute : FT_F32;
+        out[i].dtype = g_node_dtype(g, &n);
     }
     if (op->shape(g, &n, out)) return (ft_val){ 0 };
     const g_node *same = n.life == FT_LIFE_MICRO ? NULL : find_equal(g, &n);

@@ -75,6 +75,7 @@ struct g_op {
      * gradient flows).  For an input of shorter life than the node (a parameter met by activations)
      * dx must come from an op with `reduces`. */
     void (*backward)(ft_g *, const g_node *, const ft_val *dy, ft_val *dx);
+    bool follows;      /* computes in the dtype of its first input, else in the graph's */
     bool reduces;      /* sums over the rows of the batch, and can add to its output */
     bool cheap;        /* worth recomputing rather than keeping */
     int inplace[2];    /* for outputs 0 and 1: input whose buffer it may take over, +1; 0: none */
@@ -151,6 +152,8 @@ void g_free(ft_g *);
 /* Records the first error with plugin and site; returns a void value. */
 ft_val g_fail(ft_g *, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 ft_val g_make(ft_g *, const char *op, const double *attr, int n_attr, const ft_val *in, int n_in);
+/* The dtype a node computes in. */
+ft_dtype g_node_dtype(const ft_g *, const g_node *);
 /* Output i of the node that makes v. */
 ft_val g_out(ft_g *, ft_val v, int i);
 ft_val g_leaf(ft_g *, g_source, uint32_t index, ft_desc, bool grad);

@@ -78,6 +78,7 @@ static int shape_expand(ft_g *g, g_node *n, ft_desc *out)
     if (!rows && g_spread_of(like, v) == G_NO_FIT) return g_misfit(g, n, "the first cannot be spread over the second");
     out->shape = like->shape;
     out->axis = like->axis;
+    out->dtype = like->dtype;
     return 0;
 }
 
@@ -173,26 +174,26 @@ static void back_expand(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
 }
 
 const g_op g_ops_elementwise[] = {
-    { .name = "binary", .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_binary,
+    { .name = "binary", .follows = true, .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_binary,
       .backward = back_binary, .inplace = { 1 } },
-    { .name = "unary", .min_in = 1, .max_in = 1, .attr = { "kind" }, .shape = shape_first,
+    { .name = "unary", .follows = true, .min_in = 1, .max_in = 1, .attr = { "kind" }, .shape = shape_first,
       .backward = back_unary, .cheap = true, .inplace = { 1 } },
-    { .name = "unary_dx", .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_unary_dx, .inplace = { 1 } },
-    { .name = "glu", .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_unary_dx,
+    { .name = "unary_dx", .follows = true, .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_unary_dx, .inplace = { 1 } },
+    { .name = "glu", .follows = true, .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_unary_dx,
       .backward = back_glu, .cheap = true },
-    { .name = "glu_dx", .min_in = 3, .max_in = 3, .attr = { "kind" }, .shape = shape_glu_dx, .inplace = { 2, 3 } },
-    { .name = "scale", .min_in = 1, .max_in = 1, .attr = { "by" }, .shape = shape_first,
+    { .name = "glu_dx", .follows = true, .min_in = 3, .max_in = 3, .attr = { "kind" }, .shape = shape_glu_dx, .inplace = { 2, 3 } },
+    { .name = "scale", .follows = true, .min_in = 1, .max_in = 1, .attr = { "by" }, .shape = shape_first,
       .backward = back_scale, .cheap = true, .inplace = { 1 }, .linear = 1 },
-    { .name = "shift", .min_in = 1, .max_in = 1, .attr = { "by" }, .shape = shape_first,
+    { .name = "shift", .follows = true, .min_in = 1, .max_in = 1, .attr = { "by" }, .shape = shape_first,
       .backward = back_shift, .cheap = true, .inplace = { 1 } },
-    { .name = "dropout", .min_in = 1, .max_in = 1, .attr = { "p" }, .shape = shape_first,
+    { .name = "dropout", .follows = true, .min_in = 1, .max_in = 1, .attr = { "p" }, .shape = shape_first,
       .backward = back_dropout, .cheap = true, .linear = 1 },
-    { .name = "sum", .min_in = 1, .max_in = 1, .shape = shape_scalar, .backward = back_sum, .reduces = true },
-    { .name = "dot", .min_in = 2, .max_in = 2, .shape = shape_scalar, .backward = back_dot, .reduces = true },
-    { .name = "row_sum", .min_in = 1, .max_in = 1, .shape = shape_rows, .backward = back_sum },
-    { .name = "row_dot", .min_in = 2, .max_in = 2, .shape = shape_rows, .backward = back_dot },
-    { .name = "col_sum", .min_in = 1, .max_in = 1, .shape = shape_cols, .backward = back_sum, .reduces = true },
-    { .name = "col_dot", .min_in = 2, .max_in = 2, .shape = shape_cols, .backward = back_dot, .reduces = true },
+    { .name = "sum", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_scalar, .backward = back_sum, .reduces = true },
+    { .name = "dot", .follows = true, .min_in = 2, .max_in = 2, .shape = shape_scalar, .backward = back_dot, .reduces = true },
+    { .name = "row_sum", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_rows, .backward = back_sum },
+    { .name = "row_dot", .follows = true, .min_in = 2, .max_in = 2, .shape = shape_rows, .backward = back_dot },
+    { .name = "col_sum", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_cols, .backward = back_sum, .reduces = true },
+    { .name = "col_dot", .follows = true, .min_in = 2, .max_in = 2, .shape = shape_cols, .backward = back_dot, .reduces = true },
     { .name = "expand", .min_in = 2, .max_in = 2, .shape = shape_expand, .backward = back_expand },
     { 0 }
 };

@@ -106,16 +106,16 @@ static int shape_alike(ft_g *g, g_node *n, ft_desc *out)
 }
 
 const g_op g_ops_shape[] = {
-    { .name = "slice", .min_in = 1, .max_in = 1, .attr = { "axis", "from", "to" }, .shape = shape_slice,
+    { .name = "slice", .follows = true, .min_in = 1, .max_in = 1, .attr = { "axis", "from", "to" }, .shape = shape_slice,
       .backward = back_slice, .linear = 1 },
-    { .name = "unslice", .min_in = 1, .max_in = 1, .attr = { "axis", "from", "size" }, .shape = shape_unslice,
+    { .name = "unslice", .follows = true, .min_in = 1, .max_in = 1, .attr = { "axis", "from", "size" }, .shape = shape_unslice,
       .backward = NULL, .linear = 1 },
-    { .name = "concat", .min_in = 2, .max_in = 2, .attr = { "axis" }, .shape = shape_concat,
+    { .name = "concat", .follows = true, .min_in = 2, .max_in = 2, .attr = { "axis" }, .shape = shape_concat,
       .backward = back_concat },
-    { .name = "transpose", .min_in = 1, .max_in = 1, .shape = shape_transpose, .backward = back_transpose },
+    { .name = "transpose", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_transpose, .backward = back_transpose },
     { .name = "reshape", .min_in = 1, .max_in = 1, .attr = { "dim", "dim", "dim", "dim" },
       .shape = shape_reshape, .backward = back_reshape, .linear = 1 },
-    { .name = "detach", .min_in = 1, .max_in = 1, .shape = shape_alike },
-    { .name = "copy", .min_in = 1, .max_in = 1, .shape = shape_alike, .reduces = true },
+    { .name = "detach", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_alike },
+    { .name = "copy", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_alike, .reduces = true },
     { 0 }
 };

@@ -122,7 +122,8 @@ static void place_leaf(planner *a, uint32_t v)
     bool matrix = x->desc.shape.ndim >= 2, kept = false;
     uint64_t slots;
     switch (x->source) {
-    case G_NODE: case G_SEED: break;
+    case G_NODE: break;
+    case G_SEED: kept = true; break;
     case G_INPUT: *at = (p_value){ P_BATCH, x->index }; break;
     case G_TABLE: kept = true; break;
     case G_WEIGHT:

@@ -14,7 +14,6 @@ enum { HEADS, KV_HEADS, WINDOW, SCALE, CAP, OPTIONS };
 enum { SINKS = 1, EXTRA = 2 };
 
 /* ---- reference ---------------------------------------------------------------------------------- */
-#ifdef FT_ISA_plain
 
 /* One query of one head: which keys it sees, and how to find them. */
 typedef struct {
@@ -206,8 +205,7 @@ static const ft_kernel references[] = {
     REF("attention_dsinks", ref_attention_dsinks), REF("attention_dek", ref_attention_dek),
     REF("attention_dev", ref_attention_dev), REF("attention_cached", ref_attention_cached),
 };
+#ifdef FT_ISA_plain
 FT_REFERENCE(attention, references)
 #endif
-
-static const ft_kernel kernels[] = { { .size = 0 } };
-FT_TABLE(attention, kernels)
+FT_TABLE(attention, references)
