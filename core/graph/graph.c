@@ -212,12 +212,24 @@ static ft_val commit(ft_g *g, g_node *n, ft_desc *out, bool grad)
     return (ft_val){ at->out[0] };
 }
 
-ft_val g_make(ft_g *g, const char *name, const double *attr, int n_attr, const ft_val *in, int n_in)
+/* Matrices of the checkpoint become fp32 for ops that cannot read them as they lie. */
+static void widen_weights(ft_g *g, const g_op *op, ft_val *in, int n)
 {
+    for (int i = 0; i < n && !op->raw; i++) {
+        const g_value *v = g_val(g, in[i]);
+        if (v->source == G_WEIGHT && v->desc.shape.ndim >= 2) in[i] = g_make(g, "widen", NULL, 0, &in[i], 1);
+    }
+}
+
+ft_val g_make(ft_g *g, const char *name, const double *attr, int n_attr, const ft_val *given, int n_in)
+{
+    ft_val in[32];
     if (g->err.code) return (ft_val){ 0 };
     const g_op *op = g_op_find(name);
     if (!op) return g_fail(g, FT_EUNSUP, "there is no op \"%s\"", name);
-    if (!check_arguments(g, op, in, n_in)) return (ft_val){ 0 };
+    if (!check_arguments(g, op, given, n_in)) return (ft_val){ 0 };
+    memcpy(in, given, (size_t)n_in * sizeof *in);
+    widen_weights(g, op, in, n_in);
     ft_val other = g_rewrite(g, op, attr, in, n_in);
     if (other.id || g->err.code) return other;
 

@@ -76,6 +76,7 @@ struct g_op {
      * dx must come from an op with `reduces`. */
     void (*backward)(ft_g *, const g_node *, const ft_val *dy, ft_val *dx);
     bool follows;      /* computes in the dtype of its first input, else in the graph's */
+    bool raw;          /* reads weights of the checkpoint as they lie, packed or 16 bits wide */
     bool reduces;      /* sums over the rows of the batch, and can add to its output */
     bool cheap;        /* worth recomputing rather than keeping */
     int inplace[2];    /* for outputs 0 and 1: input whose buffer it may take over, +1; 0: none */

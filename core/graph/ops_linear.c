@@ -168,16 +168,16 @@ static int shape_xent(ft_g *g, g_node *n, ft_desc *out)
 
 #define HEAD_ATTR { "terms", "bias", "softcap", "coef", "term" }
 const g_op g_ops_linear[] = {
-    { .name = "linear", .min_in = 2, .max_in = 17, .attr = { "terms" }, .shape = shape_linear,
+    { .name = "linear", .raw = true, .min_in = 2, .max_in = 17, .attr = { "terms" }, .shape = shape_linear,
       .backward = back_linear, .linear = 0x5555 },
-    { .name = "linear_logits", .min_in = 2, .max_in = 17, .attr = HEAD_ATTR, .shape = shape_logits },
-    { .name = "linear_dx", .min_in = 2, .max_in = 24, .attr = { "terms" }, .shape = shape_linear_dx },
-    { .name = "linear_dw", .min_in = 2, .max_in = 2, .shape = shape_linear_dw, .reduces = true },
-    { .name = "linear_logprob", .min_in = 3, .max_in = 18, .attr = HEAD_ATTR, .shape = shape_head,
+    { .name = "linear_logits", .raw = true, .min_in = 2, .max_in = 17, .attr = HEAD_ATTR, .shape = shape_logits },
+    { .name = "linear_dx", .raw = true, .min_in = 2, .max_in = 24, .attr = { "terms" }, .shape = shape_linear_dx },
+    { .name = "linear_dw", .raw = true, .min_in = 2, .max_in = 2, .shape = shape_linear_dw, .reduces = true },
+    { .name = "linear_logprob", .raw = true, .min_in = 3, .max_in = 18, .attr = HEAD_ATTR, .shape = shape_head,
       .backward = back_head },
-    { .name = "linear_xent", .min_in = 3, .max_in = 18, .attr = HEAD_ATTR, .shape = shape_xent },
-    { .name = "linear_logprob_dx", .min_in = 5, .max_in = 20, .attr = HEAD_ATTR, .shape = shape_head_dx },
-    { .name = "linear_logprob_dw", .min_in = 5, .max_in = 20, .attr = HEAD_ATTR, .shape = shape_head_dw,
+    { .name = "linear_xent", .raw = true, .min_in = 3, .max_in = 18, .attr = HEAD_ATTR, .shape = shape_xent },
+    { .name = "linear_logprob_dx", .raw = true, .min_in = 5, .max_in = 20, .attr = HEAD_ATTR, .shape = shape_head_dx },
+    { .name = "linear_logprob_dw", .raw = true, .min_in = 5, .max_in = 20, .attr = HEAD_ATTR, .shape = shape_head_dw,
       .reduces = true },
     { 0 }
 };

@@ -188,7 +188,7 @@ static int shape_scatter(ft_g *g, g_node *n, ft_desc *out)
 
 #define ATT_ATTR { "heads", "kv_heads", "window", "scale", "softcap", "options" }
 const g_op g_ops_model[] = {
-    { .name = "embedding", .min_in = 2, .max_in = 3, .shape = shape_embedding, .backward = back_embedding,
+    { .name = "embedding", .raw = true, .min_in = 2, .max_in = 3, .shape = shape_embedding, .backward = back_embedding,
       .cheap = true },
     { .name = "embedding_dw", .min_in = 2, .max_in = 2, .attr = { "rows", "virtual" },
       .shape = shape_embedding_dw, .reduces = true },

@@ -2,7 +2,8 @@
  *
  *   slice(x; axis, from, to)   unslice(d; axis, from, size)   concat(a, b; axis)   transpose(x)
  *   reshape(x; dims…)  detach(x)   the same buffer under another shape, or without a gradient
- *   copy(x)                        used to add a value to an accumulator */
+ *   copy(x)                        used to add a value to an accumulator
+ *   widen(W)                       a weight of the checkpoint, packed or not, as fp32 */
 #include "core/graph/rules.h"
 
 static int shape_slice(ft_g *g, g_node *n, ft_desc *out)
@@ -116,6 +117,7 @@ const g_op g_ops_shape[] = {
     { .name = "reshape", .min_in = 1, .max_in = 1, .attr = { "dim", "dim", "dim", "dim" },
       .shape = shape_reshape, .backward = back_reshape, .linear = 1 },
     { .name = "detach", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_alike },
+    { .name = "widen", .raw = true, .min_in = 1, .max_in = 1, .shape = shape_alike },
     { .name = "copy", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_alike, .reduces = true },
     { 0 }
 };
