@@ -40,6 +40,7 @@ typedef struct {
     /* Keys of adapter_config.json that the config struct's own table does not give: JSON members
      * without braces ("\"use_dora\": true"); NULL: none. */
     const char *(*peft_extra)(void *self);
-    int64_t (*virtual_tokens)(void *self); /* prompt tuning: ids -1 … -n; NULL: 0 */
+    int64_t (*virtual_tokens)(void *self); /* prompt tuning: ids -1 … -n in front; NULL: 0 */
+    int64_t (*first_position)(void *self); /* prefix tuning: position of the first token; NULL: 0 */
 } ft_adapter;
 #endif

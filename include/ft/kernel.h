@@ -15,7 +15,12 @@
 #include "ft/plugin.h"
 #include "ft/tensor.h"
 
-enum { FT_TOKEN_BLOCK = 256, FT_MAX_ARGS = 24 };
+enum { FT_TOKEN_BLOCK = 256 };
+
+/* Attribute `kind` of the ops unary, unary_dx, glu, glu_dx and binary. */
+enum { FT_SILU, FT_GELU, FT_GELU_TANH, FT_RELU, FT_SIGMOID, FT_TANH, FT_SQRT, FT_LOG_SIGMOID,
+       FT_N_UNARY };
+enum { FT_ADD, FT_SUB, FT_MUL, FT_DIV, FT_N_BINARY };
 
 /* Numbers in packed form: tile() gives rows r0 … r0+nr-1, columns c0 … c0+nc-1 as fp32 or bf16,
  * row-major with ld elements between rows.  Exact, without allocation, from any thread. */
@@ -66,6 +71,9 @@ typedef struct {
     uint64_t key;              /* logical site and ordinal: for random numbers */
     const ft_batch *batch;
     bool accumulate;           /* out[0] += instead of = : gradients of parameters */
+    int threads;               /* how many may share the items: for their size, never for results */
+    int64_t round;             /* see ft_kernel.rounds */
+    void *shared;              /* memory of this call, kept over its rounds; 64-byte aligned */
 } ft_call;
 
 /* Rows of an argument that are present in this batch. */
@@ -80,9 +88,13 @@ typedef struct {
     ft_dtype dtype;            /* compute dtype: F32, BF16, F64 */
     /* Bytes of scratch a thread needs at most, with every bound reached; NULL: none. */
     size_t (*scratch)(const ft_call *);
-    int64_t (*items)(const ft_call *, int threads);
+    int64_t (*items)(const ft_call *);
     /* scratch: 64-byte aligned, this thread's own. */
     void (*run)(const ft_call *, int64_t begin, int64_t end, void *scratch);
+    /* A kernel of several rounds: call.round counts them from 0, and every item of one is done before
+     * the next begins.  NULL: one round. */
+    int64_t (*rounds)(const ft_call *);
+    size_t (*shared)(const ft_call *); /* bytes of call.shared at most; NULL: none */
 } ft_kernel;
 
 typedef struct {

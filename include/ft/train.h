@@ -78,8 +78,9 @@ typedef struct {
     uint32_t size;
     size_t args;     /* offset of ft_train_args in the config struct */
     int32_t n_seq;   /* sequences a sample needs: 1, or 2 for preference pairs */
-    /* The SUM of the loss over what it counts (the trained tokens of the batch), a scalar.  The
-     * core divides by the count of the whole optimizer step. */
+    /* The loss of each thing that counts, as a vector: of each trained token (the rows of
+     * ft_logprob), or of each pair.  The core sums it over the whole optimizer step (all
+     * micro-batches, all ranks) and divides by the count once. */
     ft_val (*loss)(void *self, ft_graph *, const ft_lm *);
 } ft_trainer;
 
