@@ -222,6 +222,11 @@ static int gguf_token(source *s, const char **out, const char *key, ft_err *e)
     return *out ? 0 : no_memory(s, e);
 }
 
+static const ft_tensor *find_tensor(const void *file, const char *name)
+{
+    return ft_tensors_find(file, name);
+}
+
 /* Checks the file's header whole, so that later users of its keys meet no surprises. */
 static int open_gguf(source *s, ft_err *e)
 {
@@ -233,6 +238,8 @@ static int open_gguf(source *s, ft_err *e)
         return ft_errf(
             e, FT_EINVAL,
             "%s is a safetensors file: give the folder that holds it and its config.json", v->path);
+    v->file = s->gguf;
+    v->tensor = find_tensor;
     v->meta = ft_tensors_metas(s->gguf, &v->n_meta);
     int code = gguf_token(s, &v->bos_token, "tokenizer.ggml.bos_token_id", e);
     if (!code) code = gguf_token(s, &v->eos_token, "tokenizer.ggml.eos_token_id", e);

@@ -35,13 +35,9 @@ static int missing(llama *m, const char *key, const char *where)
 static bool claims(const ft_source *s)
 {
     if (!s->gguf) return !strcmp(ft_json_str(s->config, "model_type", ""), "llama");
-    const ft_meta *arch = ft_source_meta(s, "general.architecture");
-    if (!arch || arch->type != FT_META_STRING) return false;
-    const void *at = arch->data;
-    const char *name;
     uint64_t n;
-    ft_meta_next_str(&at, &name, &n);
-    return n == 5 && !memcmp(name, "llama", 5);
+    const char *name = ft_meta_str(ft_source_meta(s, "general.architecture"), &n);
+    return name && n == 5 && !memcmp(name, "llama", 5);
 }
 
 static bool flag(const ft_json *c, const char *key) { return ft_rope_flag(c, key, false); }
