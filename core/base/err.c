@@ -41,7 +41,7 @@ int ft_err_prefix(ft_err *e, const char *fmt, ...)
     int n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
     va_end(ap);
     size_t at = n < 0 ? 0 : (size_t)n < sizeof e->msg ? (size_t)n : sizeof e->msg - 1;
-    snprintf(e->msg + at, sizeof e->msg - at, ": %s", old);
+    snprintf(e->msg + at, sizeof e->msg - at, ": %.2000s", old);
     return e->code;
 }
 

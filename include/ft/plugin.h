@@ -100,7 +100,7 @@ typedef struct {
     size_t config_size, instance_size;  /* the host allocates both, zeroed */
     /* self: instance_size zeroed bytes.  config: filled and validated, lives as long as self. */
     int (*open)(void *self, const ft_host *, const void *config); /* NULL: nothing to do */
-    void (*close)(void *self);                                    /* NULL: nothing to do */
+    void (*close)(void *self); /* NULL: nothing to do.  Not called when open failed */
     const void *vtable;
 } ft_plugin;
 
