@@ -38,6 +38,11 @@ static inline unsigned code_at(const uint8_t *codes, int64_t at)
     return codes[at / 2] >> (at % 2 ? 0 : 4) & 15u;
 }
 
+static inline float number_at(const ft_packed *p, int64_t at)
+{
+    return nf4_code[code_at(p->part[0], at)] * block_absmax(p, at / NF4_BLOCK);
+}
+
 static inline uint16_t to_bf16(float f)
 {
     uint32_t bits;
@@ -105,8 +110,12 @@ AVX2 void nf4_bf16_avx2(const ft_packed *p, int64_t at, int64_t n, uint16_t *dst
     const uint8_t *codes = p->part[0];
     for (int64_t m, i; n > 0; at += m, n -= m, dst += m) {
         m = within_block(at, n);
-        if (at % 2 || m < 32) {
-            m = at % 2 ? 1 : m;
+        if (at % 2) {
+            *dst = to_bf16(number_at(p, at));
+            m = 1;
+            continue;
+        }
+        if (m < 32) {
             nf4_bf16_plain(p, at, m, dst);
             continue;
         }
@@ -128,8 +137,12 @@ AVX2 void nf4_f32_avx2(const ft_packed *p, int64_t at, int64_t n, float *dst)
     const uint8_t *codes = p->part[0];
     for (int64_t m, i; n > 0; at += m, n -= m, dst += m) {
         m = within_block(at, n);
-        if (at % 2 || m < 8) {
-            m = at % 2 ? 1 : m;
+        if (at % 2) {
+            *dst = number_at(p, at);
+            m = 1;
+            continue;
+        }
+        if (m < 8) {
             nf4_f32_plain(p, at, m, dst);
             continue;
         }
@@ -175,8 +188,8 @@ AVX512 void nf4_bf16_avx512(const ft_packed *p, int64_t at, int64_t n, uint16_t 
     for (int64_t m; n > 0; at += m, n -= m, dst += m) {
         m = within_block(at, n);
         if (at % 2) {
+            *dst = to_bf16(number_at(p, at));
             m = 1;
-            nf4_bf16_plain(p, at, m, dst);
             continue;
         }
         __m512i results = results_bf16(level, block_absmax(p, at / NF4_BLOCK));
@@ -208,8 +221,8 @@ AVX512 void nf4_f32_avx512(const ft_packed *p, int64_t at, int64_t n, float *dst
     for (int64_t m; n > 0; at += m, n -= m, dst += m) {
         m = within_block(at, n);
         if (at % 2) {
+            *dst = number_at(p, at);
             m = 1;
-            nf4_f32_plain(p, at, m, dst);
             continue;
         }
         __m512 results = _mm512_mul_ps(level, _mm512_set1_ps(block_absmax(p, at / NF4_BLOCK)));
