@@ -91,12 +91,12 @@ endif
 # ---- tests -----------------------------------------------------------------------------------
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libft.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -I. -Iinclude -Itests $(LDFLAGS) $< $(BUILD)/libft.a $(LIBS) -lcheck -lsubunit -lrt -o $@
+	$(CC) $(CFLAGS) -I. -Iinclude -Itests $(LDFLAGS) $< $(BUILD)/libft.a $(LIBS) -lcheck -lsubunit -lrt -lm -o $@
 
 define plugin_test_rule
 $(BUILD)/tests/plugins/$(basename $(notdir $(1))): $(1) $(BUILD)/libft.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) -I. -Iinclude -Itests $$(LDFLAGS) $$< $(BUILD)/libft.a $$(LIBS) -lcheck -lsubunit -lrt -o $$@
+	$$(CC) $$(CFLAGS) -I. -Iinclude -Itests $$(LDFLAGS) $$< $(BUILD)/libft.a $$(LIBS) -lcheck -lsubunit -lrt -lm -o $$@
 endef
 $(foreach t,$(wildcard plugins/*/*_test.c),$(eval $(call plugin_test_rule,$(t))))
 
