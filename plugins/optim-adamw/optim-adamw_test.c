@@ -141,7 +141,10 @@ START_TEST(any_split)
     for (int b = 0; b < 2; b++) {
         float p[2][N], g[N], m[2][N] = { 0 }, v[2][N] = { 0 };
         start(beta1[b], "0.99", "1e-8");
-        for (int i = 0; i < N; i++) p[0][i] = p[1][i] = sinf((float)i), g[i] = cosf((float)i * 3.1f);
+        for (int i = 0; i < N; i++) {
+            p[0][i] = p[1][i] = sinf((float)i);
+            g[i] = cosf((float)i * 3.1f);
+        }
         for (int64_t k = 1; k <= 3; k++) {
             ft_update u = { 1e-2, 0.1, k, 0.7 };
             adamw->update(host.self, &u, N, p[0], g, (float *[]){ m[0], v[0] });

@@ -35,7 +35,7 @@ static inline float block_absmax(const ft_packed *p, int64_t block)
 
 static inline unsigned code_at(const uint8_t *codes, int64_t at)
 {
-    return codes[at / 2] >> (at % 2 ? 0 : 4) & 15u;
+    return (unsigned)codes[at / 2] >> (at % 2 ? 0 : 4) & 15u;
 }
 
 static inline float number_at(const ft_packed *p, int64_t at)

@@ -3,8 +3,8 @@
 #include "tests/plugin_host.h"
 #include <math.h>
 
-enum { ROWS = 70, COLS = 33, COUNT = ROWS * COLS, BLOCKS = 37, CODES = 0, ABSMAX, MAP, NESTED_ABSMAX,
-       NESTED_MAP, STATE, N_PARTS };
+enum { ROWS = 70, COLS = 33, COUNT = ROWS * COLS, BLOCKS = 37 };
+enum { CODES, ABSMAX, MAP, NESTED_ABSMAX, NESTED_MAP, STATE, N_PARTS };
 
 static plugin_host host;
 static const ft_quantizer *quant;
@@ -97,9 +97,9 @@ START_TEST(state_text)
     ft_err e = { 0 };
     ft_json_doc *d = ft_json_parse("state", store[STATE], (size_t)part[STATE].bytes, &e);
     ck_assert_msg(d != NULL, "%s", e.msg);
-    static const char want[] = "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", "
-                               "\"shape\": [70, 33], \"nested_blocksize\": 256, "
-                               "\"nested_dtype\": \"float32\", \"nested_offset\": ";
+    static const char want[] =
+        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [70, 33], "
+        "\"nested_blocksize\": 256, \"nested_dtype\": \"float32\", \"nested_offset\": ";
     ck_assert_int_eq(memcmp(store[STATE], want, sizeof want - 1), 0);
     ck_assert_int_eq(store[STATE][part[STATE].bytes - 1], ' ');
     ft_json_done(d);
@@ -189,7 +189,7 @@ START_TEST(parts_missing_or_cut)
             if (i != STATE) check_open(FT_EFORMAT, "bytes");
             part[i] = whole;
             part[i].dtype = FT_F16;
-            // Codes may be stored as any dtype (bnb_4bit_quant_storage); the state is read as bytes.
+            // Codes may be stored as any dtype (bnb_4bit_quant_storage); the state is bytes.
             if (i != CODES && i != STATE) check_open(FT_EFORMAT, "dtype");
             part[i] = whole;
         }
@@ -211,38 +211,42 @@ START_TEST(half_nested)
 }
 END_TEST
 
-/* Puts a text in the place of the state. */
+/* Puts a text in the place of the state: its ' become ", its @ the nested keys. */
 static void set_state(const char *text)
 {
-    part[STATE].data = text;
-    part[STATE].bytes = strlen(text);
+    char *out = store[STATE];
+    for (; *text; text++) {
+        const char *add = *text == '\'' ? "\"" : *text == '@' ? ",\"nested_blocksize\":256,"
+            "\"nested_dtype\":\"float32\",\"nested_offset\":0.5" : NULL;
+        if (add) out = stpcpy(out, add);
+        else *out++ = *text;
+    }
+    part[STATE].bytes = (uint64_t)(out - store[STATE]);
 }
 
 START_TEST(states)
 {
-#define NESTED ", \"nested_blocksize\": 256, \"nested_dtype\": \"float32\", \"nested_offset\": 0.5}"
     static const struct { const char *text, *word; } cases[] = {
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"dtype\":\"bfloat16\",\"shape\":[70,33]" NESTED, NULL },
-        { "{\"shape\":[70,33],\"quant_type\":\"nf4\",\"blocksize\":64" NESTED "  ", NULL },
-        { "{\"quant_type\":\"fp4\",\"blocksize\":64,\"shape\":[70,33]" NESTED, "quant_type" },
-        { "{\"blocksize\":64,\"shape\":[70,33]" NESTED, "quant_type" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":128,\"shape\":[70,33]" NESTED, "blocksize" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":\"64\",\"shape\":[70,33]" NESTED, "blocksize" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":[33,70]" NESTED, "shape" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":[2310]" NESTED, "shape" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":null" NESTED, "shape" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":[70,33]}", "nested_blocksize" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":[70,33],\"nested_blocksize\":256,"
-          "\"nested_dtype\":\"float16\",\"nested_offset\":0.5}", "nested_dtype" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":[70,33],\"nested_blocksize\":256,"
-          "\"nested_dtype\":\"float32\",\"nested_offset\":1e39}", "nested_offset" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":[70,33],\"nested_blocksize\":256,"
-          "\"nested_dtype\":\"float32\",\"nested_offset\":\"0\"}", "nested_offset" },
-        { "{\"quant_type\":\"nf4\",\"blocksize\":64,\"shape\":[70,33],\"nested_blocksize\":256,"
-          "\"nested_dtype\":\"float32\"}", "nested_offset" },
-        { "[1]", "object" }, { "", "" }, { "{\"quant_type\":\"nf4\"", "" }, { "{} x", "" },
+        { "{'quant_type':'nf4','blocksize':64,'dtype':'bfloat16','shape':[70,33]@}", NULL },
+        { "{'shape':[70,33],'quant_type':'nf4','blocksize':64@}  ", NULL },
+        { "{'quant_type':'fp4','blocksize':64,'shape':[70,33]@}", "quant_type" },
+        { "{'blocksize':64,'shape':[70,33]@}", "quant_type" },
+        { "{'quant_type':'nf4','blocksize':128,'shape':[70,33]@}", "blocksize" },
+        { "{'quant_type':'nf4','blocksize':'64','shape':[70,33]@}", "blocksize" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':[33,70]@}", "shape" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':[2310]@}", "shape" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':null@}", "shape" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':[70,33]}", "nested_blocksize" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':[70,33],'nested_blocksize':256,"
+          "'nested_dtype':'float16','nested_offset':0.5}", "nested_dtype" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':[70,33],'nested_blocksize':256,"
+          "'nested_dtype':'float32','nested_offset':1e39}", "nested_offset" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':[70,33],'nested_blocksize':256,"
+          "'nested_dtype':'float32','nested_offset':'0'}", "nested_offset" },
+        { "{'quant_type':'nf4','blocksize':64,'shape':[70,33],'nested_blocksize':256,"
+          "'nested_dtype':'float32'}", "nested_offset" },
+        { "[1]", "object" }, { "", "" }, { "{'quant_type':'nf4'", "" }, { "{} x", "" },
     };
-#undef NESTED
     fresh("true");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         set_state(cases[i].text);

@@ -125,8 +125,8 @@ static void nest_run(void *arg, int64_t i)
     nf4_fp was = nf4_fp_ieee();
     for (int64_t b = i * NEST_RUN; b < (i + 1) * NEST_RUN && b * NF4_NEST < j->blocks; b++) {
         int64_t at = b * NF4_NEST, left = j->blocks - at;
-        float top = nf4_nest_block(j->tables, j->scale + at, (int)(left < NF4_NEST ? left : NF4_NEST),
-                                   j->offset, j->nested_codes + at);
+        int n = (int)(left < NF4_NEST ? left : NF4_NEST);
+        float top = nf4_nest_block(j->tables, j->scale + at, n, j->offset, j->nested_codes + at);
         memcpy(j->nested_absmax + b * 4, &top, 4);
     }
     nf4_fp_restore(was);
@@ -197,7 +197,8 @@ static void write_state(const instance *self, const job *j, void *const part[],
                         const ft_part *size)
 {
     const ft_tensor *w = j->w;
-    const char *dtype = w->dtype == FT_F32 ? "float32" : w->dtype == FT_BF16 ? "bfloat16" : "float16";
+    const char *half = w->dtype == FT_BF16 ? "bfloat16" : "float16";
+    const char *dtype = w->dtype == FT_F32 ? "float32" : half;
     char text[1024], offset[32];
     snprintf(offset, sizeof offset, "%.17g", (double)j->offset);
     size_t n = nf4_state_text(text, sizeof text, w->dim, w->ndim, dtype,

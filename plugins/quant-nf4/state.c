@@ -39,11 +39,12 @@ size_t nf4_state_text(char *out, size_t n, const int64_t *dim, int ndim, const c
                                (long long)dim[i]);
     }
     if (offset) {
-        snprintf(nested, sizeof nested, ", \"nested_blocksize\": %d, \"nested_dtype\": \"float32\", "
-                 "\"nested_offset\": %s", NF4_NEST, offset);
+        snprintf(nested, sizeof nested, ", \"nested_blocksize\": %d, "
+                 "\"nested_dtype\": \"float32\", \"nested_offset\": %s", NF4_NEST, offset);
     }
-    return (size_t)snprintf(out, n, "{\"quant_type\": \"nf4\", \"blocksize\": %d, \"dtype\": \"%s\", "
-                            "\"shape\": [%s]%s}", NF4_BLOCK, dtype, shape, nested);
+    return (size_t)snprintf(out, n, "{\"quant_type\": \"nf4\", \"blocksize\": %d, "
+                            "\"dtype\": \"%s\", \"shape\": [%s]%s}", NF4_BLOCK, dtype,
+                            shape, nested);
 }
 
 /* Numbers and blocks of a shape; an error where it cannot be packed. */

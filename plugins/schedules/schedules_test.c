@@ -162,7 +162,11 @@ END_TEST
 
 START_TEST(refusals)
 {
-    static const struct { const char *name, *key[2]; double value[2], base; const char *says; } bad[] = {
+    static const struct {
+        const char *name, *key[2];
+        double value[2], base;
+        const char *says;
+    } bad[] = {
         { "polynomial", { "lr_end" }, { 1e-3 }, 1e-4, "below learning_rate" },
         { "polynomial", { 0 }, { 0 }, 1e-8, "lr_end" },
         { "polynomial", { "power" }, { -1 }, 1e-4, "power" },

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""make.py: writes nf4.safetensors beside itself: random matrices and what bitsandbytes makes of them.
+"""make.py: writes nf4.safetensors beside itself: random matrices, and what bitsandbytes makes of
+them.
 
 Needs torch, bitsandbytes (0.50.2) and safetensors.  Codes and absmax are bitsandbytes' own.  The
 8-bit codes of double quantization follow the rule of its generic code, written out below, because
