@@ -40,16 +40,22 @@ static int64_t first_position(const ft_method *m)
     return 0;
 }
 
+enum { MAX_WANTED = 4096 };
+
 static int make_plan(ft_program *p)
 {
     const ft_program_args *a = &p->args;
-    ft_val wanted[4];
+    ft_val wanted[MAX_WANTED];
     uint32_t *order, n;
     int k = 0;
     if (p->loss.id) wanted[k++] = p->loss;
     if (p->logprob.id) wanted[k++] = p->logprob;
     if (p->hit.id) wanted[k++] = p->hit;
     if (p->logits.id) wanted[k++] = p->logits;
+    for (uint32_t i = 0; i < p->g->n_param && k < MAX_WANTED; i++) { /* what parameters start from */
+        const g_param *q = &p->g->param[i];
+        if (q->init.kind == FT_INIT_VALUE && q->init.from.id) wanted[k++] = q->init.from;
+    }
     int code = g_rematerialize(p->g, a->remat, a->recompute_layers, wanted, k, &order, &n);
     if (code) return code;
     code = g_plan_make(&p->plan, p->g, order, n, wanted, k, a->slot_tokens);

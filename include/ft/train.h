@@ -114,5 +114,8 @@ typedef struct {
     const char *const *const *kwargs; /* for each: the kwargs it knows; NULL-terminated */
     /* What the base rate is multiplied with.  [any] */
     double (*factor)(const char *name, const ft_schedule_at *);
+    /* Whether warmup, total, base and the values of kwargs make a schedule (their names have been
+     * checked against `kwargs`); asked once, before the first step.  NULL: any do. */
+    int (*check)(void *self, const char *name, const ft_schedule_at *);
 } ft_schedule;
 #endif
