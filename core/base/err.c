@@ -3,11 +3,21 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Names from files stand in messages, and messages reach a terminal: no escape sequences. */
+static void blank_controls(char *s)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) *s = '?';
+    }
+}
+
 int ft_verrf(ft_err *e, int code, const char *fmt, va_list ap)
 {
     if (e && !e->code) {
         e->code = code;
         vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+        blank_controls(e->msg);
     }
     return code;
 }

@@ -126,6 +126,6 @@ typedef struct {
         FT_ABI_MINOR, sizeof(ft_param), sizeof(ft_host), sizeof(ft_plugin), NAME };          \
     FT_EXPORT const ft_plugin *ft_plugin_entry_1(void);                                      \
     const ft_plugin *ft_plugin_entry_1(void) { return &(descriptor); }                       \
-    _Static_assert(sizeof NAME <= 64, "plugin name too long")
+    _Static_assert(sizeof NAME <= 64, "plugin name too long");
 
 #endif
