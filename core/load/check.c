@@ -74,11 +74,11 @@ static int check_vtable(const ft_plugin *p, const ft_role *r, const char *what, 
         return ft_errf(e, FT_EINVAL, "%s: its vtable for %s says %u bytes, this program reads %zu "
                        "to %zu; set .size to sizeof of the struct", what, r->name, size, r->first,
                        r->size);
-    for (const ft_role_function *f = r->required; f->name; f++) {
+    for (const ft_role_member *m = r->required; m->name; m++) {
         void *at;
-        memcpy(&at, (const char *)p->vtable + f->offset, sizeof at);
-        if (!at) return ft_errf(e, FT_EINVAL, "%s: function %s of role %s is NULL; it is required",
-                                what, f->name, r->name);
+        memcpy(&at, (const char *)p->vtable + m->offset, sizeof at);
+        if (!at) return ft_errf(e, FT_EINVAL, "%s: member %s of its vtable for %s is NULL; it is "
+                                "required", what, m->name, r->name);
     }
     return 0;
 }
@@ -202,19 +202,32 @@ int ft_params_take(const ft_param **out, ft_arena *a, const ft_plugin *p, size_t
     return 0;
 }
 
+/* Whether a row of that kind lies at an offset of the config struct; key NULL: any key. */
+static bool has_row(const ft_param *params, const char *key, ft_kind kind, size_t offset)
+{
+    for (const ft_param *row = params; row->key; row++) {
+        if (row->offset == offset && row->kind == kind && (!key || !strcmp(row->key, key)))
+            return true;
+    }
+    return false;
+}
+
 int ft_shared_check(const ft_plugin *p, const ft_param *params, const char *what, ft_err *e)
 {
     const ft_role *r = ft_role_find(p->role);
-    size_t args;
-    memcpy(&args, (const char *)p->vtable + r->args_at, sizeof args);
-    for (const ft_role_argument *a = r->shared; a->key; a++) {
-        const ft_param *row = params;
-        while (row->key && strcmp(row->key, a->key)) row++;
-        if (row->key && row->kind == a->kind && row->offset == args + a->offset) continue;
-        return ft_errf(e, FT_EINVAL, "%s: role %s needs parameter \"%s\" at offset %zu of the "
-                       "config struct, %s; set .args and add the role's rows (FT_…_PARAMS) to the "
-                       "table", what, r->name, a->key, args + a->offset,
-                       row->key ? "where its row is not" : "and there is no such row");
+    size_t args = 0, list = (size_t)-1;
+    if (r->args_at) memcpy(&args, (const char *)p->vtable + r->args_at, sizeof args);
+    if (r->list_at) memcpy(&list, (const char *)p->vtable + r->list_at, sizeof list);
+    for (const ft_role_argument *a = r->shared; a && a->key; a++) {
+        if (!has_row(params, a->key, a->kind, args + a->offset))
+            return ft_errf(e, FT_EINVAL, "%s: role %s needs parameter \"%s\", %s, at offset %zu of "
+                           "the config struct, where no such row is; let its vtable name the "
+                           "offset of the shared struct, and add that struct's rows (FT_…_PARAMS)",
+                           what, r->name, a->key, ft_kind_name(a->kind), args + a->offset);
     }
-    return 0;
+    if (list == (size_t)-1 || has_row(params, NULL, FT_LIST, list) ||
+        has_row(params, NULL, FT_STR_OR_LIST, list))
+        return 0;
+    return ft_errf(e, FT_EINVAL, "%s: its vtable for %s names offset %zu of the config struct as a "
+                   "list, where no list is; write (size_t)-1 if it has none", what, r->name, list);
 }

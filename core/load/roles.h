@@ -3,13 +3,11 @@
 #define FT_CORE_ROLES_H
 #include "ft/plugin.h"
 
-enum { FT_ROLE_REQUIRED = 16, FT_ROLE_SHARED = 8 };
-
-/* A function pointer of the vtable that may not be NULL. */
+/* A pointer of the vtable that may not be NULL. */
 typedef struct {
     const char *name;
     size_t offset;
-} ft_role_function;
+} ft_role_member;
 
 /* A parameter that the host itself reads, from the struct of shared arguments in the config. */
 typedef struct {
@@ -19,11 +17,13 @@ typedef struct {
 } ft_role_argument;
 
 typedef struct {
-    const char *name;   /* "ft.format/1" */
-    size_t size, first; /* of the vtable: now, and when the role was first released */
-    ft_role_function required[FT_ROLE_REQUIRED]; /* ends with name NULL */
-    size_t args_at;     /* where in the vtable stands the offset of the shared arguments */
-    ft_role_argument shared[FT_ROLE_SHARED]; /* ends with key NULL; none: args_at means nothing */
+    const char *name;               /* "ft.format/1" */
+    size_t size, first;             /* of the vtable: now, and when the role was first released */
+    const ft_role_member *required; /* ends with name NULL */
+    const ft_role_argument *shared; /* ends with key NULL; NULL: none */
+    size_t args_at;                 /* where the vtable has the offset of those in the config */
+    size_t list_at;                 /* where it has the offset of one ft_list that the host reads
+                                       as well, or (size_t)-1; 0: it has no such member */
 } ft_role;
 
 /* NULL: unknown. */

@@ -100,6 +100,25 @@ START_TEST(good)
 }
 END_TEST
 
+/* Every plugin of this build passes: the list has no refusal. */
+START_TEST(own_plugins)
+{
+    ft_err e = { 0 };
+    const ft_listed *all;
+    size_t n;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/plugins", test_build());
+    if (!ft_is_dir(path)) {
+        puts("not run: the build has no plugins yet");
+        return;
+    }
+    ft_registry *r = registry(path);
+    ck_assert_int_eq(ft_registry_list(r, &all, &n, &e), 0);
+    for (size_t i = 0; i < n; i++) ck_assert_msg(all[i].plugin != NULL, "%s", all[i].why);
+    ft_registry_free(r);
+}
+END_TEST
+
 /* Compiled plugins that are wrong in one point each.  Those refused by their note abort in a
  * constructor, so that loading them would end this test. */
 START_TEST(hostile)
@@ -116,7 +135,7 @@ START_TEST(hostile)
           "its descriptor says name \"other\", the file says \"descriptor-name\"" },
         { "other-abi",
           "its descriptor says ABI 1.0 with sizes 64, 56, 112, its note 1.0 with 64, 56, 104" },
-        { "null-function", "function shape of role ft.tokens/1 is NULL; it is required" },
+        { "null-function", "member shape of its vtable for ft.tokens/1 is NULL; it is required" },
         { "null-vtable", "vtable is NULL; role ft.tokens/1 needs one" },
         { "large-vtable", "its vtable for ft.tokens/1 says 32 bytes, this program reads 24 to 24" },
         { "unknown-role",
@@ -131,10 +150,12 @@ START_TEST(hostile)
         { "no-entry",
           "does not export ft_plugin_entry_1; write FT_PLUGIN(descriptor, \"name\") once" },
         { "null-entry", "ft_plugin_entry_1 gave NULL" },
+        { "bad-list",
+          "its vtable for ft.quantizer/1 names offset 8 of the config struct as a list, where no "
+          "list is; write (size_t)-1" },
         { "no-shared",
-          "role ft.format/1 needs parameter \"val_size\" at offset 0 of the config struct, and "
-          "there "
-                       "is no such row" },
+          "role ft.format/1 needs parameter \"val_size\", a number, at offset 0 of the config "
+          "struct, where no such row is" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refuse(so_dir, cases[i].name, true, cases[i].want);
@@ -773,6 +794,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, make_dir, remove_dir);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, good);
+    tcase_add_test(t, own_plugins);
     tcase_add_test(t, hostile);
     tcase_add_test(t, names);
     tcase_add_test(t, truncated);
