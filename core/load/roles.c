@@ -1,7 +1,11 @@
 /* roles.c -- see roles.h.  A new role is a new row here, beside its header in include/ft. */
 #include "core/load/roles.h"
 #include <string.h>
+#include "ft/adapter.h"
 #include "ft/data.h"
+#include "ft/model.h"
+#include "ft/quant.h"
+#include "ft/train.h"
 
 static const ft_role roles[] = {
     { "ft.format/1", sizeof(ft_format), sizeof(ft_format),
@@ -27,6 +31,61 @@ static const ft_role roles[] = {
         { "on_overlong", FT_STR, offsetof(ft_tokenizer_args, on_overlong) },
         { "allow_special_in_data", FT_BOOL, offsetof(ft_tokenizer_args, allow_special_in_data) },
         { "allow_double_bos", FT_BOOL, offsetof(ft_tokenizer_args, allow_double_bos) } } },
+    { "ft.model/1", sizeof(ft_model), sizeof(ft_model),
+      { { "claims", offsetof(ft_model, claims) }, { "load", offsetof(ft_model, load) },
+        { "build", offsetof(ft_model, build) } },
+      0, { { 0 } } },
+    { "ft.adapter/1", sizeof(ft_adapter), sizeof(ft_adapter),
+      { { "apply", offsetof(ft_adapter, apply) } },
+      offsetof(ft_adapter, targets),
+      { { "target_modules", FT_STR_OR_LIST, offsetof(ft_targets, target_modules) },
+        { "exclude_modules", FT_STR_OR_LIST, offsetof(ft_targets, exclude_modules) },
+        { "layers_to_transform", FT_INTS, offsetof(ft_targets, layers_to_transform) },
+        { "modules_to_save", FT_LIST, offsetof(ft_targets, modules_to_save) },
+        { "bias", FT_STR, offsetof(ft_targets, bias) },
+        { "init_adapter", FT_PATH, offsetof(ft_targets, init_adapter) } } },
+    { "ft.quantizer/1", sizeof(ft_quantizer), sizeof(ft_quantizer),
+      { { "parts", offsetof(ft_quantizer, parts) }, { "open", offsetof(ft_quantizer, open) } },
+      0, { { 0 } } },
+    { "ft.trainer/1", sizeof(ft_trainer), sizeof(ft_trainer),
+      { { "loss", offsetof(ft_trainer, loss) } },
+      offsetof(ft_trainer, args),
+      { { "per_device_train_batch_size", FT_INT, offsetof(ft_train_args, per_device_train_batch_size) },
+        { "gradient_accumulation_steps", FT_INT, offsetof(ft_train_args, gradient_accumulation_steps) },
+        { "num_train_epochs", FT_REAL, offsetof(ft_train_args, num_train_epochs) },
+        { "max_steps", FT_INT, offsetof(ft_train_args, max_steps) },
+        { "learning_rate", FT_REAL, offsetof(ft_train_args, learning_rate) },
+        { "lr_scheduler_type", FT_STR, offsetof(ft_train_args, lr_scheduler_type) },
+        { "lr_scheduler_kwargs", FT_MAP, offsetof(ft_train_args, lr_scheduler_kwargs) },
+        { "warmup_ratio", FT_REAL, offsetof(ft_train_args, warmup_ratio) },
+        { "warmup_steps", FT_INT, offsetof(ft_train_args, warmup_steps) },
+        { "optim", FT_STR, offsetof(ft_train_args, optim) },
+        { "optim_args", FT_MAP, offsetof(ft_train_args, optim_args) },
+        { "weight_decay", FT_REAL, offsetof(ft_train_args, weight_decay) },
+        { "decay_all", FT_BOOL, offsetof(ft_train_args, decay_all) },
+        { "adam_beta1", FT_REAL, offsetof(ft_train_args, adam_beta1) },
+        { "adam_beta2", FT_REAL, offsetof(ft_train_args, adam_beta2) },
+        { "adam_epsilon", FT_REAL, offsetof(ft_train_args, adam_epsilon) },
+        { "max_grad_norm", FT_REAL, offsetof(ft_train_args, max_grad_norm) },
+        { "compute_dtype", FT_STR, offsetof(ft_train_args, compute_dtype) },
+        { "gradient_checkpointing", FT_STR, offsetof(ft_train_args, gradient_checkpointing) },
+        { "shuffle", FT_BOOL, offsetof(ft_train_args, shuffle) },
+        { "per_device_eval_batch_size", FT_INT, offsetof(ft_train_args, per_device_eval_batch_size) },
+        { "eval_steps", FT_INT, offsetof(ft_train_args, eval_steps) },
+        { "save_steps", FT_INT, offsetof(ft_train_args, save_steps) },
+        { "save_total_limit", FT_INT, offsetof(ft_train_args, save_total_limit) },
+        { "early_stopping_patience", FT_INT, offsetof(ft_train_args, early_stopping_patience) },
+        { "logging_steps", FT_INT, offsetof(ft_train_args, logging_steps) } } },
+    { "ft.optimizer/1", sizeof(ft_optimizer), sizeof(ft_optimizer),
+      { { "states", offsetof(ft_optimizer, states) }, { "update", offsetof(ft_optimizer, update) } },
+      0, { { 0 } } },
+    { "ft.schedule/1", sizeof(ft_schedule), sizeof(ft_schedule),
+      { { "names", offsetof(ft_schedule, names) }, { "factor", offsetof(ft_schedule, factor) } },
+      0, { { 0 } } },
+    { "ft.backend/1", sizeof(ft_backend), sizeof(ft_backend),
+      { { "variants", offsetof(ft_backend, variants) }, { "kernels", offsetof(ft_backend, kernels) },
+        { "enter", offsetof(ft_backend, enter) }, { "self_test", offsetof(ft_backend, self_test) } },
+      0, { { 0 } } },
 };
 
 const ft_role *ft_role_at(size_t i) { return i < sizeof roles / sizeof *roles ? &roles[i] : NULL; }

@@ -3,7 +3,7 @@
 #define FT_CORE_ROLES_H
 #include "ft/plugin.h"
 
-enum { FT_ROLE_REQUIRED = 16, FT_ROLE_SHARED = 8 };
+enum { FT_ROLE_REQUIRED = 16, FT_ROLE_SHARED = 48 };
 
 /* A function pointer of the vtable that may not be NULL. */
 typedef struct {
