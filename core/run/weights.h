@@ -31,5 +31,7 @@ int ft_weights_find(ft_weights *w, const char *name, const ft_shape *shape, ft_a
 int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e);
 /* Rows r0 … of a weight as fp32, row-major; whatever form it has. */
 void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out);
+/* Bytes that the weight takes in the file where it is read; 0 when there is none. */
+uint64_t ft_weights_bytes(const ft_weights *w, const char *name);
 void ft_weights_free(ft_weights *w);
 #endif
