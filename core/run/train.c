@@ -9,7 +9,7 @@
 #include "core/run/checkpoint.h"
 #include "core/run/metrics.h"
 
-enum { USUAL_MICRO = 1024, MOST_EPOCHS = 1 << 20 };
+enum { USUAL_MICRO = 1024, MOST_EPOCHS = 1 << 20, ROW_TOKENS = 1 << 24 };
 
 /* ---- how long the run is ---------------------------------------------------------------------------- */
 
@@ -260,7 +260,7 @@ static int run_rows(ft_training *t, const ft_row_plan *r, int64_t from, int64_t 
         return ft_errf(e, FT_EFORMAT, "step %lld has no trained token; larger batches or other data are needed", (long long)step);
     m->b.seed = t->setup.seed;
     m->b.step = step;
-    m->b.row_tokens = t->plan.micro_tokens;
+    m->b.row_tokens = ROW_TOKENS;
     m->b.loss_scale = (float)(1.0 / (double)s->trained);
     g_exec_begin(t->train.x);
     for (int64_t row = from; row < to;) {
