@@ -118,7 +118,7 @@ for name, w in CASES.items():
               f"{name}.dequant": dequant(q, s.absmax, w.shape), f"{name}.dq.absmax": codes,
               f"{name}.dq.nested_absmax": top, f"{name}.dq.offset": offset[None],
               f"{name}.dq.dequant": dequant(q, restored, w.shape)})
-blocks = [1, 2, 5, 7, 8, 9, 255, 256, 257, 600, 5000, 20000]
+blocks = [*range(1, 24), 255, 256, 257, 600, 5000, 9001, 12345, 16500, 20000, 31000]
 means = [nest(scales(n)) for n in blocks]
 t["mean.blocks"] = torch.tensor(blocks, dtype=torch.int32)
 t["mean.offset"] = torch.stack([m[2] for m in means])
