@@ -149,10 +149,10 @@ START_TEST(means)
         int32_t n;
         memcpy(&n, (const char *)blocks.data + i * 4, 4);
         float *w = calloc((size_t)n, NF4_BLOCK * sizeof *w);
-        uint32_t x = 7;
+        uint32_t x = 7 + (uint32_t)i;
         for (int32_t b = 0; b < n; b++) {
             x = x * 1664525u + 1013904223u;
-            w[b * NF4_BLOCK + b % NF4_BLOCK] = (float)((x >> 8) + 1) * 0x1p-24f;
+            w[b * NF4_BLOCK + b % NF4_BLOCK] = 1.0f / (float)((x >> 20) + 1);
         }
         packed p;
         ft_tensor t = { .name = "w", .dtype = FT_F32, .ndim = 2, .dim = { n, NF4_BLOCK },

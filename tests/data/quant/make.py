@@ -80,13 +80,13 @@ def nested_tail_case(blocks=40):
             return w
 
 
-def scales(n):
+def scales(n, x):
     """n numbers above 0 that the C test makes, too."""
-    x, out = 7, []
+    out = []
     for _ in range(n):
         x = (x * 1664525 + 1013904223) % 2**32
-        out.append(((x >> 8) + 1) * 2.0**-24)
-    return torch.tensor(out)
+        out.append((x >> 20) + 1.0)
+    return 1.0 / torch.tensor(out)
 
 
 zeros = rn(300, 65) * 0.02 * (1 + rn(300, 1).abs() * 3)
@@ -118,8 +118,9 @@ for name, w in CASES.items():
               f"{name}.dequant": dequant(q, s.absmax, w.shape), f"{name}.dq.absmax": codes,
               f"{name}.dq.nested_absmax": top, f"{name}.dq.offset": offset[None],
               f"{name}.dq.dequant": dequant(q, restored, w.shape)})
-blocks = [*range(1, 24), 255, 256, 257, 600, 5000, 9001, 12345, 16500, 20000, 31000]
-means = [nest(scales(n)) for n in blocks]
+blocks = [*range(1, 24), *range(4, 10), *range(4, 10), *range(4, 10), 255, 256, 257, 600, 5000,
+          *range(8200, 32000, 901)]
+means = [nest(scales(n, 7 + i)) for i, n in enumerate(blocks)]
 t["mean.blocks"] = torch.tensor(blocks, dtype=torch.int32)
 t["mean.offset"] = torch.stack([m[2] for m in means])
 t["mean.last"] = torch.stack([m[1][-1] for m in means])
