@@ -193,6 +193,22 @@ void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out)
     }
 }
 
+uint64_t ft_weights_bytes(const ft_weights *w, const char *name)
+{
+    ft_gguf_name in_gguf;
+    const char *key = name;
+    uint64_t packed = 0;
+    size_t n = strlen(name), count = w->packed ? ft_tensors_count(w->packed) : 0;
+    for (size_t i = 0; i < count; i++) { /* all parts: NAME and NAME.suffix */
+        const ft_tensor *t = ft_tensors_at(w->packed, i);
+        if (!strncmp(t->name, name, n) && (t->name[n] == 0 || t->name[n] == '.')) packed += t->bytes;
+    }
+    if (packed) return packed;
+    if (w->gguf && !w->model->gguf_name(w->model_self, name, &in_gguf)) key = in_gguf.name;
+    const ft_tensor *t = ft_tensors_find(w->base, key);
+    return t ? t->bytes : 0;
+}
+
 void ft_weights_free(ft_weights *w)
 {
     ft_arena_free(&w->arena);

@@ -22,8 +22,13 @@ typedef struct {
     const ft_tensors *packed;      /* the quantizer's output, or NULL */
     const ft_quantizer *quantizer;
     void *quantizer_self;
+    const uint64_t *planned;       /* bytes of weights that will be packed, by number, or NULL */
+    const ft_g *planned_for;       /* the plain build that the numbers are of */
     ft_arena arena;                /* packed headers and copies of unaligned tensors */
 } ft_weights;
+
+/* Plans as if the quantizer had run: ft_weights_find gives packed weights without numbers. */
+struct ft_quantizing;
 
 /* One weight.  FT_EFORMAT when it is missing or has another shape. */
 int ft_weights_find(ft_weights *w, const char *name, const ft_shape *shape, ft_arg *out, ft_err *e);
@@ -31,5 +36,7 @@ int ft_weights_find(ft_weights *w, const char *name, const ft_shape *shape, ft_a
 int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e);
 /* Rows r0 … of a weight as fp32, row-major; whatever form it has. */
 void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out);
+/* Bytes that the weight takes in the file where it is read; 0 when there is none. */
+uint64_t ft_weights_bytes(const ft_weights *w, const char *name);
 void ft_weights_free(ft_weights *w);
 #endif

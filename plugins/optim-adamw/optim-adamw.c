@@ -36,12 +36,14 @@ static const ft_param params[] = {
     { 0 },
 };
 
-/* One step's constants. */
+/* One step's constants, named after what they are multiplied with or added to. */
 typedef struct {
     float grad_scale, keep, mean, square_keep, square, root, epsilon, step;
     bool near; /* the mean moves less than half the way to the gradient */
 } factors;
 
+/* weight is what the mean moves towards the gradient; from half the way on torch interpolates from
+ * the gradient's end, which loses nothing when the mean forgets all (beta1 = 0). */
 static factors factors_of(const config *c, const ft_update *u)
 {
     double correct1 = 1 - pow(c->beta1, (double)u->step);
@@ -84,6 +86,7 @@ update_some(const factors f, bool near, int n, float *restrict p, const float *r
     }
 }
 
+/* Its own function, with two loops of constant length, for the compiler. */
 static void update_chunk(const factors *f, float *restrict p, const float *restrict g,
                          float *restrict m, float *restrict v)
 {
@@ -91,6 +94,7 @@ static void update_chunk(const factors *f, float *restrict p, const float *restr
     else update_some(*f, false, CHUNK, p, g, m, v);
 }
 
+/* ft_optimizer.update: state[0] is the mean of gradients, state[1] that of their squares. */
 static void update(void *me, const ft_update *u, int64_t n, float *p, const float *g,
                    float *const state[])
 {

@@ -18,6 +18,7 @@
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
 #endif
 
+/* Number i of an fp32 array that may lie anywhere: parts in mapped files are not aligned. */
 static inline float load_f32(const void *p, int64_t i)
 {
     float f;
@@ -25,6 +26,8 @@ static inline float load_f32(const void *p, int64_t i)
     return f;
 }
 
+/* The scale of a block; with double quantization restored in two rounded steps, product and sum,
+ * as bitsandbytes does it (a fused one would differ in the last bit). */
 static inline float block_absmax(const ft_packed *p, int64_t block)
 {
     if (!p->part[2]) return load_f32(p->part[1], block);
@@ -33,16 +36,20 @@ static inline float block_absmax(const ft_packed *p, int64_t block)
     return v + (float)p->number[0];
 }
 
+/* The code of number `at`: even ones lie in the high nibble. */
 static inline unsigned code_at(const uint8_t *codes, int64_t at)
 {
     return (unsigned)codes[at / 2] >> (at % 2 ? 0 : 4) & 15u;
 }
 
+/* One number alone, where a whole block's results are not worth computing. */
 static inline float number_at(const ft_packed *p, int64_t at)
 {
     return nf4_code[code_at(p->part[0], at)] * block_absmax(p, at / NF4_BLOCK);
 }
 
+/* Rounds to nearest, ties to even, by adding just below half of the last place kept; one more when
+ * that place is odd.  A carry into the exponent is right, up to infinity. */
 static inline uint16_t to_bf16(float f)
 {
     uint32_t bits;
@@ -57,7 +64,7 @@ static inline int64_t within_block(int64_t at, int64_t n)
     return n < left ? n : left;
 }
 
-/* ---- plain C --------------------------------------------------------------------------------- */
+/* ---- plain C: a step is what is left of a block --------------------------------------------- */
 void nf4_f32_plain(const ft_packed *p, int64_t at, int64_t n, float *dst)
 {
     for (int64_t m; n > 0; at += m, n -= m, dst += m) {
@@ -105,6 +112,8 @@ AVX2 static inline void pick32(uint16_t *dst, const uint8_t *codes, __m256i low,
     _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(a, c, 0x31));
 }
 
+/* A step is the one number at an odd place, or the 32 or 64 that a block still has, or an end of
+ * fewer than 32.  The 16 results become one vector of their low and one of their high bytes. */
 AVX2 void nf4_bf16_avx2(const ft_packed *p, int64_t at, int64_t n, uint16_t *dst)
 {
     const uint8_t *codes = p->part[0];
@@ -132,6 +141,8 @@ AVX2 void nf4_bf16_avx2(const ft_packed *p, int64_t at, int64_t n, uint16_t *dst
     }
 }
 
+/* Steps as above, 8 at a time.  A byte b becomes two lanes, b / 16 and b: of each the permutations
+ * look at bits 0 to 2, and bit 3, moved to the sign, says which of the two it is. */
 AVX2 void nf4_f32_avx2(const ft_packed *p, int64_t at, int64_t n, float *dst)
 {
     const uint8_t *codes = p->part[0];
@@ -173,7 +184,7 @@ AVX512 static inline __m512i results_bf16(__m512 level, float absmax)
     return _mm512_broadcast_i64x4(_mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)));
 }
 
-/* 32 numbers of 16 bytes. */
+/* 32 numbers of 16 bytes: each byte b becomes two indices, b / 16 and b. */
 AVX512 static inline __m512i pick_bf16(__m512i results, __m128i codes)
 {
     __m512i d = _mm512_cvtepu8_epi32(codes);
@@ -181,6 +192,8 @@ AVX512 static inline __m512i pick_bf16(__m512i results, __m128i codes)
     return _mm512_permutexvar_epi16(d, results);
 }
 
+/* A step is the one number at an odd place, or what is left of a block; an end that is not whole is
+ * loaded and stored under masks, so that nothing beyond the parts is touched. */
 AVX512 void nf4_bf16_avx512(const ft_packed *p, int64_t at, int64_t n, uint16_t *dst)
 {
     const uint8_t *codes = p->part[0];
@@ -214,6 +227,7 @@ AVX512 static inline __m512 pick_f32(__m512 results, __m128i codes)
     return _mm512_permutexvar_ps(q, results);
 }
 
+/* Steps as above, 16 at a time. */
 AVX512 void nf4_f32_avx512(const ft_packed *p, int64_t at, int64_t n, float *dst)
 {
     const uint8_t *codes = p->part[0];
@@ -240,6 +254,7 @@ AVX512 void nf4_f32_avx512(const ft_packed *p, int64_t at, int64_t n, float *dst
 }
 #endif
 
+/* Row by row: what is a rectangle of the matrix is one run of the flat matrix a row. */
 void nf4_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype to,
               void *dst, int64_t ld)
 {

@@ -60,6 +60,7 @@ INLINE uint32_t largest(const uint32_t *bits, int n)
 
 static const uint32_t infinity_bits = 0x7f800000;
 
+/* What a block is divided by: absmax, but never zero. */
 INLINE float clamped(uint32_t bits)
 {
     float m;
@@ -67,7 +68,9 @@ INLINE float clamped(uint32_t bits)
     return m > 1e-38f ? m : 1e-38f;
 }
 
-/* The codes of one full block of scaled numbers, packed. */
+/* The codes of one full block of scaled numbers, packed: 15 comparisons a number, which is the
+ * definition, and 30 instructions for a vector of them.  Then two 32-bit codes are one 64-bit
+ * number, so that packing them is a shift and an or. */
 INLINE void pack_block(uint8_t *codes, const float *x, const float *mid)
 {
     uint32_t code[NF4_BLOCK];
@@ -144,6 +147,7 @@ INLINE int64_t encode_any(const void *w, ft_dtype dtype, int64_t n, uint8_t *cod
     return encode(w, FT_F16, n, codes, absmax, avx512);
 }
 
+/* The three variants: contract in nf4.h. */
 int64_t nf4_encode_plain(const void *w, ft_dtype dtype, int64_t n, uint8_t *codes, void *absmax)
 {
     return encode_any(w, dtype, n, codes, absmax, false);

@@ -71,7 +71,7 @@ typedef struct {
     float map[NF4_MAP], midpoint[NF4_MAP - 1];
 } nf4_nest_tables;
 void nf4_nest_prepare(nf4_nest_tables *);
-/* The offset that is subtracted first: the mean of n values. */
+/* The offset that is subtracted first: the mean of n values; infinite when their sum is. */
 float nf4_nest_offset(const float *absmax, int64_t n);
 /* Codes of n <= 256 values less the offset; returns the block's nested absmax. */
 float nf4_nest_block(const nf4_nest_tables *, const float *absmax, int n, float offset,

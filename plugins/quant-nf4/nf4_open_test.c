@@ -152,6 +152,22 @@ START_TEST(not_finite)
 }
 END_TEST
 
+/* Scales whose sum is beyond fp32 can be kept as they are, but have no mean. */
+START_TEST(too_large_for_nesting)
+{
+    fresh("false");
+    for (int i = 0; i < COUNT; i++) weight[i] = 3e38f;
+    ck_assert_int_eq(pack(), 0);
+    check_open(0, "");
+    plugin_close(&host);
+    fresh("true");
+    for (int i = 0; i < COUNT; i++) weight[i] = 3e38f;
+    ck_assert_int_eq(pack(), FT_EINVAL);
+    ck_assert_ptr_nonnull(strstr(host.err.msg, "double_quant: false"));
+    plugin_close(&host);
+}
+END_TEST
+
 START_TEST(input_refused)
 {
     void *into[FT_MAX_PARTS];
@@ -347,6 +363,7 @@ static Suite *suite(void)
     tcase_add_test(c, state_text);
     tcase_add_test(c, shapes_refused);
     tcase_add_test(c, not_finite);
+    tcase_add_test(c, too_large_for_nesting);
     tcase_add_test(c, input_refused);
     tcase_add_test(c, parts_missing_or_cut);
     tcase_add_test(c, half_nested);

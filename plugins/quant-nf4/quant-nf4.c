@@ -37,6 +37,7 @@ static const ft_param params[] = {
 };
 
 /* ---- quantization_config --------------------------------------------------------------------- */
+/* Appends s as a JSON string. */
 static void json_string(ft_buf *b, const char *s)
 {
     ft_buf_putc(b, '"');
@@ -75,6 +76,7 @@ static int make_json(instance *self)
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
+/* One weight being encoded: read by all threads, each of which writes the places of its own run. */
 typedef struct {
     const ft_tensor *w;
     const nf4_variant *variant;
@@ -98,7 +100,7 @@ static void note_bad(job *j, int64_t block)
     while (block < was && !atomic_compare_exchange_weak(&j->bad, &was, block)) {}
 }
 
-/* Run i of the blocks. */
+/* Run i of the blocks; the last run has the short block, if there is one. */
 static void encode_run(void *arg, int64_t i)
 {
     job *j = arg;
@@ -118,7 +120,7 @@ static void encode_run(void *arg, int64_t i)
     nf4_fp_restore(was);
 }
 
-/* Run i of the nested blocks. */
+/* Run i of the nested blocks: scales to 8-bit codes. */
 static void nest_run(void *arg, int64_t i)
 {
     job *j = arg;
@@ -158,7 +160,7 @@ static int refuse(const ft_host *h, const job *j)
                    (long long)((at + i) % cols), (double)x[i]);
 }
 
-/* What of the tensor concerns us is as encode() needs it. */
+/* The tensor is plain, of a dtype that we read, and as large as its shape says; fills *j. */
 static int check_input(const ft_host *h, const ft_tensor *w, job *j)
 {
     uint64_t n, bytes;
@@ -178,18 +180,24 @@ static int check_input(const ft_host *h, const ft_tensor *w, job *j)
 }
 
 /* The second stage: j->scale to the nested parts. */
-static void nest(const ft_host *h, job *j, void *const part[])
+static int nest(const ft_host *h, job *j, void *const part[])
 {
     nf4_nest_tables tables;
     nf4_fp was = nf4_fp_ieee();
+    j->offset = nf4_nest_offset(j->scale, j->blocks);
+    if (!isfinite(j->offset)) {
+        nf4_fp_restore(was);
+        return h->fail(h, FT_EINVAL, "%s: the sum of its block scales is beyond fp32: such weights "
+                       "need double_quant: false", j->w->name ? j->w->name : "weight");
+    }
     nf4_nest_prepare(&tables);
     j->tables = &tables;
-    j->offset = nf4_nest_offset(j->scale, j->blocks);
     j->nested_codes = part[NF4_ABSMAX];
     j->nested_absmax = part[NF4_NESTED_ABSMAX];
     each(h, (j->blocks + NF4_NEST * NEST_RUN - 1) / (NF4_NEST * NEST_RUN), nest_run, j);
     memcpy(part[NF4_NESTED_MAP], tables.map, sizeof tables.map);
     nf4_fp_restore(was);
+    return 0;
 }
 
 /* The quantization map and the JSON, with blanks up to the part's size. */
@@ -208,6 +216,7 @@ static void write_state(const instance *self, const job *j, void *const part[],
     memcpy(part[NF4_STATE], text, n);
 }
 
+/* ft_quantizer.encode: all blocks, then all nested blocks, which need the mean of all scales. */
 static int encode(void *me, const ft_tensor *w, void *const part[])
 {
     const instance *self = me;
@@ -227,18 +236,13 @@ static int encode(void *me, const ft_tensor *w, void *const part[])
     j.absmax = scale ? (char *)scale : part[NF4_ABSMAX];
     j.scale = scale;
     each(h, (j.blocks + RUN - 1) / RUN, encode_run, &j);
-    if (j.bad != INT64_MAX) {
-        rc = refuse(h, &j);
-    } else {
-        if (scale) nest(h, &j, part);
-        write_state(self, &j, part, size);
-        rc = 0;
-    }
+    rc = j.bad != INT64_MAX ? refuse(h, &j) : scale ? nest(h, &j, part) : 0;
+    if (!rc) write_state(self, &j, part, size);
     free(scale);
     return rc;
 }
 
-/* ---- the plugin ------------------------------------------------------------------------------ */
+/* ---- the plugin: the table of ft/quant.h ----------------------------------------------------- */
 static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PARTS])
 {
     const instance *self = me;

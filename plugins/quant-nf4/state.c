@@ -65,11 +65,13 @@ static int measure(const ft_host *h, const int64_t *dim, int ndim, int64_t *nume
     return 0;
 }
 
+/* A part of n numbers in one dimension. */
 static ft_part row(ft_dtype dtype, int64_t n)
 {
     return (ft_part){ .dtype = dtype, .ndim = 1, .dim = { n, 1 } };
 }
 
+/* All six, in the order of nf4.h; without double quantization two of them are not made. */
 int nf4_parts(const ft_host *h, bool nested, const int64_t *dim, int ndim, ft_part out[])
 {
     int64_t n, blocks;
@@ -91,6 +93,7 @@ int nf4_parts(const ft_host *h, bool nested, const int64_t *dim, int ndim, ft_pa
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
+/* What is being opened, and what has been found out about it. */
 typedef struct {
     const ft_host *host;
     const ft_tensor *part;
@@ -98,8 +101,8 @@ typedef struct {
     const int64_t *dim;
     int ndim;
     int64_t numel, blocks;
-    bool nested;
-    double offset;
+    bool nested;           /* the file has nested parts */
+    double offset;         /* what its JSON says */
 } opening;
 
 /* A part must be there, of this dtype (FT_NO_DTYPE: any) and this many bytes. */
@@ -123,12 +126,14 @@ static int need(const opening *o, int i, ft_dtype dtype, int64_t bytes)
     return 0;
 }
 
+/* The state has no such key, or another value there. */
 static int bad_state(const opening *o, const char *key, const char *want)
 {
     return o->host->fail(o->host, FT_EFORMAT, "%s%s: \"%s\" must be %s", o->name,
                          suffix[NF4_STATE], key, want);
 }
 
+/* v is there and is this integer; below: v is an array of these. */
 static bool is_int(const ft_json_api *json, const ft_json *v, int64_t want)
 {
     int64_t got;
@@ -171,6 +176,8 @@ static int check_state(opening *o, const ft_json_api *json, const ft_json *s)
     return 0;
 }
 
+/* Parses the state and checks it.  It is the first part that is read, because it says best what is
+ * wrong with a file of another kind. */
 static int read_state(opening *o)
 {
     const ft_host *h = o->host;
@@ -218,6 +225,7 @@ static int check_range(const opening *o)
                          "file is damaged", o->name, suffix[NF4_ABSMAX]);
 }
 
+/* Sizes and dtypes of all parts but the state, the levels, and the range of absmax. */
 static int check_parts(const opening *o)
 {
     int rc = need(o, NF4_CODES, FT_NO_DTYPE, o->numel / 2 + o->numel % 2);
@@ -235,6 +243,7 @@ static int check_parts(const opening *o)
     return check_range(o);
 }
 
+/* Copies nothing: the parts stay where they are, and absmax stays as packed as it is. */
 int nf4_open(const ft_host *h, const int64_t *dim, int ndim, const ft_tensor part[],
              ft_packed *out)
 {

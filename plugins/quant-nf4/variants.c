@@ -1,6 +1,9 @@
-/* variants.c -- which instruction sets there are, and the best that runs here. */
+/* variants.c -- which instruction sets there are, and the best that runs here.
+ *
+ * A table instead of the linker's ifunc, so that the test can run each row against the last. */
 #include "nf4.h"
 
+/* Whether a variant runs on this machine; the answer covers the operating system's part, too. */
 static bool always(void) { return true; }
 
 #ifdef __x86_64__

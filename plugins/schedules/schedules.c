@@ -46,6 +46,7 @@ static const char *const names[N + 1] = {
     "1-sqrt_warmup_stable_1-sqrt_decay",
 };
 
+/* The numbers each knows, as transformers spells them. */
 static const char *const none[] = { NULL };
 static const char *const for_cosine[] = { "num_cycles", NULL };
 static const char *const for_polynomial[] = { "power", "lr_end", NULL };
@@ -76,6 +77,7 @@ static const struct { const char *key; double min; } limits[] = {
     { "num_stable_steps", 0 }, { "min_lr_ratio", 0 },
 };
 
+/* ---- arithmetic that the shapes share -------------------------------------------------------- */
 static const double pi = 3.14159265358979323846;
 
 /* The number given for `key`, or NULL. */
@@ -93,13 +95,16 @@ static double number(const ft_schedule_at *at, const char *key, double other)
     return v ? *v : other;
 }
 
+/* The larger; min where v is not a number. */
 static double at_least(double min, double v) { return v > min ? v : min; }
 
 /* part of whole, where a whole of less than one step counts as one. */
 static double share(double part, double whole) { return part / at_least(1, whole); }
 
+/* A wave from 1 down to 0 and back, `cycles` times while t goes from 0 to 1. */
 static double cosine(double cycles, double t) { return 0.5 * (1 + cos(pi * cycles * 2 * t)); }
 
+/* v in [0, 1] moved into [floor, 1]. */
 static double from_floor(double floor, double v) { return at_least(0, v * (1 - floor) + floor); }
 
 /* ---- one function a shape; step, w and n as doubles, which hold any count of steps ---------- */
@@ -109,6 +114,7 @@ typedef struct {
     int which;                 /* index into names */
 } query;
 
+/* constant, constant_with_warmup */
 static double constant(const query *q)
 {
     if (q->which == CONSTANT_WITH_WARMUP && q->step < q->w) return share(q->step, q->w);
@@ -121,6 +127,7 @@ static double linear(const query *q)
     return at_least(0, share(q->n - q->step, q->n - q->w));
 }
 
+/* Every cycle falls from 1 to 0 and jumps back; the end stays at 0. */
 static double cosine_with_restarts(const query *q)
 {
     if (q->step < q->w) return share(q->step, q->w);
@@ -129,6 +136,7 @@ static double cosine_with_restarts(const query *q)
     return at_least(0, cosine(0.5, fmod(number(q->at, "num_cycles", 1) * t, 1)));
 }
 
+/* Beyond the last step, and where warm-up takes all steps, the rate is lr_end. */
 static double polynomial(const query *q)
 {
     if (q->step < q->w) return share(q->step, q->w);
@@ -138,6 +146,7 @@ static double polynomial(const query *q)
     return ((base - end) * pow(left, number(q->at, "power", 1)) + end) / base;
 }
 
+/* timescale: after so many steps the factor is 1 / sqrt(2); as long as the warm-up by default. */
 static double inverse_sqrt(const query *q)
 {
     if (q->step < q->w) return share(q->step, q->w);
@@ -160,6 +169,7 @@ static double cosine_to_floor(const query *q)
     return from_floor(min_rate(q), cosine(number(q->at, "num_cycles", 0.5), t));
 }
 
+/* Counts steps from 1, so that neither the first nor the last has rate 0. */
 static double cosine_warmup_with_min_lr(const query *q)
 {
     const double *low = given(q->at, "warmup_lr_rate");
@@ -170,6 +180,7 @@ static double cosine_warmup_with_min_lr(const query *q)
     return from_floor(min_rate(q), cosine(number(q->at, "num_cycles", 0.5), t));
 }
 
+/* The two ramps of warmup_stable_decay, t from 0 to 1; kinds as in the order of names. */
 static double rising(int kind, double t)
 {
     return kind == 0 ? t : kind == 1 ? 0.5 * (1 - cos(pi * t)) : 1 - sqrt(1 - t);
@@ -180,6 +191,7 @@ static double falling(int kind, double t, double cycles)
     return kind == 0 ? cosine(cycles, t) : kind == 1 ? 1 - t : 1 - sqrt(t);
 }
 
+/* num_stable_steps is what warm-up and decay leave, unless given; since: steps into the decay. */
 static double stable(const query *q)
 {
     double floor = number(q->at, "min_lr_ratio", 0), fall = number(q->at, "num_decay_steps", 0);

@@ -9,6 +9,8 @@ its CPU kernel looks codes up in a 16-bit table and is off by one near midpoints
   dynamic_map          fp32 [256]
   CASE.weight          as given;  CASE.codes uint8;  CASE.absmax fp32;  CASE.dequant fp32 (some)
   CASE.dq.absmax uint8, .nested_absmax fp32, .offset fp32 [1], .dequant fp32
+  mean.blocks int32, mean.offset, mean.last fp32: of so many blocks with the scales of scales(),
+                       the offset and the last nested absmax
 """
 import os
 import torch
@@ -17,6 +19,7 @@ from safetensors.torch import save_file
 
 g = torch.Generator().manual_seed(31)
 rn = lambda *s: torch.randn(*s, generator=g)
+torch.set_num_threads(1)                   # the order in which a mean is added
 NF4 = F.get_4bit_type("nf4", device="cpu")
 MAP = F.create_dynamic_map()
 
@@ -43,6 +46,49 @@ def dequant(codes, absmax, shape):
     return (NF4[c] * absmax.repeat_interleave(64)[:n]).reshape(shape)
 
 
+def midpoint_pairs(levels, top, n):
+    """n values that get another code when they are divided by top than when multiplied."""
+    mid = (levels[:-1] + levels[1:]) / 2
+    found = []
+    for step in range(-3, 4):
+        v = torch.nextafter(mid * top, torch.tensor(float(step > 0) * 2 - 1)) if step % 2 else mid * top
+        v = v * (1 + step * 6e-8)
+        differ = torch.bucketize(v / top, mid) != torch.bucketize(v * (1.0 / top), mid)
+        found += v[differ].tolist()
+    return found[:n]
+
+
+def tail_case():
+    """A short block in which dividing matters."""
+    while True:
+        top = torch.rand(1, generator=g)[0] + 0.5
+        v = midpoint_pairs(NF4, top, 20)
+        if len(v) >= 4:
+            return torch.tensor([[float(top)] + v])
+
+
+def nested_tail_case(blocks=40):
+    """A short nested block in which dividing matters: 40 blocks, all zero but for their scales."""
+    mid = (MAP[:-1] + MAP[1:]) / 2
+    while True:
+        absmax = torch.rand(blocks, generator=g)
+        b = absmax - absmax.mean()
+        m = b.abs().max()
+        if not torch.equal(torch.bucketize(b / m, mid), torch.bucketize(b * (1.0 / m), mid)):
+            w = torch.zeros(blocks, 64)
+            w[:, 5] = absmax
+            return w
+
+
+def scales(n, x):
+    """n numbers above 0 that the C test makes, too."""
+    out = []
+    for _ in range(n):
+        x = (x * 1664525 + 1013904223) % 2**32
+        out.append((x >> 20) + 1.0)
+    return 1.0 / torch.tensor(out)
+
+
 zeros = rn(300, 65) * 0.02 * (1 + rn(300, 1).abs() * 3)
 zeros[40:46] = 0
 zeros[-1] = 0
@@ -61,6 +107,8 @@ CASES = {
     "tiny": tiny,                          # denormals, absmax below 1e-38
     "stack": rn(2, 5, 24) * 0.3,
     "short": rn(1, 9),                     # one short block alone
+    "divided": tail_case(),
+    "divided_scales": nested_tail_case(),
 }
 t = {"dynamic_map": MAP}
 for name, w in CASES.items():
@@ -70,6 +118,12 @@ for name, w in CASES.items():
               f"{name}.dequant": dequant(q, s.absmax, w.shape), f"{name}.dq.absmax": codes,
               f"{name}.dq.nested_absmax": top, f"{name}.dq.offset": offset[None],
               f"{name}.dq.dequant": dequant(q, restored, w.shape)})
+blocks = [*range(1, 24), *range(4, 10), *range(4, 10), *range(4, 10), 255, 256, 257, 600, 5000,
+          *range(8200, 32000, 901)]
+means = [nest(scales(n, 7 + i)) for i, n in enumerate(blocks)]
+t["mean.blocks"] = torch.tensor(blocks, dtype=torch.int32)
+t["mean.offset"] = torch.stack([m[2] for m in means])
+t["mean.last"] = torch.stack([m[1][-1] for m in means])
 for k in ("nest.dequant", "full.dequant", "full.dq.dequant"):
     del t[k]                               # for size
 save_file({k: v.contiguous() for k, v in t.items()},
