@@ -53,5 +53,7 @@ void ft_cli_write_usage(ft_buf *out, const ft_cli *cli);
 
 int cmd_help(ft_cli *cli, int argc, char **argv);
 int cmd_list(ft_cli *cli, int argc, char **argv);
+int cmd_run(ft_cli *cli, int argc, char **argv);
+int cmd_check(ft_cli *cli, int argc, char **argv);
 int cmd_score(ft_cli *cli, int argc, char **argv);
 #endif

@@ -6,6 +6,9 @@
 #include "core/load/crash.h"
 
 static const ft_command commands[] = {
+    { "run", cmd_run, "FILE [stage.key=value …] [~stage.key] [--from ID] [--only ID] [--resume] [--profile]",
+      "run a pipeline: plan, run what has changed, report" },
+    { "check", cmd_check, "FILE [stage.key=value …] [--json]", "validate and plan a pipeline without loading weights" },
     { "score", cmd_score, "--model DIR_OR_GGUF [--adapter DIR] --tokens F.safetensors [--out G.safetensors] [--dtype fp32|bf16]",
       "loss and logits of token rows" },
     { "list", cmd_list, "[--json]", "the plugins there are, and those refused with the reason" },

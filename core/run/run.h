@@ -58,6 +58,7 @@ struct ft_run {
     char artifacts[4096];
     bool resume, profile;
     int current;               /* stage being run, in its process */
+    ft_machine *machine;       /* threads of the stage being run, or NULL */
     ft_template *chat_template; /* services.c: compiled when first asked for */
 };
 
@@ -99,6 +100,7 @@ int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_quantize(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 
-/* What a training stage will take: opened from artifacts, without reading weights. */
-typedef struct ft_train_inputs ft_train_inputs;
+/* Puts files of an artifact under their usual names into the output folder, as links where possible;
+ * names are relative, NULL-terminated; those that are not there are passed over. */
+int ft_run_publish(const char *dir, const char *out, const char *const *name, ft_err *e);
 #endif

@@ -1,6 +1,7 @@
 /* stage_quantize.c -- packs the matrices of linear layers; embeddings and head stay as they are. */
 #include <stdlib.h>
 #include <string.h>
+#include "core/base/file.h"
 #include "core/graph/match.h"
 #include "core/graph/plan.h"
 #include "core/io/dtype.h"
@@ -51,6 +52,20 @@ ft_quantizing ft_quantize_open(const ft_instance *i, const ft_config_stage *conf
     if (FT_HAS(q.vt, skip_modules) && q.vt->skip_modules != (size_t)-1)
         q.skip = (const ft_list *)(const void *)((const char *)conf->config + q.vt->skip_modules);
     return q;
+}
+
+int ft_quantize_plan(ft_weights *w, const ft_g *g, const ft_quantizing *q, ft_err *e)
+{
+    uint64_t *bytes = ft_arena_array(&w->arena, g->n_weight + 1, sizeof *bytes);
+    if (!bytes) return ft_errf(e, FT_ENOMEM, "out of memory while planning packed weights");
+    for (uint32_t i = 0; i < g->n_weight; i++) {
+        ft_part part[FT_MAX_PARTS];
+        int n = ft_quantize_parts(q, g, i, part);
+        for (int k = 0; k < n; k++) bytes[i] += ft_part_bytes(&part[k]);
+    }
+    w->planned = bytes;
+    w->planned_for = g;
+    return 0;
 }
 
 /* ---- the stage ------------------------------------------------------------------------------------ */

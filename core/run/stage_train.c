@@ -20,7 +20,7 @@ static int open_packed(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flag
     l->weights.quantizer_self = ft_instance_self(l->quantizer);
     if ((flags & FT_LINEUP_PLAN) && !ft_artifact_whole(r, q)) {
         ft_quantizing z = ft_quantize_open(l->quantizer, q->conf);
-        return ft_weights_plan_packed(&l->weights, r->scan.g, &z, e);
+        return ft_quantize_plan(&l->weights, r->scan.g, &z, e);
     }
     int code = ft_path_join(path, sizeof path, q->dir, "packed.safetensors", e);
     l->packed = code ? NULL : ft_tensors_open(path, e);

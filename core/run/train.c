@@ -294,7 +294,6 @@ typedef struct {
     int64_t epoch, epoch_first; /* of rows; the first step of that epoch */
     double best;
     int64_t since_best;
-    double trained_seconds;
 } loop;
 
 static double now(void)
@@ -373,7 +372,7 @@ static int one_step(loop *l, int64_t step, ft_err *e)
         .epoch = (double)l->epoch + (double)to / (double)l->rows.n_rows };
     ft_optim_step(&t->optim, &t->engine, step, norm);
     double seconds = now() - start;
-    l->trained_seconds += seconds;
+    t->seconds += seconds;
     return log_step(l, &r, seconds, e);
 }
 

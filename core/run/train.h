@@ -52,6 +52,7 @@ typedef struct {
     ft_optim optim;
     ft_arena arena;
     int64_t virtual_tokens;
+    double seconds;              /* spent in steps so far */
 } ft_training;
 
 /* Builds and plans; reads no weight.  Errors: shapes that do not fit, nothing to train, a memory

@@ -137,11 +137,25 @@ static int open_vector(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg 
     return 0;
 }
 
+/* Bytes that a weight will take packed, or 0. */
+static uint64_t planned_bytes(const ft_weights *w, const char *name)
+{
+    for (uint32_t i = 0; w->planned && i < w->planned_for->n_weight; i++) {
+        if (!strcmp(w->planned_for->weight[i].name, name)) return w->planned[i];
+    }
+    return 0;
+}
+
 int ft_weights_find(ft_weights *w, const char *name, const ft_shape *s, ft_arg *out, ft_err *e)
 {
     ft_gguf_name in_gguf = { .interleaved_heads = 0 };
     ft_desc d = { .shape = *s };
     *out = (ft_arg){ .rows = g_rows(&d), .cols = g_cols(&d), .ld = g_cols(&d), .dtype = FT_F32 };
+    static const ft_packed to_come; /* a packed weight without numbers */
+    if (planned_bytes(w, name)) {
+        out->packed = &to_come;
+        return 0;
+    }
     int code = open_packed(w, name, s, out, e);
     if (code) return code < 0 ? code : 0;
     const char *key = name;
@@ -197,7 +211,7 @@ uint64_t ft_weights_bytes(const ft_weights *w, const char *name)
 {
     ft_gguf_name in_gguf;
     const char *key = name;
-    uint64_t packed = 0;
+    uint64_t packed = planned_bytes(w, name);
     size_t n = strlen(name), count = w->packed ? ft_tensors_count(w->packed) : 0;
     for (size_t i = 0; i < count; i++) { /* all parts: NAME and NAME.suffix */
         const ft_tensor *t = ft_tensors_at(w->packed, i);

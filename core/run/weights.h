@@ -22,13 +22,10 @@ typedef struct {
     const ft_tensors *packed;      /* the quantizer's output, or NULL */
     const ft_quantizer *quantizer;
     void *quantizer_self;
-    const uint64_t *planned;       /* bytes of weights that will be packed, by number, or NULL */
-    const ft_g *planned_for;       /* the plain build that the numbers are of */
+    const uint64_t *planned;       /* planning before the quantizer has run: bytes that weight i of */
+    const ft_g *planned_for;       /* this plain build will take packed, 0: it stays; else NULL */
     ft_arena arena;                /* packed headers and copies of unaligned tensors */
 } ft_weights;
-
-/* Plans as if the quantizer had run: ft_weights_find gives packed weights without numbers. */
-struct ft_quantizing;
 
 /* One weight.  FT_EFORMAT when it is missing or has another shape. */
 int ft_weights_find(ft_weights *w, const char *name, const ft_shape *shape, ft_arg *out, ft_err *e);
