@@ -55,7 +55,7 @@ static bool is_about_nothing(const char *key)
 {
     static const char *const keys[] = { "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type",
         "peft_version", "revision", "task_type", "use_dora", "megatron_core", "qalora_group_size", "loftq_config",
-        "ensure_weight_tying", "runtime_config", "save_projection", "projection_prng_key" };
+        "ensure_weight_tying", "init_lora_weights", "runtime_config", "save_projection", "projection_prng_key" };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (!strcmp(keys[i], key)) return true;
     }
