@@ -97,9 +97,10 @@ static inline void *test_alloc(uint64_t n)
     return p;
 }
 
-/* Builds, derives (unless no gradient is wanted), plans and binds; parameters are random from seed. */
-static inline void test_open(test_run *r, test_build_fn build, const g_method *m, ft_dtype compute, const char *variant,
-                             g_remat remat, int threads, bool derive, uint64_t seed)
+/* Builds, derives (unless no gradient is wanted), plans and binds; parameters are random from seed.
+ * bind fills r->weight, for graphs that have weights; else NULL. */
+static inline void test_open_with(test_run *r, test_build_fn build, const g_method *m, ft_dtype compute, const char *variant,
+                                  g_remat remat, int threads, bool derive, uint64_t seed, void (*bind)(test_run *))
 {
     ft_err e = { 0 };
     uint32_t *order, n;
@@ -108,9 +109,12 @@ static inline void test_open(test_run *r, test_build_fn build, const g_method *m
     r->g->train = derive;
     r->loss = build(&r->g->pub, g_input(r->g, G_IDS), g_input(r->g, G_POSITIONS), g_input(r->g, G_TARGETS));
     if (derive) g_derive(r->g, r->loss);
-    g_rematerialize(r->g, remat, 1 << 20, &r->loss, 1, &order, &n);
+    ft_val wanted[2] = { r->loss, { r->g->penalty } };
+    int n_wanted = r->g->penalty ? 2 : 1;
+    g_rematerialize(r->g, remat, 1 << 20, wanted, n_wanted, &order, &n);
     ck_assert_msg(r->g->err.code == 0, "%s", r->g->err.msg);
-    ck_assert_int_eq(g_plan_make(&r->plan, r->g, order, n, &r->loss, 1, 0), 0);
+    ck_assert_int_eq(g_plan_make(&r->plan, r->g, order, n, wanted, n_wanted, 0), 0);
+    if (bind) bind(r);
     free(order);
     g_kernels k = test_kernels(variant);
     r->pool = ft_pool_new(threads, test_backend()->enter, &e);
@@ -133,6 +137,12 @@ static inline void test_open(test_run *r, test_build_fn build, const g_method *m
     ck_assert_msg(r->x != NULL, "%s", e.msg);
     g_exec_poison(r->x, true);
     g_exec_const(r->x);
+}
+
+static inline void test_open(test_run *r, test_build_fn build, const g_method *m, ft_dtype compute, const char *variant,
+                             g_remat remat, int threads, bool derive, uint64_t seed)
+{
+    test_open_with(r, build, m, compute, variant, remat, threads, derive, seed, NULL);
 }
 
 static inline void test_close(test_run *r)
