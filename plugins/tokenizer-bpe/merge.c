@@ -244,15 +244,18 @@ int tok_emit(tok_enc *e, uint32_t id, uint32_t lo, uint32_t hi)
     return 0;
 }
 
-/* Room has been made.  A token that is said to reach beyond the word (a suffix fallen back to
- * bytes) keeps its place in the word, as in HF tokenizers. */
+/* Room has been made.  A token that would reach beyond the word (a suffix that has fallen back to
+ * bytes) stands for nothing behind it. */
 static inline void put(tok_enc *e, const tok_text *x, uint32_t id, uint32_t a, uint32_t b)
 {
-    e->id[e->n] = id;
-    e->lo[e->n] = a;
-    e->hi[e->n] = b;
-    if (b <= x->n) tok_origin(x, a, b, &e->lo[e->n], &e->hi[e->n]);
-    e->n++;
+    uint32_t *lo = &e->lo[e->n], *hi = &e->hi[e->n];
+    e->id[e->n++] = id;
+    if (b <= x->n) {
+        tok_origin(x, a, b, lo, hi);
+    } else {
+        tok_origin(x, x->n - 1, x->n, lo, hi);
+        *lo = *hi;
+    }
 }
 
 static int put_symbols(tok_enc *e, const tok_text *x)

@@ -6,8 +6,9 @@
 DIR holds a tokenizer.json; a GGUF file is compared with HF tokenizers reading the tokenizer.json that
 the plugin writes for it.  Compared are: ids, byte offsets, ids with special tokens around, and both
 decoded texts.  --golden reads DIR/golden.jsonl instead of making strings.  --speed FILE times both on
-one text.  --classes compares what unicode.c and nfc.c know of each character with HF.
-Needs the Python packages tokenizers and regex-free Python ≥ 3.11 (Unicode 14 tables), and a C compiler.
+one text.  --classes takes every character assigned in Unicode 14 in a few surroundings instead of random strings.
+--borders keeps the steps of a tokenizer.json, takes a model that shows where its words end, and compares ids alone.
+Needs Python 3.11 (its tables are Unicode 14's), the package tokenizers and a C compiler.
 Exit status 1 when anything differs."""
 import argparse, json, os, random, struct, subprocess, sys, tempfile, time, unicodedata
 
@@ -49,6 +50,11 @@ class Ours:
         r["ids_special"] = self.ids(self.u32() // 4)
         r["decoded"] = self.text(); r["decoded_skip"] = self.text()
         return r
+
+    def decode(self, ids):
+        b = struct.pack(f"<{len(ids)}I", *ids)
+        self.p.stdin.write(struct.pack("<II", 0xFFFFFFFD, len(b)) + b); self.p.stdin.flush()
+        return self.text(), self.text()
 
     def json(self):
         self.p.stdin.write(struct.pack("<I", 0xFFFFFFFF)); self.p.stdin.flush()
@@ -111,27 +117,64 @@ def one_string(r, added):
     return "".join(c for c in s if unicodedata.category(c) != "Cn")
 
 
-def compare(ours, tok, rows):
-    bad = 0; tokens = 0
+def compare(ours, rows, keys):
+    bad = n = tokens = 0
     for want in rows:
         got = ours.ask(want["text"])
-        tokens += len(want["ids"])
-        wrong = [k for k in ("ids", "byte_offsets", "ids_special", "decoded", "decoded_skip") if got.get(k) != want[k]]
+        n += 1; tokens += len(want["ids"])
+        wrong = [k for k in keys if got.get(k) != want[k]]
         if wrong:
             bad += 1
-            if bad <= 5:
-                print(f"  {ascii(want['text'][:300])}: {', '.join(wrong)}", got.get("error", ""))
+            if bad <= 2:
+                print(f"  {ascii(want['text'])[:300]}: {', '.join(wrong)}", got.get("error", ""))
                 for k in wrong[:2]: print(f"    want {k} {ascii(want[k])[:300]}\n    got  {k} {ascii(got.get(k))[:300]}")
-    return bad, tokens
+    return bad, n, tokens
+
+
+def compare_decoding(ours, tok, r, n):
+    """Random ids, unknown ones among them; few different ones, so that neighbours join."""
+    size = max(tok.get_vocab(with_added_tokens=True).values()) + 1; bad = 0
+    for _ in range(n):
+        top = r.choice((3, 262, 300, size, size + 2))
+        ids = [r.randrange(top) for _ in range(r.choice((0, 1, 2, 3, 8, 40)))]
+        want = tok.decode(ids, skip_special_tokens=False), tok.decode(ids, skip_special_tokens=True)
+        if ours.decode(ids) != want:
+            bad += 1
+            if bad <= 3: print("  decode", ids, "want", ascii(want), "got", ascii(ours.decode(ids)))
+    return bad
+
+
+def every_character():
+    """Each assigned character in a few surroundings, 50 to a string."""
+    for i in range(0, len(PLAIN), 50):
+        for form in ("a{0}b {0} 1{0}2", " {0}'s{0}", "{0}\n{0} ", "\u0323{0}\u0301A{0}"):
+            yield "".join(form.format(chr(c)) for c in PLAIN[i:i + 50])
+
+
+def borders_only(spec):
+    """The same steps with a model that shows where words end: every character is a token of its own, and another one
+    at the end of a word.  A small vocabulary hides most borders, since its merges do not cross them anyway."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    tokens = ["<unk>"] + [f"<0x{i:02X}>" for i in range(256)] + [c + e for e in ("", "|") for c in sorted(set(ByteLevel.alphabet()) | set("▁ "))]
+    vocab = {}
+    for t in tokens: vocab.setdefault(t, len(vocab))
+    added = [dict(t, id=len(vocab) + i) for i, t in enumerate(t for t in spec["added_tokens"] if t["content"] not in vocab)]
+    model = {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": "|", "fuse_unk": False,
+             "byte_fallback": True, "ignore_merges": False, "vocab": vocab, "merges": []}
+    return dict(spec, model=model, added_tokens=added, post_processor=None)
 
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     a.add_argument("paths", nargs="+"); a.add_argument("--build", default="build"); a.add_argument("--strings", type=int, default=10000)
-    a.add_argument("--seed", type=int, default=1); a.add_argument("--golden", action="store_true"); a.add_argument("--speed")
+    a.add_argument("--seed", type=int, default=1); a.add_argument("--golden", action="store_true"); a.add_argument("--speed"); a.add_argument("--classes", action="store_true"); a.add_argument("--borders", action="store_true")
     a = a.parse_args()
     helper = build_helper(os.path.join(ROOT, a.build) if not os.path.isabs(a.build) else a.build); failed = False
     for path in a.paths:
+        name = path
+        if a.borders:
+            spec = borders_only(json.load(open(os.path.join(path, "tokenizer.json")))); path = tempfile.mkdtemp()
+            json.dump(spec, open(os.path.join(path, "tokenizer.json"), "w"))
         ours = Ours(helper, a.build, os.path.abspath(path))
         if os.path.isdir(path): tok = Tokenizer.from_file(os.path.join(path, "tokenizer.json")); spec = json.load(open(os.path.join(path, "tokenizer.json")))
         else: text = ours.json(); tok = Tokenizer.from_str(text); spec = json.loads(text)
@@ -142,10 +185,11 @@ def main():
             s = ours.seconds(text); print(f"{path}: ours {n / s / 1e6:.1f} MB/s, HF {n / best / 1e6:.2f} MB/s, ratio {best / s:.1f}"); continue
         r = random.Random(a.seed); added = [t["content"] for t in spec["added_tokens"]]
         if a.golden: rows = [json.loads(l) for l in open(os.path.join(path, "golden.jsonl"), encoding="utf-8")]
-        else: rows = ({"text": t, **theirs(tok, t)} for t in (one_string(r, added) for _ in range(a.strings)))
-        bad, tokens = compare(ours, tok, rows)
-        n = len(rows) if a.golden else a.strings
-        print(f"{path}: {n} strings, {tokens} tokens, {bad} differ", flush=True); failed |= bad > 0
+        else: rows = ({"text": t, **theirs(tok, t)} for t in (every_character() if a.classes else (one_string(r, added) for _ in range(a.strings))))
+        bad, n, tokens = compare(ours, rows, ("ids",) if a.borders else ("ids", "byte_offsets", "ids_special", "decoded", "decoded_skip"))
+        undone = 0 if a.golden else compare_decoding(ours, tok, r, a.strings)
+        print(f"{name}: {n} strings, {tokens} tokens, {bad} differ" + ("" if a.golden else f"; {a.strings} lists of ids decoded, {undone} differ"), flush=True)
+        failed |= bad + undone > 0
     sys.exit(failed)
 
 
