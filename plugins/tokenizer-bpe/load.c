@@ -265,15 +265,17 @@ const char *tok_spelling(const tok *t, uint32_t id, size_t *len)
 }
 
 /* ---- tables --------------------------------------------------------------------------------- */
-/* Whether words can stay bytes: spelling them as characters is the last thing that happens, and
- * every byte has a token. */
-static bool stays_bytes(tok *t)
+/* Whether words can stay bytes: spelling them as characters is the last thing that happens.
+ * *complete: every byte that UTF-8 may have has a token. */
+static bool stays_bytes(tok *t, bool *complete)
 {
+    *complete = true;
     if (!t->n_pre || t->pre[t->n_pre - 1].kind != TOK_BYTES || *t->prefix || *t->suffix) return false;
     for (int b = 0; b < 256; b++) {
         char u[4];
         t->byte_id[b] = tok_vocab_find(&t->v, u, tok_utf8_put(tok_byte_char((uint8_t)b), u), TOK_MODEL);
-        if (t->byte_id[b] == TOK_NONE) return false;
+        bool possible = b != 0xC0 && b != 0xC1 && b < 0xF5;
+        if (possible && t->byte_id[b] == TOK_NONE) *complete = false;
     }
     return true;
 }
@@ -293,7 +295,7 @@ static int character_tables(tok *t)
     for (unsigned b = 0; b < 256; b++) {
         char s[8];
         snprintf(s, sizeof s, "<0x%02X>", b);
-        t->byte_id[b] = tok_vocab_find(&t->v, s, 6, TOK_MODEL);
+        t->fallback_id[b] = tok_vocab_find(&t->v, s, 6, TOK_MODEL);
     }
     return 0;
 }
@@ -311,13 +313,43 @@ static bool reaches_special(const tok *t)
     return false;
 }
 
+/* Whether no merge reaches across the border before a word's blank (U+2581), as in every
+ * SentencePiece vocabulary whose tokens have blanks at their front alone.  Then a text may be cut
+ * there, although its tokenizer does not: the tokens are the same, and short words are fast. */
+static bool blanks_begin_words(const tok *t)
+{
+    const char *blank = "\xE2\x96\x81";
+    if (*t->prefix || *t->suffix || t->ignore_merges || t->n_pre == TOK_MAX_STEPS) return false;
+    if (tok_vocab_find(&t->v, blank, 3, TOK_MODEL) == TOK_NONE) return false;
+    /* A character that is dropped shifts the offsets of all that follow in its word. */
+    for (int b = 0; b < 256 && !*t->unk; b++) {
+        if (!t->byte_fallback || t->fallback_id[b] == TOK_NONE) return false;
+    }
+    for (uint64_t i = 0; i <= t->v.merge_mask; i++) {
+        const tok_merge *m = &t->v.merge[i];
+        if (m->id == TOK_NONE) continue;
+        tok_str l = t->v.str[m->pair >> 32], r = t->v.str[(uint32_t)m->pair];
+        const char *left = t->v.text.p + l.at, *right = t->v.text.p + r.at;
+        if (r.len < 3 || memcmp(right, blank, 3)) continue;
+        if (l.len < 3 || memcmp(left + l.len - 3, blank, 3)) return false;
+    }
+    return true;
+}
+
 int tok_finish(tok *t)
 {
+    bool complete;
     t->special_by_model = reaches_special(t);
-    t->byte_level = stays_bytes(t);
-    if (!t->byte_level) return character_tables(t);
-    t->n_pre--;
-    return 0;
+    t->byte_level = stays_bytes(t, &complete);
+    if (t->byte_level) {
+        t->n_pre--;
+        return complete ? 0 : character_tables(t);
+    }
+    int code = character_tables(t);
+    if (!code && blanks_begin_words(t))
+        t->pre[t->n_pre++] = (tok_pre){ .kind = TOK_SPLIT, .behavior = TOK_ISOLATED,
+            .pattern = { .kind = TOK_SCAN, .scan = tok_scan_blanks } };
+    return code;
 }
 
 int tok_begin(tok *t)

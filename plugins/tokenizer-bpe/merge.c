@@ -142,9 +142,9 @@ static uint32_t symbol_id(tok_enc *e, const char *p, uint32_t len, bool first, b
 static bool fall_back(tok_enc *e)
 {
     for (size_t i = 0; i < e->spell.n; i++) {
-        if (e->t->byte_id[(uint8_t)e->spell.p[i]] == TOK_NONE) return false;
+        if (e->t->fallback_id[(uint8_t)e->spell.p[i]] == TOK_NONE) return false;
     }
-    for (size_t i = 0; i < e->spell.n; i++) add_symbol(e, e->t->byte_id[(uint8_t)e->spell.p[i]], 1);
+    for (size_t i = 0; i < e->spell.n; i++) add_symbol(e, e->t->fallback_id[(uint8_t)e->spell.p[i]], 1);
     return true;
 }
 
@@ -175,14 +175,14 @@ static int char_symbols(tok_enc *e, const tok_text *x)
     return 0;
 }
 
-/* The id of the word as a whole, or TOK_NONE. */
-static uint32_t whole_word(tok_enc *e, const tok_text *x, bool bar)
+/* The id of the word as a whole, or TOK_NONE; `bytes`: the word is not yet spelled. */
+static uint32_t whole_word(tok_enc *e, const tok_text *x, bool bytes, bool bar)
 {
     const tok *t = e->t;
     const char *s = x->p;
     size_t n = x->n;
     char u[4];
-    if (t->byte_level) {
+    if (bytes) {
         e->spell.n = 0;
         for (uint32_t i = 0; i < x->n; i++)
             ft_buf_add(&e->spell, u, tok_utf8_put(tok_byte_char((uint8_t)x->p[i]), u));
@@ -194,22 +194,30 @@ static uint32_t whole_word(tok_enc *e, const tok_text *x, bool bar)
     return id != TOK_NONE && bar && (t->v.flag[id] & TOK_SPECIAL) ? TOK_NONE : id;
 }
 
-/* Leaves the tokens of a word in e->sym. */
-static int tokenize(tok_enc *e, const tok_text *x, bool bar)
+/* One symbol a byte; false when a byte has no token. */
+static bool byte_symbols(tok_enc *e, const tok_text *x)
+{
+    e->sym.n = 0;
+    tok_sym *s = (tok_sym *)ft_buf_grow(&e->sym, x->n * sizeof *s);
+    for (uint32_t i = 0; s && i < x->n; i++) {
+        s[i] = (tok_sym){ e->t->byte_id[(uint8_t)x->p[i]], 1 };
+        if (s[i].id == TOK_NONE) return false;
+    }
+    return true;
+}
+
+/* Leaves the tokens of a word in e->sym.  `bytes`: the word is bytes; 1 when one has no token. */
+static int tokenize(tok_enc *e, const tok_text *x, bool bytes, bool bar)
 {
     const tok *t = e->t;
-    uint32_t id = t->ignore_merges ? whole_word(e, x, bar) : TOK_NONE;
+    uint32_t id = t->ignore_merges ? whole_word(e, x, bytes, bar) : TOK_NONE;
     int code = 0;
     e->sym.n = 0;
-    if (id != TOK_NONE) {
-        add_symbol(e, id, x->n);
-    } else if (t->byte_level) {
-        for (uint32_t i = 0; i < x->n; i++) add_symbol(e, t->byte_id[(uint8_t)x->p[i]], 1);
-    } else {
-        code = char_symbols(e, x);
-    }
-    if (code) return code;
+    if (id != TOK_NONE) add_symbol(e, id, x->n);
+    else if (!bytes) code = char_symbols(e, x);
+    else if (!byte_symbols(e, x)) code = 1;
     if (e->sym.oom || e->spell.oom) return tok_no_memory(t->h);
+    if (code) return code;
     uint32_t n = (uint32_t)(e->sym.n / sizeof(tok_sym));
     tok_sym *s = (tok_sym *)(void *)e->sym.p;
     if (n > SHORT && !(n = merge_long(e, s, n, bar))) return tok_no_memory(t->h);
@@ -318,6 +326,21 @@ static void remember(tok_cached *c, const tok_enc *e, uint32_t n, const uint64_t
     }
 }
 
+/* A word that the cache does not have; c: where it may go. */
+static int new_word(tok_enc *e, const tok_text *x, tok_cached *c, const uint64_t *key, bool bar)
+{
+    tok_build *o = &e->step[TOK_MAX_STEPS - 1]; /* never a pre-tokenizer's: spelling was the last */
+    int code = tokenize(e, x, e->t->byte_level, bar);
+    if (!code && c) remember(c, e, x->n, key);
+    if (code <= 0) return code ? code : put_symbols(e, x);
+    /* A byte without a token: the word is spelled in characters, and rules for unknown ones hold. */
+    o->n = 0;
+    tok_map_bytes(o, x);
+    tok_text y = tok_built(o);
+    code = o->oom ? tok_no_memory(e->t->h) : tokenize(e, &y, false, bar);
+    return code ? code : put_symbols(e, &y);
+}
+
 int tok_word(tok_enc *e, const tok_text *x)
 {
     size_t from = e->n;
@@ -332,12 +355,9 @@ int tok_word(tok_enc *e, const tok_text *x)
             at += c->tok_len[i];
         }
     } else {
-        code = tokenize(e, x, false);
-        if (!code && c) remember(c, e, x->n, key);
-        if (!code) code = put_symbols(e, x);
+        code = new_word(e, x, c, key, false);
     }
     if (code || !e->bar || !e->t->special_by_model || !forged(e, from)) return code;
     e->n = from;
-    code = tokenize(e, x, true);
-    return code ? code : put_symbols(e, x);
+    return new_word(e, x, NULL, key, true);
 }

@@ -304,6 +304,18 @@ bool tok_scan_word(const uint8_t *cls, const char *s, uint32_t n, uint32_t *b, u
     return true;
 }
 
+/* \u2581*[^\u2581]+ or a last run of \u2581: a word of SentencePiece with its blanks. */
+bool tok_scan_blanks(const uint8_t *cls, const char *s, uint32_t n, uint32_t *b, uint32_t *e)
+{
+    uint32_t i = *b;
+    (void)cls;
+    if (i >= n) return false;
+    while (n - i >= 3 && !memcmp(s + i, "\xE2\x96\x81", 3)) i += 3;
+    for (i += i < n; i < n && (s[i] != '\xE2' || memcmp(s + i, "\xE2\x96\x81", 3)); i++) continue;
+    *e = i;
+    return true;
+}
+
 tok_scan tok_scan_known(const char *pattern, size_t n)
 {
     static const struct { const char *pattern; tok_scan scan; } known[] = {

@@ -159,6 +159,7 @@ bool tok_scan_gpt2(const uint8_t *, const char *, uint32_t, uint32_t *, uint32_t
 bool tok_scan_digit(const uint8_t *, const char *, uint32_t, uint32_t *, uint32_t *);
 bool tok_scan_space(const uint8_t *, const char *, uint32_t, uint32_t *, uint32_t *);
 bool tok_scan_punct(const uint8_t *, const char *, uint32_t, uint32_t *, uint32_t *);
+bool tok_scan_blanks(const uint8_t *, const char *, uint32_t, uint32_t *, uint32_t *);
 bool tok_scan_word(const uint8_t *, const char *, uint32_t, uint32_t *, uint32_t *);
 
 /* Fills *p from a regular expression in Oniguruma's syntax; `fast`: known ones by hand. */
@@ -281,8 +282,9 @@ struct tok {
     bool special_by_model;  /* the model itself may give a special id */
     const char *unk;        /* "": none */
     const char *prefix, *suffix; /* continuing_subword_prefix, end_of_word_suffix; "" : none */
-    uint32_t byte_id[256];  /* byte_level: id of a byte; else of <0xXX>; TOK_NONE */
-    uint32_t *char_id;      /* not byte_level: [65536] id of a character */
+    uint32_t byte_id[256];  /* byte_level: id of a byte, or TOK_NONE */
+    uint32_t *char_id;      /* [65536] id of a character; NULL: words are bytes that all have one */
+    uint32_t fallback_id[256]; /* beside char_id: id of <0xXX>, or TOK_NONE */
 
     uint32_t around[TOK_MAX_AROUND]; /* special tokens that add_special_tokens puts */
     uint32_t n_before, n_after; /* before the text, then behind it */

@@ -175,6 +175,7 @@ def main():
         if a.borders:
             spec = borders_only(json.load(open(os.path.join(path, "tokenizer.json")))); path = tempfile.mkdtemp()
             json.dump(spec, open(os.path.join(path, "tokenizer.json"), "w"))
+        if os.path.exists(os.path.join(path, "tokenizer.gguf")): path = os.path.join(path, "tokenizer.gguf")
         ours = Ours(helper, a.build, os.path.abspath(path))
         if os.path.isdir(path): tok = Tokenizer.from_file(os.path.join(path, "tokenizer.json")); spec = json.load(open(os.path.join(path, "tokenizer.json")))
         else: text = ours.json(); tok = Tokenizer.from_str(text); spec = json.loads(text)
@@ -184,7 +185,7 @@ def main():
             for _ in range(2): t0 = time.perf_counter(); tok.encode(text, add_special_tokens=False); best = min(best, time.perf_counter() - t0)
             s = ours.seconds(text); print(f"{path}: ours {n / s / 1e6:.1f} MB/s, HF {n / best / 1e6:.2f} MB/s, ratio {best / s:.1f}"); continue
         r = random.Random(a.seed); added = [t["content"] for t in spec["added_tokens"]]
-        if a.golden: rows = [json.loads(l) for l in open(os.path.join(path, "golden.jsonl"), encoding="utf-8")]
+        if a.golden: rows = [json.loads(l) for l in open(os.path.join(name, "golden.jsonl"), encoding="utf-8")]
         else: rows = ({"text": t, **theirs(tok, t)} for t in (every_character() if a.classes else (one_string(r, added) for _ in range(a.strings))))
         bad, n, tokens = compare(ours, rows, ("ids",) if a.borders else ("ids", "byte_offsets", "ids_special", "decoded", "decoded_skip"))
         undone = 0 if a.golden else compare_decoding(ours, tok, r, a.strings)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes the test vectors of tokenizer-bpe: KIND/tokenizer.json and KIND/golden.jsonl.
+"""Makes the test vectors of tokenizer-bpe: KIND/tokenizer.json (or tokenizer.gguf) and KIND/golden.jsonl.
 
 Every tokenizer is trained here, on the sentences below, which were written for this purpose; what HF
 tokenizers (0.23.3) makes of the strings below is the truth.  Run it in this folder; it needs the Python
-package tokenizers.  A line of golden.jsonl: text; ids, byte_offsets (flat) without special tokens;
+package tokenizers (the trainer numbers the symbols of clip and hashes by chance: those two differ each time).  A line of golden.jsonl: text; ids, byte_offsets (flat) without special tokens;
 ids_special with them; decoded (of ids), decoded_skip (of ids_special, special tokens left out)."""
-import json, os
+import collections, json, os, random, struct
 from tokenizers import AddedToken, Regex, Tokenizer, decoders as D, models, normalizers as N, pre_tokenizers as P, processors as X, trainers
 
 CORPUS = """The little ferry crosses the bay every morning, and the gulls follow it to the other side.
@@ -48,6 +48,12 @@ BL = lambda: P.ByteLevel(add_prefix_space=False, use_regex=False)
 SIZE = 420
 
 
+def common(k):
+    """The corpus in its k commonest characters (the trainer's own limit_alphabet breaks ties by chance)."""
+    n = collections.Counter(c for line in CORPUS for c in line); keep = set(sorted(n, key=lambda c: (-n[c], c))[:k])
+    return ["".join(c for c in line if c in keep) for line in CORPUS]
+
+
 def finish(t):
     t.add_special_tokens(SPECIAL); t.add_tokens(PLAIN)
     return t
@@ -74,7 +80,7 @@ def whole_words(j):
 
 def pieces(norm, pre, dec, **options):
     tr = Tokenizer(models.BPE()); tr.pre_tokenizer = P.Metaspace()
-    tr.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=SIZE, show_progress=False, limit_alphabet=120))
+    tr.train_from_iterator(common(120), trainers.BpeTrainer(vocab_size=SIZE, show_progress=False))
     j = json.loads(tr.to_str()); v = {"<unk>": 0, "<s>": 1, "</s>": 2}
     if options.get("byte_fallback"): v.update({f"<0x{i:02X}>": 3 + i for i in range(256)})
     for w in sorted(j["model"]["vocab"], key=j["model"]["vocab"].get): v.setdefault(w, len(v))
@@ -93,7 +99,7 @@ def plain(pre, norm=None, dec=None, post=None, **options):
     if norm: t.normalizer = norm
     if dec: t.decoder = dec
     tr = {k: options[k] for k in ("continuing_subword_prefix", "end_of_word_suffix") if k in options}
-    t.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=SIZE, show_progress=False, limit_alphabet=110, special_tokens=["[UNK]", "[CLS]", "[SEP]"], **tr))
+    t.train_from_iterator(common(110), trainers.BpeTrainer(vocab_size=SIZE, show_progress=False, special_tokens=["[UNK]", "[CLS]", "[SEP]"], **tr))
     if post: t.post_processor = post(t)
     return finish(t)
 
@@ -128,6 +134,61 @@ KINDS = {
     "normbytes": lambda: byte_level(P.Split(Regex(r"Ġ?[^Ġ]+"), "isolated"), norm=N.Sequence([N.NFC(), N.ByteLevel()])),
 }
 
+# ---- GGUF: the key-values of a file, without tensors -------------------------------------------------
+def gguf(path, kv):
+    def text(s): b = s.encode("utf-8"); return struct.pack("<Q", len(b)) + b
+    def value(v):
+        if isinstance(v, bool): return struct.pack("<IB", 7, v)
+        if isinstance(v, int): return struct.pack("<II", 4, v)
+        if isinstance(v, str): return struct.pack("<I", 8) + text(v)
+        kind = {str: 8, float: 6, int: 5}[type(v[0])]
+        return struct.pack("<IIQ", 9, kind, len(v)) + b"".join(text(x) if kind == 8 else struct.pack("<f" if kind == 6 else "<i", x) for x in v)
+    with open(path, "wb") as f:
+        f.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(kv)))
+        for k, v in kv.items(): f.write(text(k) + value(v))
+
+
+def gguf_smollm():
+    """Byte-level, pre "smollm": digits one by one, then GPT-2's expression."""
+    t = byte_level(P.Sequence([P.Digits(individual_digits=True), P.ByteLevel(add_prefix_space=False)]), add=False)
+    t.add_special_tokens([AddedToken("<|start|>", special=True, normalized=False), AddedToken("<|end|>", special=True, normalized=False)])
+    t.add_tokens([AddedToken("red fox", special=False, normalized=False)])
+    t.post_processor = template("<|start|>")(t)
+    j = json.loads(t.to_str()); v = t.get_vocab(with_added_tokens=True); n = len(v); sp = {a["id"]: a["special"] for a in j["added_tokens"]}
+    gguf("gguf-smollm/tokenizer.gguf", {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": sorted(v, key=v.get), "tokenizer.ggml.token_type": [3 if sp.get(i) else 4 if i in sp else 1 for i in range(n)],
+        "tokenizer.ggml.merges": [" ".join(m) for m in j["model"]["merges"]], "tokenizer.ggml.bos_token_id": v["<|start|>"], "tokenizer.ggml.eos_token_id": v["<|end|>"],
+        "tokenizer.ggml.add_bos_token": True})
+    return t
+
+
+def gguf_llama():
+    """SentencePiece with scores; merges follow from them: best score first, then longer halves."""
+    base = pieces(None, None, None, fuse_unk=True, byte_fallback=True); v = json.loads(base.to_str())["model"]["vocab"]; words = sorted(v, key=v.get); n = len(words)
+    normal = [w for w in words if v[w] >= 259]; r = random.Random(5); order = list(range(len(normal))); r.shuffle(order)
+    score = {w: -float(order[i]) for i, w in enumerate(normal)}; score[normal[-1]] = score[normal[-2]]   # one tie
+    merges = [(score[w], len(w[:i]), len(w[i:]), -v[w], w[:i], w[i:]) for w in normal for i in range(1, len(w)) if w[:i] in score and w[i:] in score]
+    merges = [m[4:] for m in sorted(merges, reverse=True)]
+    t = Tokenizer(models.BPE(vocab=v, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.normalizer = N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")]); t.decoder = META(D.Strip(" ", 1, 0))
+    t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x in ("<unk>", "<s>", "</s>")])
+    t.post_processor = X.TemplateProcessing(single="<s> $A </s>", pair="$A $B", special_tokens=[("<s>", 1), ("</s>", 2)])
+    gguf("gguf-llama/tokenizer.gguf", {"general.architecture": "llama", "tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": words,
+        "tokenizer.ggml.scores": [score.get(w, 0.0) for w in words], "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * (n - 259),
+        "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.add_eos_token": True})
+    return t
+
+
+def golden(kind, t):
+    with open(f"{kind}/golden.jsonl", "w", encoding="utf-8") as f:
+        for s in STRINGS:
+            e, e2, pre = t.encode(s, add_special_tokens=False), t.encode(s), [0]
+            for c in s: pre.append(pre[-1] + len(c.encode("utf-8")))
+            row = {"text": s, "ids": e.ids, "byte_offsets": [pre[min(v, len(s))] for o in e.offsets for v in o], "ids_special": e2.ids,
+                   "decoded": t.decode(e.ids, skip_special_tokens=False), "decoded_skip": t.decode(e2.ids, skip_special_tokens=True)}
+            f.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
 if __name__ == "__main__":
     os.chdir(os.path.dirname(os.path.abspath(__file__)))
     for kind, make in KINDS.items():
@@ -135,12 +196,6 @@ if __name__ == "__main__":
         j = json.loads(make().to_str())
         if kind == "gpt2": legacy_merges(j)
         with open(f"{kind}/tokenizer.json", "w", encoding="utf-8") as f: json.dump(j, f, ensure_ascii=False, separators=(",", ":")); f.write("\n")
-        t = Tokenizer.from_file(f"{kind}/tokenizer.json")
-        with open(f"{kind}/golden.jsonl", "w", encoding="utf-8") as f:
-            for s in STRINGS:
-                e, e2, pre = t.encode(s, add_special_tokens=False), t.encode(s), [0]
-                for c in s: pre.append(pre[-1] + len(c.encode("utf-8")))
-                row = {"text": s, "ids": e.ids, "byte_offsets": [pre[min(v, len(s))] for o in e.offsets for v in o], "ids_special": e2.ids,
-                       "decoded": t.decode(e.ids, skip_special_tokens=False), "decoded_skip": t.decode(e2.ids, skip_special_tokens=True)}
-                f.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
-        print(kind, t.get_vocab_size(), sum(1 for _ in open(f"{kind}/golden.jsonl")))
+        golden(kind, Tokenizer.from_file(f"{kind}/tokenizer.json"))
+    for kind, make in {"gguf-smollm": gguf_smollm, "gguf-llama": gguf_llama}.items():
+        os.makedirs(kind, exist_ok=True); golden(kind, make())
