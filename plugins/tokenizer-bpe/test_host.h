@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/utf8.h"
 #include "ft/data.h"
 
 typedef struct {
