@@ -67,7 +67,7 @@ int tok_add_specials(tok_enc *e)
 {
     const tok *t = e->t;
     size_t b = t->n_before;
-    if (!tok_emit_room(e, b + t->n_after)) return tok_no_memory(t->h);
+    if (!tok_emit_room(e, b + t->n_after + 1)) return tok_no_memory(t->h);
     memmove(e->id + b, e->id, e->n * sizeof *e->id);
     memmove(e->lo + b, e->lo, e->n * sizeof *e->lo);
     memmove(e->hi + b, e->hi, e->n * sizeof *e->hi);

@@ -129,8 +129,8 @@ START_TEST(shared_goldens)
 }
 END_TEST
 
-/* A tiny GGUF file of the goldens: the ids that HF gives (llama.cpp's are the same, but that it ran
- * without looking for special tokens). */
+/* A tiny GGUF file of the goldens: the ids that HF gives (llama.cpp's are the same).  One row is left
+ * out: the file has <|im_start|> under another name, and llama.cpp ran without special tokens. */
 START_TEST(shared_gguf)
 {
     static test_tok t;
@@ -151,7 +151,7 @@ START_TEST(shared_gguf)
         ft_json_doc *doc = ft_json_parse(path, line, (size_t)(end - line), &t.err);
         const ft_json *row = ft_json_root(doc);
         ft_tokens k = encode(&t, ft_json_str(row, "text", ""), 0);
-        ck_assert_msg(same_list(ft_json_get(row, "hf_ids"), k.id, NULL, k.n), "%.*s",
+        ck_assert_msg(strstr(line, "<|im_start|>") || same_list(ft_json_get(row, "hf_ids"), k.id, NULL, k.n), "%.*s",
                       (int)(end - line), line);
         ft_json_done(doc);
     }
@@ -312,6 +312,22 @@ static uint32_t below(uint32_t n)
     return (uint32_t)(random_state >> 33) % n;
 }
 
+/* True for characters that came with Unicode 15, which utf8proc 2.8 knows and PCRE2 10.42 does not. */
+static bool too_new(uint32_t c)
+{
+    static const struct { uint32_t from, to; } newer[] = {
+        { 0xCF3, 0xCF3 }, { 0xECE, 0xECE }, { 0x10EFD, 0x10EFF }, { 0x1123F, 0x11241 }, { 0x11B00, 0x11B09 },
+        { 0x11F00, 0x11F59 }, { 0x1342F, 0x1342F }, { 0x13439, 0x13455 }, { 0x1B132, 0x1B132 }, { 0x1B155, 0x1B155 },
+        { 0x1D2C0, 0x1D2D3 }, { 0x1DF25, 0x1DF2A }, { 0x1E030, 0x1E06D }, { 0x1E08F, 0x1E08F }, { 0x1E4D0, 0x1E4F9 },
+        { 0x1F6DC, 0x1F6DC }, { 0x1F774, 0x1F776 }, { 0x1F77B, 0x1F77F }, { 0x1F7D9, 0x1F7D9 }, { 0x1FA75, 0x1FA77 },
+        { 0x1FA87, 0x1FA88 }, { 0x1FAAD, 0x1FAAF }, { 0x1FABB, 0x1FABF }, { 0x1FACE, 0x1FACF }, { 0x1FADA, 0x1FADB },
+        { 0x1FAE8, 0x1FAE8 }, { 0x1FAF7, 0x1FAF8 }, { 0x31350, 0x323AF } };
+    for (size_t i = 0; i < sizeof newer / sizeof *newer; i++) {
+        if (c >= newer[i].from && c <= newer[i].to) return true;
+    }
+    return false;
+}
+
 /* A random text of what the expressions tell apart: letters of all cases, marks, digits, blanks,
  * line ends, apostrophes, punctuation, other scripts, and any code point. */
 static void random_text(ft_buf *b)
@@ -330,7 +346,7 @@ static void random_text(ft_buf *b)
         } else {
             char u[4];
             uint32_t c = below(2) ? below(0x3000) : below(0x110000);
-            if (c && !(c >= 0xD800 && c <= 0xDFFF)) ft_buf_add(b, u, ft_utf8_encode(c, u));
+            if (!(c >= 0xD800 && c <= 0xDFFF) && !too_new(c)) ft_buf_add(b, u, ft_utf8_encode(c, u));
         }
     }
 }
@@ -368,14 +384,15 @@ static void load_borders(test_tok *t, const char *expression)
 #define FRONT "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define REST "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LEAD "[^\\r\\n\\p{L}\\p{N}]?"
+#define DEEPSEEK "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+" \
+                 "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
 static const char *const expressions[] = {
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
     CON "|" LEAD "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" BLANKS,
     CON "|" LEAD "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" BLANKS,
     LEAD FRONT "*" REST "+" CON "?|" LEAD FRONT "+" REST "*" CON "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" BLANKS,
     LEAD FRONT "*" REST "+|" LEAD FRONT "+" REST "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" BLANKS,
-    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*"
-    "|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+    DEEPSEEK,
     "\\p{N}{1,3}", "\\p{N}", "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+",
 };
 
