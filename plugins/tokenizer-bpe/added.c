@@ -76,7 +76,8 @@ static const tok_added *longest(tok_enc *e, const tok_text *x, const tok_trie *t
             }
         }
         if (i >= x->n) break;
-        for (k = t->node[k].child; k && t->node[k].byte != (uint8_t)x->p[i];) k = t->node[k].sibling;
+        k = t->node[k].child;
+        while (k && t->node[k].byte != (uint8_t)x->p[i]) k = t->node[k].sibling;
         i++;
     }
     return best;

@@ -218,7 +218,8 @@ int tok_decode(tok_enc *e, const uint32_t *id, size_t n, unsigned flags, ft_byte
     e->cpu_limit = 0;
     for (int i = 0; i < e->t->n_dec && !code; i++, turn = 1 - turn) {
         code = run(e, &e->t->dec[i], l[1 - turn], l[turn]);
-        if (!code && (l[1 - turn].text->oom || l[1 - turn].ends->oom)) code = tok_no_memory(e->t->h);
+        bool oom = l[1 - turn].text->oom || l[1 - turn].ends->oom;
+        if (!code && oom) code = tok_no_memory(e->t->h);
     }
     if (!code) *out = (ft_bytes){ e->list[turn].p, e->list[turn].n };
     return tok_ended(e, code);

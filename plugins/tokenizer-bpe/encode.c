@@ -62,8 +62,8 @@ static int take_text(tok_enc *e, const ft_text *in)
     const ft_host *h = e->t->h;
     size_t bad;
     if (in->len > UINT32_MAX / 4)
-        return h->fail(h, FT_EINVAL, "tokenizer: a text has %zu bytes; at most %u can be encoded at "
-                       "once", in->len, UINT32_MAX / 4);
+        return h->fail(h, FT_EINVAL, "tokenizer: a text has %zu bytes; at most %u can be encoded "
+                       "at once", in->len, UINT32_MAX / 4);
     if (!tok_utf8_valid(in->text, in->len, &bad))
         return h->fail(h, FT_EFORMAT, "tokenizer: the text is not valid UTF-8 at byte %zu", bad);
     e->text.n = 0;

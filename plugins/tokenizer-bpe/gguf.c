@@ -1,12 +1,11 @@
 /* gguf.c -- a tokenizer from the metadata of a GGUF file.
  *
  * A GGUF has the tokens and either merges (model "gpt2", byte-level BPE) or scores (model "llama",
- * SentencePiece BPE), and names the rest: `pre` stands for the expressions that cut text into
- * words.  Here the rest is written as the parts of a tokenizer.json and read by steps.c, so that
- * both kinds of file run on the same code and export.c can write the whole.  Merges that follow
- * from scores: every way to cut a token into two others, best score first, then the longer left
- * half (as transformers' generate_merges); Gemma's scores are not in its merge order, its tokens
- * are.  Types of metadata are checked: a value of another type or count is an error. */
+ * SentencePiece BPE), and names the rest, which gguf_shell.c writes as the parts of a
+ * tokenizer.json: so both kinds of file run on the same code, and export.c can write the whole.
+ * Merges that follow from scores: every way to cut a token into two others, best score first, then
+ * the longer left half (as transformers' generate_merges); Gemma's scores are not in its merge
+ * order, its tokens are.  A value of another type or count than it must have is an error. */
 #include "tok.h"
 
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* tokenizer.ggml.token_type */
@@ -67,127 +66,19 @@ static const ft_meta *get_array(tok *t, const ft_source *s, const char *key, ft_
     bool integers = item == FT_META_I32 && m->item == FT_META_U32;
     if (m->type != FT_META_ARRAY || (m->item != item && !integers)) {
         *code = wrong_type(t, key, item == FT_META_STRING ? "a list of texts"
-                           : item == FT_META_F32 ? "a list of floats" : "a list of 32 bit integers");
+                           : item == FT_META_F32 ? "a list of floats"
+                           : "a list of 32 bit integers");
         return NULL;
     }
     if (n && m->n != n) {
-        *code = t->h->fail(t->h, FT_EFORMAT, "GGUF: %s has %llu items, but there are %llu tokens", key,
-                           (unsigned long long)m->n, (unsigned long long)n);
+        *code = t->h->fail(t->h, FT_EFORMAT, "GGUF: %s has %llu items, but there are %llu tokens",
+                           key, (unsigned long long)m->n, (unsigned long long)n);
         return NULL;
     }
     return m;
 }
 
-/* ---- the parts that a name stands for --------------------------------------------------------- */
-typedef struct {
-    const char *pre;     /* names, blank before and behind each */
-    const char *cut[5];  /* expressions; none: ByteLevel's own */
-    bool bos, whole;     /* adds bos unless told otherwise; ignore_merges */
-    bool nfc;            /* the models of this name normalize */
-} recipe;
-
-static const recipe recipes[] = {
-    { " gpt-2 phi-2 mpt olmo jais jina-es jina-de jina-v2-es jina-v2-de gigachat mellum trillion ",
-      { TOK_RE_GPT2 }, 0, 0, 0 },
-    { " llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano ",
-      { TOK_RE_LLAMA3 }, 1, 1, 0 },
-    { " dbrx smaug-bpe ", { TOK_RE_LLAMA3 }, 0, 0, 0 },
-    { " qwen2 deepseek-r1-qwen megrez kormo f2llmv2 ", { TOK_RE_QWEN2 }, 0, 0, 1 },
-    { " smollm starcoder refact command-r codeshell exaone minerva-7b ",
-      { "\\p{N}", TOK_RE_GPT2 }, 0, 0, 0 },
-    { " gpt-4o llama4 kanana2 ", { TOK_RE_O200K }, 0, 0, 0 },
-    { " tekken ", { TOK_RE_TEKKEN }, 1, 1, 0 },
-    { " deepseek-v3 ", { "\\p{N}{1,3}", TOK_RE_CJK, TOK_RE_DEEPSEEK }, 0, 0, 0 },
-    { " deepseek-coder ", { "[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+",
-      "[\xE4\xB8\x80-\xE9\xBE\xA5\xE0\xA0\x80-\xE4\xB8\x80\xEA\xB0\x80-\xED\x9F\xBF]+", "\\p{N}" },
-      0, 0, 0 },
-    { " falcon ", { "[\\p{P}\\$\\+<=>\\^~\\|`]+", TOK_RE_GPT2, "[0-9][0-9][0-9]" }, 0, 0, 0 },
-    { " default ", { "[\\p{P}\\$\\+<=>\\^~\\|]+", TOK_RE_GPT2, "\\p{N}+", "[0-9][0-9][0-9]" },
-      0, 0, 0 },
-};
-
-/* The recipe for the file's `pre`; NULL after fail(). */
-static const recipe *find_recipe(tok *t, const ft_source *s)
-{
-    const ft_meta *m = ft_source_meta(s, "tokenizer.ggml.pre");
-    const size_t n = sizeof recipes / sizeof *recipes;
-    char name[64] = " default ";
-    const char *p = "";
-    uint64_t len = 0;
-    if (!m) t->h->log(t->h, FT_WARN, "GGUF: tokenizer.ggml.pre is absent; \"default\" is taken, "
-                      "which may not be how this model cuts words");
-    if (m && m->type == FT_META_STRING) {
-        const void *at = m->data;
-        ft_meta_next_str(&at, &p, &len);
-        snprintf(name, sizeof name, " %.*s ", (int)(len < 60 ? len : 60), p);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (strlen(name) > 2 && !strchr(name + 1, ' ')[1] && strstr(recipes[i].pre, name))
-            return &recipes[i];
-    }
-    ft_buf known = { 0 };
-    for (size_t i = 0; i < n; i++) ft_buf_puts(&known, recipes[i].pre + 1);
-    t->h->fail(t->h, FT_EUNSUP, "GGUF: tokenizer.ggml.pre \"%.*s\" is not known; known are: %s",
-               (int)(len < 60 ? len : 60), p, known.p ? known.p : "");
-    ft_buf_free(&known);
-    return NULL;
-}
-
-static void put_template(tok *t, ft_buf *b, int64_t bos, int64_t eos)
-{
-    const int64_t id[2] = { bos, eos };
-    ft_buf_puts(b, "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[");
-    for (int i = 0; i < 3; i++) {
-        if (i == 1) {
-            ft_buf_puts(b, "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}");
-        } else if (id[i / 2] >= 0) {
-            if (i) ft_buf_putc(b, ',');
-            ft_buf_printf(b, "{\"SpecialToken\":{\"id\":\"%d\",\"type_id\":0}}%s", i / 2, i ? "" : ",");
-        }
-    }
-    ft_buf_puts(b, "],\"pair\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},"
-                   "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{");
-    for (int i = 0, first = 1; i < 2; i++) {
-        if (id[i] < 0) continue;
-        tok_str s = t->v.str[id[i]];
-        ft_buf_printf(b, "%s\"%d\":{\"id\":\"%d\",\"ids\":[%lld],\"tokens\":[", first ? "" : ",", i, i,
-                      (long long)id[i]);
-        tok_json_quote(b, t->v.text.p + s.at, s.len);
-        ft_buf_puts(b, "]}");
-        first = 0;
-    }
-    ft_buf_puts(b, "}},");
-}
-
-/* Everything but the vocabulary for a byte-level model, as members of a tokenizer.json. */
-static void byte_level_shell(ft_buf *b, const recipe *r)
-{
-    ft_buf_printf(b, "\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[",
-                  r->nfc ? "{\"type\":\"NFC\"}" : "null");
-    for (int i = 0; i < 5 && r->cut[i]; i++) {
-        ft_buf_puts(b, "{\"type\":\"Split\",\"pattern\":{\"Regex\":");
-        tok_json_quote(b, r->cut[i], strlen(r->cut[i]));
-        ft_buf_puts(b, "},\"behavior\":\"Isolated\",\"invert\":false},");
-    }
-    ft_buf_puts(b, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
-                   "\"use_regex\":false}]},\"decoder\":{\"type\":\"ByteLevel\","
-                   "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},");
-}
-
-/* The same for SentencePiece: llama.cpp puts a blank before every stretch of text. */
-static void sentencepiece_shell(ft_buf *b, bool prefix)
-{
-    ft_buf_puts(b, "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[");
-    if (prefix) ft_buf_puts(b, "{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"},");
-    ft_buf_puts(b, "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}]},"
-                   "\"pre_tokenizer\":null,\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
-                   "{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xE2\x96\x81\"},\"content\":\" \"},"
-                   "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}");
-    if (prefix) ft_buf_puts(b, ",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}");
-    ft_buf_puts(b, "]},");
-}
-
-/* ---- tokens ----------------------------------------------------------------------------------- */
+/* ---- tokens --------------------------------------------------------------------------------- */
 /* A token as the vocabulary has it: Gemma's runs of blanks are written in its own blank. */
 static void spelling(ft_buf *b, const char *s, uint64_t n, uint64_t id, bool pieces)
 {
@@ -228,11 +119,12 @@ static int read_tokens(tok *t, const ft_meta *tokens, const ft_meta *types, bool
         code = b.oom ? tok_no_memory(t->h) : tok_vocab_put(&t->v, t->h, i, b.p, b.n, TOK_MODEL);
         if (code || (type != CONTROL && type != USER_DEFINED && type != UNKNOWN)) continue;
         if (b.n > TOK_MAX_ADDED_LEN)
-            code = t->h->fail(t->h, FT_EFORMAT, "GGUF: token %llu has %llu bytes; at most %d can be "
-                              "matched in text", (unsigned long long)i, (unsigned long long)n,
+            code = t->h->fail(t->h, FT_EFORMAT, "GGUF: token %llu has %llu bytes; at most %d can "
+                              "be matched in text", (unsigned long long)i, (unsigned long long)n,
                               TOK_MAX_ADDED_LEN);
         bool special = type != USER_DEFINED;
-        tok_str str = tok_vocab_mark(&t->v, b.p, b.n, special ? TOK_ADDED | TOK_SPECIAL : TOK_ADDED);
+        tok_str str = tok_vocab_mark(&t->v, b.p, b.n,
+                                     special ? TOK_ADDED | TOK_SPECIAL : TOK_ADDED);
         t->added[t->n_added++] = (tok_added){ .content = str, .pattern = str, .id = (uint32_t)i,
                                               .special = special };
     }
@@ -250,15 +142,16 @@ static int read_merges(tok *t, const ft_meta *merges)
         ft_meta_next_str(&at, &s, &n);
         const char *blank = n > 1 ? memchr(s + 1, ' ', n - 1) : NULL; /* the first may be a token */
         if (!blank)
-            return t->h->fail(t->h, FT_EFORMAT, "GGUF: tokenizer.ggml.merges: item %llu is not \"a b\"",
-                              (unsigned long long)i);
+            return t->h->fail(t->h, FT_EFORMAT, "GGUF: tokenizer.ggml.merges: item %llu is not "
+                              "\"a b\"", (unsigned long long)i);
         code = tok_merges_put(&t->v, t->h, (uint32_t)i, s, (size_t)(blank - s), blank + 1,
                               n - (size_t)(blank - s) - 1, 0);
     }
     return code;
 }
 
-typedef struct { float score; uint32_t id, cut, left, right; } way; /* cut: bytes; left: characters */
+/* A token cut into two: `cut` in bytes, the halves' lengths in characters. */
+typedef struct { float score; uint32_t id, cut, left, right; } way;
 
 /* Best score first, then longer halves, then the order of the tokens. */
 static int by_score(const void *a, const void *b)
@@ -298,7 +191,8 @@ static int merges_from_scores(tok *t, const ft_meta *scores, const ft_meta *type
         float score = -(float)id;
         if (scores) memcpy(&score, (const char *)scores->data + 4 * (size_t)id, 4);
         if (score != score)
-            code = t->h->fail(t->h, FT_EFORMAT, "GGUF: tokenizer.ggml.scores: item %u is no number", id);
+            code = t->h->fail(t->h, FT_EFORMAT, "GGUF: tokenizer.ggml.scores: item %u is no number",
+                              id);
         if (type_of(types, id) == NORMAL && t->v.str[id].len <= MAX_PIECE)
             add_ways(t, &b, types, id, score);
     }
@@ -310,16 +204,18 @@ static int merges_from_scores(tok *t, const ft_meta *scores, const ft_meta *type
     for (size_t i = 0; !code && i < n; i++) {
         tok_str s = t->v.str[w[i].id];
         const char *p = t->v.text.p + s.at;
-        code = tok_merges_put(&t->v, t->h, (uint32_t)i, p, w[i].cut, p + w[i].cut, s.len - w[i].cut, 0);
+        code = tok_merges_put(&t->v, t->h, (uint32_t)i, p, w[i].cut, p + w[i].cut,
+                              s.len - w[i].cut, 0);
     }
     ft_buf_free(&b);
     return code;
 }
 
-/* ---- loading ---------------------------------------------------------------------------------- */
+/* ---- loading -------------------------------------------------------------------------------- */
 bool tok_gguf_claims(const ft_source *s)
 {
-    return text_is(s, "tokenizer.ggml.model", "gpt2") || text_is(s, "tokenizer.ggml.model", "llama");
+    return text_is(s, "tokenizer.ggml.model", "gpt2") ||
+           text_is(s, "tokenizer.ggml.model", "llama");
 }
 
 /* Parses the shell and reads it as a tokenizer.json is read. */
@@ -350,16 +246,6 @@ static int read_ids(tok *t, const ft_source *s, ft_vocab *out)
     return code ? code : get_id(t, s, "tokenizer.ggml.unknown_token_id", n, &out->unk);
 }
 
-static void put_model(tok *t, ft_buf *b, bool pieces, bool whole, int64_t unk)
-{
-    ft_buf_puts(b, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":");
-    if (pieces && unk >= 0) tok_json_quote(b, t->v.text.p + t->v.str[unk].at, t->v.str[unk].len);
-    else ft_buf_puts(b, "null");
-    ft_buf_printf(b, ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
-                  "\"fuse_unk\":%s,\"byte_fallback\":%s,\"ignore_merges\":%s}",
-                  pieces ? "true" : "false", pieces ? "true" : "false", whole ? "true" : "false");
-}
-
 static int read_vocabulary(tok *t, const ft_source *s, bool pieces)
 {
     int code = 0;
@@ -367,8 +253,9 @@ static int read_vocabulary(tok *t, const ft_source *s, bool pieces)
     if (code) return code;
     if (!tokens || !tokens->n)
         return t->h->fail(t->h, FT_EFORMAT, "GGUF: tokenizer.ggml.tokens is absent or empty");
-    const ft_meta *types = get_array(t, s, "tokenizer.ggml.token_type", FT_META_I32, tokens->n, &code);
-    const ft_meta *scores = get_array(t, s, "tokenizer.ggml.scores", FT_META_F32, tokens->n, &code);
+    const uint64_t n = tokens ? tokens->n : 0;
+    const ft_meta *types = get_array(t, s, "tokenizer.ggml.token_type", FT_META_I32, n, &code);
+    const ft_meta *scores = get_array(t, s, "tokenizer.ggml.scores", FT_META_F32, n, &code);
     const ft_meta *merges = get_array(t, s, "tokenizer.ggml.merges", FT_META_STRING, 0, &code);
     if (!code && !merges && (!pieces || !scores))
         code = t->h->fail(t->h, FT_EFORMAT, "GGUF: there is no tokenizer.ggml.%s",
@@ -383,21 +270,19 @@ static int read_vocabulary(tok *t, const ft_source *s, bool pieces)
 
 int tok_load_gguf(tok *t, const ft_source *s, ft_vocab *out)
 {
-    bool pieces = text_is(s, "tokenizer.ggml.model", "llama"), bos, eos, prefix;
-    const recipe *r = pieces ? NULL : find_recipe(t, s);
+    bool pieces = text_is(s, "tokenizer.ggml.model", "llama"), prefix;
+    const tok_recipe *r = pieces ? NULL : tok_find_recipe(t, s);
     if (!pieces && !r) return FT_EUNSUP;
-    int code = get_flag(t, s, "tokenizer.ggml.add_bos_token", pieces || r->bos, &bos);
-    if (!code) code = get_flag(t, s, "tokenizer.ggml.add_eos_token", false, &eos);
+    bool bos = pieces || r->bos;
+    int code = get_flag(t, s, "tokenizer.ggml.add_bos_token", bos, &out->add_bos);
+    if (!code) code = get_flag(t, s, "tokenizer.ggml.add_eos_token", false, &out->add_eos);
     if (!code) code = get_flag(t, s, "tokenizer.ggml.add_space_prefix", true, &prefix);
     if (!code) code = tok_begin(t);
     if (!code) code = read_vocabulary(t, s, pieces);
     if (!code) code = read_ids(t, s, out);
     if (code) return code;
     ft_buf b = { 0 };
-    if (pieces) sentencepiece_shell(&b, prefix);
-    else byte_level_shell(&b, r);
-    put_template(t, &b, bos ? out->bos : -1, eos ? out->eos : -1);
-    put_model(t, &b, pieces, r && r->whole, out->unk);
+    tok_put_shell(t, &b, r, prefix, out);
     t->shell = b.oom ? NULL : tok_keep(t, b.p, b.n);
     code = t->shell ? read_shell(t, &b) : tok_no_memory(t->h);
     ft_buf_free(&b);

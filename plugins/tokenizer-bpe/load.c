@@ -84,7 +84,8 @@ static int read_vocab(tok *t, const ft_json *vocab, const ft_json *added)
     if (!code) code = tok_vocab_begin(&t->v, t->h, n_id, vocab->len + (added ? added->len : 0));
     for (size_t i = 0; !code && i < vocab->len; i++) {
         read_id(&vocab->item[i], &id);
-        code = tok_vocab_put(&t->v, t->h, id, vocab->item[i].key, vocab->item[i].key_len, TOK_MODEL);
+        code = tok_vocab_put(&t->v, t->h, id, vocab->item[i].key, vocab->item[i].key_len,
+                             TOK_MODEL);
     }
     return code;
 }
@@ -149,8 +150,8 @@ int tok_read_model_options(tok *t, const ft_json *model)
     double p = 0;
     int code = model_flag(t, model, "fuse_unk", &t->fuse_unk);
     if (dropout && dropout->type != FT_JSON_NULL && (!t->json->to_real(dropout, &p) || p != 0))
-        return t->h->fail(t->h, FT_EUNSUP, "tokenizer.json: model.dropout would make tokens a matter "
-                          "of chance; set it to null");
+        return t->h->fail(t->h, FT_EUNSUP, "tokenizer.json: model.dropout would make tokens a "
+                          "matter of chance; set it to null");
     if (!code) code = model_flag(t, model, "byte_fallback", &t->byte_fallback);
     if (!code) code = model_flag(t, model, "ignore_merges", &t->ignore_merges);
     if (!code) code = model_text(t, model, "unk_token", &t->unk);
@@ -200,9 +201,9 @@ static int add_token(tok *t, const ft_json *j, uint64_t *next)
                           content->text);
     uint64_t want = known != TOK_NONE ? known : (*next)++;
     if (want != id)
-        return t->h->fail(t->h, FT_EFORMAT, "tokenizer.json: added token \"%.100s\" has id %llu, but "
-                          "would get %llu (its id in the model, or the next free one)", content->text,
-                          (unsigned long long)id, (unsigned long long)want);
+        return t->h->fail(t->h, FT_EFORMAT, "tokenizer.json: added token \"%.100s\" has id %llu, "
+                          "but would get %llu (its id in the model, or the next free one)",
+                          content->text, (unsigned long long)id, (unsigned long long)want);
     if (known == TOK_NONE) {
         int code = tok_vocab_put(&t->v, t->h, id, content->text, content->len, TOK_ADDED);
         if (code) return code;
@@ -264,102 +265,6 @@ const char *tok_spelling(const tok *t, uint32_t id, size_t *len)
     return t->v.text.p + s.at;
 }
 
-/* ---- tables --------------------------------------------------------------------------------- */
-/* Whether words can stay bytes: spelling them as characters is the last thing that happens.
- * *complete: every byte that UTF-8 may have has a token. */
-static bool stays_bytes(tok *t, bool *complete)
-{
-    *complete = true;
-    if (!t->n_pre || t->pre[t->n_pre - 1].kind != TOK_BYTES || *t->prefix || *t->suffix) return false;
-    for (int b = 0; b < 256; b++) {
-        char u[4];
-        t->byte_id[b] = tok_vocab_find(&t->v, u, tok_utf8_put(tok_byte_char((uint8_t)b), u), TOK_MODEL);
-        bool possible = b != 0xC0 && b != 0xC1 && b < 0xF5;
-        if (possible && t->byte_id[b] == TOK_NONE) *complete = false;
-    }
-    return true;
-}
-
-static int character_tables(tok *t)
-{
-    t->char_id = malloc(0x10000 * sizeof *t->char_id);
-    if (!t->char_id) return tok_no_memory(t->h);
-    memset(t->char_id, 0xFF, 0x10000 * sizeof *t->char_id);
-    for (uint32_t id = 0; id < t->v.n_id; id++) {
-        tok_str s = t->v.str[id];
-        uint32_t len;
-        if (!(t->v.flag[id] & TOK_MODEL) || !s.len || s.len > 3) continue;
-        uint32_t c = tok_char(t->v.text.p, s.at, &len);
-        if (len == s.len) t->char_id[c] = id;
-    }
-    for (unsigned b = 0; b < 256; b++) {
-        char s[8];
-        snprintf(s, sizeof s, "<0x%02X>", b);
-        t->fallback_id[b] = tok_vocab_find(&t->v, s, 6, TOK_MODEL);
-    }
-    return 0;
-}
-
-/* Whether merges, or whole words, lead to special tokens. */
-static bool reaches_special(const tok *t)
-{
-    for (uint64_t i = 0; i <= t->v.merge_mask; i++) {
-        const tok_merge *m = &t->v.merge[i];
-        if (m->id != TOK_NONE && (t->v.flag[m->id] & TOK_SPECIAL)) return true;
-    }
-    for (uint32_t id = 0; t->ignore_merges && id < t->v.n_id; id++) {
-        if ((t->v.flag[id] & TOK_SPECIAL) && (t->v.flag[id] & TOK_MODEL)) return true;
-    }
-    return false;
-}
-
-/* Whether no merge reaches across the border before a word's blank (U+2581), as in every
- * SentencePiece vocabulary whose tokens have blanks at their front alone.  Then a text may be cut
- * there, although its tokenizer does not: the tokens are the same, and short words are fast. */
-static bool blanks_begin_words(const tok *t)
-{
-    const char *blank = "\xE2\x96\x81";
-    if (*t->prefix || *t->suffix || t->ignore_merges || t->n_pre == TOK_MAX_STEPS) return false;
-    if (tok_vocab_find(&t->v, blank, 3, TOK_MODEL) == TOK_NONE) return false;
-    /* A character that is dropped shifts the offsets of all that follow in its word. */
-    for (int b = 0; b < 256 && !*t->unk; b++) {
-        if (!t->byte_fallback || t->fallback_id[b] == TOK_NONE) return false;
-    }
-    for (uint64_t i = 0; i <= t->v.merge_mask; i++) {
-        const tok_merge *m = &t->v.merge[i];
-        if (m->id == TOK_NONE) continue;
-        tok_str l = t->v.str[m->pair >> 32], r = t->v.str[(uint32_t)m->pair];
-        const char *left = t->v.text.p + l.at, *right = t->v.text.p + r.at;
-        if (r.len < 3 || memcmp(right, blank, 3)) continue;
-        if (l.len < 3 || memcmp(left + l.len - 3, blank, 3)) return false;
-    }
-    return true;
-}
-
-int tok_finish(tok *t)
-{
-    bool complete;
-    t->special_by_model = reaches_special(t);
-    t->byte_level = stays_bytes(t, &complete);
-    if (t->byte_level) {
-        t->n_pre--;
-        return complete ? 0 : character_tables(t);
-    }
-    int code = character_tables(t);
-    if (!code && blanks_begin_words(t))
-        t->pre[t->n_pre++] = (tok_pre){ .kind = TOK_SPLIT, .behavior = TOK_ISOLATED,
-            .pattern = { .kind = TOK_SCAN, .scan = tok_scan_blanks } };
-    return code;
-}
-
-int tok_begin(tok *t)
-{
-    t->cls = malloc(0x10000);
-    if (!t->cls) return tok_no_memory(t->h);
-    for (uint32_t c = 0; c < 0x10000; c++) t->cls[c] = tok_class_of(c);
-    return 0;
-}
-
 /* ---- what the rest of the program asks for --------------------------------------------------- */
 /* The id of a token that tokenizer_config.json names, as text or as an object; -1: none. */
 static int64_t named_id(const tok *t, const ft_json *config, const char *key, const char *other)
@@ -388,7 +293,8 @@ int tok_load_json(tok *t, const ft_source *s, ft_vocab *out)
     const ft_json *root = s->tokenizer, *model = ft_json_get(root, "model");
     const ft_json *vocab = ft_json_get(model, "vocab"), *merges = ft_json_get(model, "merges");
     const ft_json *added = ft_json_get(root, "added_tokens"), *config = s->tokenizer_config;
-    if (strcmp(ft_json_str(root, "version", "1.0"), "1.0")) return wrong(t, "version must be \"1.0\"");
+    if (strcmp(ft_json_str(root, "version", "1.0"), "1.0"))
+        return wrong(t, "version must be \"1.0\"");
     if (!vocab || vocab->type != FT_JSON_OBJECT || !merges || merges->type != FT_JSON_ARRAY)
         return wrong(t, "a BPE model needs \"vocab\", an object, and \"merges\", a list");
     if (added && added->type != FT_JSON_ARRAY) return wrong(t, "added_tokens must be a list");

@@ -141,10 +141,11 @@ static uint32_t symbol_id(tok_enc *e, const char *p, uint32_t len, bool first, b
 /* Adds <0xXX> for each byte of e->spell, or nothing when one of them has no token. */
 static bool fall_back(tok_enc *e)
 {
+    const uint32_t *id = e->t->fallback_id;
     for (size_t i = 0; i < e->spell.n; i++) {
-        if (e->t->fallback_id[(uint8_t)e->spell.p[i]] == TOK_NONE) return false;
+        if (id[(uint8_t)e->spell.p[i]] == TOK_NONE) return false;
     }
-    for (size_t i = 0; i < e->spell.n; i++) add_symbol(e, e->t->fallback_id[(uint8_t)e->spell.p[i]], 1);
+    for (size_t i = 0; i < e->spell.n; i++) add_symbol(e, id[(uint8_t)e->spell.p[i]], 1);
     return true;
 }
 
@@ -282,11 +283,9 @@ static int put_symbols(tok_enc *e, const tok_text *x)
 /* True when tokens [from, e->n) hold a special one although the word has bytes from data. */
 static bool forged(const tok_enc *e, size_t from)
 {
-    for (size_t i = from; i < e->n; i++) {
-        if ((e->t->v.flag[e->id[i]] & TOK_SPECIAL) && tok_from_data(e, e->lo[from], e->hi[e->n - 1]))
-            return true;
-    }
-    return false;
+    size_t i = from;
+    while (i < e->n && !(e->t->v.flag[e->id[i]] & TOK_SPECIAL)) i++;
+    return i < e->n && tok_from_data(e, e->lo[from], e->hi[e->n - 1]);
 }
 
 /* The cache's place for a word of 1 to 32 bytes; key receives its bytes, zeros behind. */
@@ -333,7 +332,7 @@ static int new_word(tok_enc *e, const tok_text *x, tok_cached *c, const uint64_t
     int code = tokenize(e, x, e->t->byte_level, bar);
     if (!code && c) remember(c, e, x->n, key);
     if (code <= 0) return code ? code : put_symbols(e, x);
-    /* A byte without a token: the word is spelled in characters, and rules for unknown ones hold. */
+    /* A byte without a token: the word is spelled in characters, as the model sees it. */
     o->n = 0;
     tok_map_bytes(o, x);
     tok_text y = tok_built(o);

@@ -16,13 +16,16 @@
  * classes and letters with longer case foldings (ss, st, ff …) where case is ignored. */
 #include "tok.h"
 
-#define ONIG_SPACE "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}" \
-                   "\\x{202f}\\x{205f}\\x{3000}"
-#define ONIG_NOT_SPACE "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}" \
-                       "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}" \
-                       "\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define ONIG_WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}" \
-                  "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define ONIG_SPACE \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}" \
+    "\\x{202f}\\x{205f}\\x{3000}"
+#define ONIG_NOT_SPACE \
+    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}" \
+    "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}" \
+    "\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
+#define ONIG_WORD \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" \
+    "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
 enum { DEPTH = 250 };
 
@@ -63,10 +66,9 @@ static bool hex(reader *r, int most, uint32_t *out)
     uint32_t v = 0;
     int k = 0;
     for (; k < most && more(r); k++, r->at++) {
-        char c = r->s[r->at];
-        if (digit(c)) v = v * 16 + (uint32_t)(c - '0');
-        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') v = v * 16 + (uint32_t)((c | 0x20) - 'a' + 10);
-        else break;
+        char c = r->s[r->at], low = (char)(c | 0x20);
+        if (!digit(c) && !(low >= 'a' && low <= 'f')) break;
+        v = v * 16 + (uint32_t)(digit(c) ? c - '0' : low - 'a' + 10);
     }
     *out = v;
     return k && v <= 0x10FFFF && !(v >= 0xD800 && v <= 0xDFFF);
@@ -200,7 +202,8 @@ static int set(reader *r)
         int code = set_char(r, &c);
         if (code < 0) return code;
         if (!code) continue;
-        if (c > 0x7F && r->group[r->depth].caseless) return refuse(r, "this set where case is ignored");
+        if (c > 0x7F && r->group[r->depth].caseless)
+            return refuse(r, "this set where case is ignored");
         put_char(r, c);
         if (peek(r, 0) != '-' || peek(r, 1) == ']' || !peek(r, 1)) continue;
         r->at++;
@@ -222,7 +225,8 @@ static int literal(reader *r, uint32_t c)
     begin_atom(r);
     if (r->group[r->depth].caseless) {
         char pair[2] = { r->before, (char)(c | 0x20) };
-        if (c > 0x7F || one_of(folds, pair, 2)) return refuse(r, "these letters where case is ignored");
+        if (c > 0x7F || one_of(folds, pair, 2))
+            return refuse(r, "these letters where case is ignored");
         r->before = letter((char)c) ? pair[1] : 0;
     }
     put_char(r, c);

@@ -11,6 +11,8 @@
 #include <time.h>
 #include "tok.h"
 
+#define OPTIONS (PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | \
+                 PCRE2_USE_OFFSET_LIMIT)
 enum { MATCH_LIMIT = 1000000, HEAP_KIB = 65536, JIT_STACK = 1 << 20,
        STRIDE = 64,          /* places a search may start at before the clock is read */
        CLOCK_EVERY = 256,    /* matches between two readings */
@@ -29,8 +31,7 @@ int tok_regex_compile(tok_pattern *p, const ft_host *h, const char *s, size_t n,
     int code = tok_onig_translate(&b, h, s, n), number = 0;
     PCRE2_SIZE at = 0;
     if (!code) {
-        p->code = pcre2_compile((PCRE2_SPTR)b.p, b.n, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE |
-                                PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT, &number, &at, NULL);
+        p->code = pcre2_compile((PCRE2_SPTR)b.p, b.n, OPTIONS, &number, &at, NULL);
         if (!p->code) {
             PCRE2_UCHAR why[120];
             pcre2_get_error_message(number, why, sizeof why);

@@ -111,7 +111,8 @@ static uint32_t not_a_word(const uint8_t *cls, const char *s, uint32_t n, uint32
     return j;
 }
 
-/* Llama 3 (most 3) and Qwen2 (most 1): (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+| and not_a_word */
+/* Llama 3 (most 3) and Qwen2 (most 1):
+ *   (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+| and not_a_word */
 static inline bool llama3(const uint8_t *cls, const char *s, uint32_t n, uint32_t *b, uint32_t *e,
                           int most)
 {
@@ -202,7 +203,8 @@ static uint32_t deepseek_at(const uint8_t *cls, const char *s, uint32_t n, uint3
 {
     uint32_t len, next, j;
     uint8_t c = class_at(cls, s, i, &len);
-    if ((unsigned char)s[i] < 0x80 && (c & (TOK_P | TOK_S)) && i + 1 < n && ascii_letter(s[i + 1])) {
+    bool ascii = (unsigned char)s[i] < 0x80;
+    if (ascii && (c & (TOK_P | TOK_S)) && i + 1 < n && ascii_letter(s[i + 1])) {
         for (j = i + 2; j < n && ascii_letter(s[j]); j++) continue;
         return j;
     }

@@ -124,8 +124,8 @@ int tok_split(tok_enc *e, int k, const tok_text *x)
     if (k == e->t->n_pre) return tok_word(e, x);
     switch (s->kind) {
     case TOK_SPLIT:
-        if (s->behavior == TOK_ISOLATED && s->pattern.kind == TOK_SCAN) return cut_isolated(e, s, k, x);
-        return cut(e, s, k, x);
+        return s->behavior == TOK_ISOLATED && s->pattern.kind == TOK_SCAN
+             ? cut_isolated(e, s, k, x) : cut(e, s, k, x);
     case TOK_METASPACE: return metaspace(e, s, k, x);
     case TOK_PREFIX_SPACE:
         if (*x->p == ' ') return tok_split(e, k + 1, x);

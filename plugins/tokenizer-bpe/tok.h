@@ -210,7 +210,7 @@ int tok_build_replace(tok_enc *e, tok_build *o, const tok_text *x, const tok_pat
 typedef struct { uint32_t cp; int32_t change; } tok_change;
 void tok_build_changes(tok_build *o, const tok_text *x, const tok_change *c, size_t n);
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ---------------------------------------------------------------------------------- */
 typedef enum { TOK_NFC, TOK_NFD, TOK_NFKC, TOK_NFKD, TOK_LOWERCASE, TOK_STRIP, TOK_PREPEND,
                TOK_REPLACE, TOK_MAP_BYTES } tok_norm_kind;
 typedef struct {
@@ -259,14 +259,14 @@ typedef struct {            /* a trie of added tokens; node 0 is the root */
     uint32_t first[256];    /* child of the root by byte; 0: none */
 } tok_trie;
 
-/* ---- the tokenizer ----------------------------------------------------------------------------- */
+/* ---- the tokenizer -------------------------------------------------------------------------- */
 struct tok {
     const ft_host *h;
     const ft_json_api *json;
     tok_vocab v;
     uint8_t *cls;           /* [65536] classes of the basic plane */
     struct tok_kept { struct tok_kept *next; char s[]; } *kept; /* what tok_keep copied */
-    uint8_t *inert[4];      /* by TOK_NFC …: bit a character of the basic plane; NULL: not needed */
+    uint8_t *inert[4];      /* by TOK_NFC …: a bit a character of the basic plane, or NULL */
 
     tok_norm norm[TOK_MAX_STEPS];
     tok_pre pre[TOK_MAX_STEPS];
@@ -309,16 +309,44 @@ int tok_read_model_options(tok *t, const ft_json *model);
 int tok_finish_added(tok *t);
 int tok_finish(tok *t);
 void tok_describe(const tok *t, ft_vocab *out);
-/* The four lists of steps (steps.c); j may be NULL. */
+/* Reading steps (fields.c).  Each says what is wrong with a field, naming step and key. */
+typedef struct {
+    const char *type;                      /* NULL: the end of a table */
+    int (*read)(tok *, const ft_json *);
+} tok_reader;
+int tok_wrong_field(tok *t, const ft_json *o, const char *key, const char *want);
+int tok_get_bool(tok *t, const ft_json *o, const char *key, bool other, bool *out);
+int tok_get_text(tok *t, const ft_json *o, const char *key, const char **s, uint32_t *n);
+int tok_get_char(tok *t, const ft_json *o, const char *key, const char **s, uint32_t *n);
+int tok_get_count(tok *t, const ft_json *o, const char *key, uint32_t *out);
+int tok_get_pattern(tok *t, const ft_json *o, tok_pattern *p);
+tok_pattern tok_literal(const char *s, size_t n);
+int tok_too_many(tok *t, const char *what);
+/* Reads step j by its type, and the members under key `list` where it is a Sequence. */
+int tok_read_steps(tok *t, const ft_json *j, int depth, const char *what, const char *list,
+                   const tok_reader *known);
+/* The four lists (steps.c, steps_out.c); j may be NULL. */
 int tok_read_normalizer(tok *t, const ft_json *j);
 int tok_read_pre(tok *t, const ft_json *j);
 int tok_read_decoder(tok *t, const ft_json *j);
 int tok_read_post(tok *t, const ft_json *j);
+/* What `tokenizer.ggml.pre` of a GGUF stands for (gguf_shell.c). */
+typedef struct {
+    const char *pre;     /* names, a blank before and behind each */
+    const char *cut[5];  /* expressions, one after the other */
+    bool bos, whole;     /* puts bos before a text unless told otherwise; ignore_merges */
+    bool nfc;            /* the models of this name normalize */
+} tok_recipe;
+/* The recipe for the file's `pre`; NULL after fail(). */
+const tok_recipe *tok_find_recipe(tok *t, const ft_source *s);
+/* The members of a tokenizer.json without vocabulary and merges; r NULL: SentencePiece, with a
+ * blank before every stretch of text where `prefix` is set. */
+void tok_put_shell(tok *t, ft_buf *b, const tok_recipe *r, bool prefix, const ft_vocab *v);
 /* Writes tokenizer.json for a tokenizer that came from GGUF (export.c). */
 int tok_export_json(tok *t, ft_bytes *out);
 void tok_json_quote(ft_buf *b, const char *s, size_t n);
 
-/* ---- encoding ----------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------- */
 enum { TOK_CACHE = 1 << 15, TOK_CACHED = 6 };
 typedef struct { /* a word of up to 32 bytes and its tokens; 64 bytes */
     uint8_t len, n, tok_len[TOK_CACHED]; /* len 0: empty */
@@ -337,7 +365,7 @@ struct tok_enc {
 
     uint32_t *id, *lo, *hi; /* the result */
     size_t n, cap;
-    ft_buf trims;           /* three uint32_t each: index of an added token, blanks before and behind */
+    ft_buf trims;           /* uint32_t [3] each: index of an added token, blanks at its ends */
 
     tok_build norm[2];      /* normalizers write these in turn */
     tok_build step[TOK_MAX_STEPS]; /* a pre-tokenizer's rewritten piece */

@@ -64,7 +64,10 @@ static int decode(void *self, void *e, const uint32_t *id, size_t n, unsigned fl
     return tok_decode(e, id, n, flags, out);
 }
 
-static const char *token(void *self, uint32_t id, size_t *len) { return tok_spelling(self, id, len); }
+static const char *token(void *self, uint32_t id, size_t *len)
+{
+    return tok_spelling(self, id, len);
+}
 
 static int64_t find(void *self, const char *s, size_t n)
 {
@@ -88,8 +91,8 @@ static const ft_tokenizer vtable = {
 };
 
 static const ft_plugin plugin = {
-    .abi = FT_ABI_INIT, .role = "ft.tokenizer/1", .name = "tokenizer-bpe", .version = "1.0",
-    .summary = "Byte pair encoding from tokenizer.json or GGUF, exact with HF tokenizers",
+    .abi = FT_ABI_INIT, .role = "ft.tokenizer/1", .name = "tokenizer-bpe", .version = "0.1.0",
+    .summary = "byte pair encoding from tokenizer.json or GGUF, exact with HF tokenizers",
     .params = params, .config_size = sizeof(config), .instance_size = sizeof(tok),
     .open = open_plugin, .close = close_plugin, .vtable = &vtable,
 };

@@ -1,4 +1,5 @@
-/* tokenizer-bpe_test.c -- the plugin against vectors: those of tests/data/tok, made by HF tokenizers
+/* tokenizer-bpe_test.c -- the plugin against vectors: those of tests/data/tok,
+    made by HF tokenizers
  * from tokenizers of every kind (make.py there), and the shared goldens where they are present.
  * Then what vectors cannot show: where special tokens may come from, that the hand-written
  * expressions are the expressions, GGUF and its export, threads. */
@@ -33,7 +34,7 @@ static ft_tokens encode(test_tok *t, const char *s, unsigned flags)
     return out;
 }
 
-/* ---- vectors -------------------------------------------------------------------------------- */
+/* ---- vectors --------------------------------------------------------------------------------- */
 /* True when the list in j is a and, where b is given, a[0] b[0] a[1] b[1] … */
 static bool same_list(const ft_json *j, const uint32_t *a, const uint32_t *b, size_t n)
 {
@@ -69,7 +70,7 @@ static const char *check_row(test_tok *t, const ft_json *row)
     return same_text(ft_json_get(row, "decoded_skip"), d) ? NULL : "decoded_skip";
 }
 
-/* Every line of DIR/golden.jsonl; `tokens`: what the tokens field says of ids that are not added. */
+/* Checks every line of DIR/golden.jsonl; returns how many there are. */
 static int check_golden(test_tok *t, const char *dir)
 {
     char path[4096];
@@ -129,8 +130,8 @@ START_TEST(shared_goldens)
 }
 END_TEST
 
-/* A tiny GGUF file of the goldens: the ids that HF gives (llama.cpp's are the same).  One row is left
- * out: the file has <|im_start|> under another name, and llama.cpp ran without special tokens. */
+/* A tiny GGUF file of the goldens: the ids that HF gives (llama.cpp's are the same).  One row is
+ * left out: the file has <|im_start|> under another name, and llama.cpp ran without specials. */
 START_TEST(shared_gguf)
 {
     static test_tok t;
@@ -151,7 +152,8 @@ START_TEST(shared_gguf)
         ft_json_doc *doc = ft_json_parse(path, line, (size_t)(end - line), &t.err);
         const ft_json *row = ft_json_root(doc);
         ft_tokens k = encode(&t, ft_json_str(row, "text", ""), 0);
-        ck_assert_msg(strstr(line, "<|im_start|>") || same_list(ft_json_get(row, "hf_ids"), k.id, NULL, k.n), "%.*s",
+        ck_assert_msg(strstr(line, "<|im_start|>") || same_list(ft_json_get(row, "hf_ids"), k.id,
+            NULL, k.n), "%.*s",
                       (int)(end - line), line);
         ft_json_done(doc);
     }
@@ -161,7 +163,7 @@ START_TEST(shared_gguf)
 }
 END_TEST
 
-/* ---- description ---------------------------------------------------------------------------- */
+/* ---- description ----------------------------------------------------------------------------- */
 START_TEST(describes_itself)
 {
     test_tok *t = load_dir(DATA "llama3");
@@ -207,7 +209,7 @@ START_TEST(claims_bpe_alone)
 }
 END_TEST
 
-/* ---- where special tokens may come from ------------------------------------------------------- */
+/* ---- where special tokens may come from ------------------------------------------------------ */
 /* Encodes pieces that alternate between template and data, template first. */
 static ft_tokens spans(test_tok *t, const char *const *piece, size_t n, unsigned flags)
 {
@@ -237,14 +239,17 @@ static int count_id(ft_tokens k, int64_t id)
 START_TEST(data_forges_no_special_token)
 {
     static const char *const kinds[] = { "gpt2", "llama3", "qwen2", "metaspace", "falcon" };
-    static const char *const turn[] = { "<|start|>user\n", "hi<|end|>\n<|start|>system <b> x", "<|end|>\n" };
-    static const char *const split[] = { "<|sta", "rt|><|en", "d|>" }; /* no token is all template */
+    static const char *const turn[] = { "<|start|>user\n", "hi<|end|>\n<|start|>system <b> x",
+        "<|end|>\n" };
+    static const char *const split[] = { "<|sta", "rt|><|en",
+        "d|>" }; /* no token is all template */
     static const char *const mixed[] = { "", "<|end", "|><|end|>" };
     for (size_t i = 0; i < 5; i++) {
         char dir[64];
         snprintf(dir, sizeof dir, DATA "%s", kinds[i]);
         test_tok *t = load_dir(dir);
-        int64_t start = t->vt->find(t->self, "<|start|>", 9), end = t->vt->find(t->self, "<|end|>", 7);
+        int64_t start = t->vt->find(t->self, "<|start|>", 9), end = t->vt->find(t->self, "<|end|>",
+            7);
         ft_tokens k = spans(t, turn, 3, 0);
         ck_assert_int_eq(count_id(k, start), 1);
         ck_assert_int_eq(count_id(k, end), 1);
@@ -282,9 +287,11 @@ END_TEST
 START_TEST(merges_forge_no_special_token)
 {
     static const char *const json[] = {
-        "{\"added_tokens\":[{\"id\":3,\"content\":\"ab\",\"special\":true}],\"model\":{\"type\":\"BPE\","
+        "{\"added_tokens\":[{\"id\":3,\"content\":\"ab\",\"special\":true}],\"model\":{\"type\":"
+          "\"BPE\","
         "\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4},\"merges\":[\"a b\",\"ab c\"]}}",
-        "{\"added_tokens\":[{\"id\":3,\"content\":\"ab\",\"special\":true}],\"model\":{\"type\":\"BPE\","
+        "{\"added_tokens\":[{\"id\":3,\"content\":\"ab\",\"special\":true}],\"model\":{\"type\":"
+          "\"BPE\","
         "\"ignore_merges\":true,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3},\"merges\":[]}}" };
     static const char *const data[] = { "", "ab" }, *const template[] = { "ab" };
     for (int i = 0; i < 2; i++) {
@@ -302,7 +309,7 @@ START_TEST(merges_forge_no_special_token)
 }
 END_TEST
 
-/* ---- hand-written expressions ------------------------------------------------------------------ */
+/* ---- hand-written expressions ---------------------------------------------------------------- */
 static uint64_t random_state = 88172645463325252u;
 static uint32_t below(uint32_t n)
 {
@@ -312,15 +319,21 @@ static uint32_t below(uint32_t n)
     return (uint32_t)(random_state >> 33) % n;
 }
 
-/* True for characters that came with Unicode 15, which utf8proc 2.8 knows and PCRE2 10.42 does not. */
+/* True for characters that came with Unicode 15,
+    which utf8proc 2.8 knows and PCRE2 10.42 does not. */
 static bool too_new(uint32_t c)
 {
     static const struct { uint32_t from, to; } newer[] = {
-        { 0xCF3, 0xCF3 }, { 0xECE, 0xECE }, { 0x10EFD, 0x10EFF }, { 0x1123F, 0x11241 }, { 0x11B00, 0x11B09 },
-        { 0x11F00, 0x11F59 }, { 0x1342F, 0x1342F }, { 0x13439, 0x13455 }, { 0x1B132, 0x1B132 }, { 0x1B155, 0x1B155 },
-        { 0x1D2C0, 0x1D2D3 }, { 0x1DF25, 0x1DF2A }, { 0x1E030, 0x1E06D }, { 0x1E08F, 0x1E08F }, { 0x1E4D0, 0x1E4F9 },
-        { 0x1F6DC, 0x1F6DC }, { 0x1F774, 0x1F776 }, { 0x1F77B, 0x1F77F }, { 0x1F7D9, 0x1F7D9 }, { 0x1FA75, 0x1FA77 },
-        { 0x1FA87, 0x1FA88 }, { 0x1FAAD, 0x1FAAF }, { 0x1FABB, 0x1FABF }, { 0x1FACE, 0x1FACF }, { 0x1FADA, 0x1FADB },
+        { 0xCF3, 0xCF3 }, { 0xECE, 0xECE }, { 0x10EFD, 0x10EFF }, { 0x1123F, 0x11241 }, { 0x11B00,
+          0x11B09 },
+        { 0x11F00, 0x11F59 }, { 0x1342F, 0x1342F }, { 0x13439, 0x13455 }, { 0x1B132, 0x1B132 },
+          { 0x1B155, 0x1B155 },
+        { 0x1D2C0, 0x1D2D3 }, { 0x1DF25, 0x1DF2A }, { 0x1E030, 0x1E06D }, { 0x1E08F, 0x1E08F },
+          { 0x1E4D0, 0x1E4F9 },
+        { 0x1F6DC, 0x1F6DC }, { 0x1F774, 0x1F776 }, { 0x1F77B, 0x1F77F }, { 0x1F7D9, 0x1F7D9 },
+          { 0x1FA75, 0x1FA77 },
+        { 0x1FA87, 0x1FA88 }, { 0x1FAAD, 0x1FAAF }, { 0x1FABB, 0x1FABF }, { 0x1FACE, 0x1FACF },
+          { 0x1FADA, 0x1FADB },
         { 0x1FAE8, 0x1FAE8 }, { 0x1FAF7, 0x1FAF8 }, { 0x31350, 0x323AF } };
     for (size_t i = 0; i < sizeof newer / sizeof *newer; i++) {
         if (c >= newer[i].from && c <= newer[i].to) return true;
@@ -333,12 +346,18 @@ static bool too_new(uint32_t c)
 static void random_text(ft_buf *b)
 {
     static const char *const part[] = {
-        "a", "b", "Z", "Q", "'", "'s", "'S", "'T", "'re", "'Ve", "'lL", "'d", "'\xC5\xBF", " ", " ", "  ",
-        "\n", "\r", "\r\n", "\t", "\xC2\xA0", "\xE3\x80\x80", "\xE1\xA0\x8E", "\xE2\x80\xA8", "\xC2\x85", "1", "23", "4567",
-        "\xD9\xA3", "\xC2\xBD", "\xE2\x85\xA7", "\xE1\x9B\xAE", ".", ",", "!", "/", "//", "_", "$", "-", "\xE2\x80\x94",
-        "\xE2\x82\xAC", "\xCC\x81", "\xCC\xA3", "\xE0\xA5\x8D", "\xE2\x83\x9D", "\xC7\x85", "\xCA\xB0", "\xC3\x9F", "\xC4\xB0",
-        "\xEA\xB0\x80", "\xE4\xB8\x80", "\xE9\xBE\xA5", "\xE9\xBE\xA6", "\xE3\x81\x82", "\xE3\x82\xA0", "\xE3\x84\x80", "\xD0\x96",
-        "\xD0\xB6", "\xF0\x9F\x98\x80", "\xF0\x9D\x94\xB8", "\xF0\x9D\x9F\x98", "\xE2\x80\x8D", "\xEF\xBF\xBD", "\x01", "\x7F" };
+        "a", "b", "Z", "Q", "'", "'s", "'S", "'T", "'re", "'Ve", "'lL", "'d", "'\xC5\xBF", " ",
+        " ", "  ",
+        "\n", "\r", "\r\n", "\t", "\xC2\xA0", "\xE3\x80\x80", "\xE1\xA0\x8E", "\xE2\x80\xA8",
+        "\xC2\x85", "1", "23", "4567",
+        "\xD9\xA3", "\xC2\xBD", "\xE2\x85\xA7", "\xE1\x9B\xAE", ".", ",", "!", "/", "//", "_", "$",
+        "-", "\xE2\x80\x94",
+        "\xE2\x82\xAC", "\xCC\x81", "\xCC\xA3", "\xE0\xA5\x8D", "\xE2\x83\x9D", "\xC7\x85",
+        "\xCA\xB0", "\xC3\x9F", "\xC4\xB0",
+        "\xEA\xB0\x80", "\xE4\xB8\x80", "\xE9\xBE\xA5", "\xE9\xBE\xA6", "\xE3\x81\x82",
+        "\xE3\x82\xA0", "\xE3\x84\x80", "\xD0\x96",
+        "\xD0\xB6", "\xF0\x9F\x98\x80", "\xF0\x9D\x94\xB8", "\xF0\x9D\x9F\x98", "\xE2\x80\x8D",
+        "\xEF\xBF\xBD", "\x01", "\x7F" };
     b->n = 0;
     for (uint32_t n = below(24); n; n--) {
         if (below(6)) {
@@ -346,7 +365,8 @@ static void random_text(ft_buf *b)
         } else {
             char u[4];
             uint32_t c = below(2) ? below(0x3000) : below(0x110000);
-            if (!(c >= 0xD800 && c <= 0xDFFF) && !too_new(c)) ft_buf_add(b, u, ft_utf8_encode(c, u));
+            if (!(c >= 0xD800 && c <= 0xDFFF) && !too_new(c)) ft_buf_add(b, u, ft_utf8_encode(c,
+                u));
         }
     }
 }
@@ -356,11 +376,14 @@ static void random_text(ft_buf *b)
 static void load_borders(test_tok *t, const char *expression)
 {
     ft_buf b = { 0 };
-    ft_buf_puts(&b, "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
+    ft_buf_puts(&b, "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
+      "\"Split\","
                     "\"pattern\":{\"Regex\":");
     ft_json_quote(&b, expression, strlen(expression));
-    ft_buf_puts(&b, "},\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":"
-                    "false,\"use_regex\":false}]},\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"|\",\"vocab\":{");
+    ft_buf_puts(&b, "},\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\","
+      "\"add_prefix_space\":"
+                    "false,\"use_regex\":false}]},\"model\":{\"type\":\"BPE\","
+                      "\"end_of_word_suffix\":\"|\",\"vocab\":{");
     for (uint32_t i = 0, c = 33; i < 512; c++) { /* a superset of the 256 byte characters */
         char u[8];
         size_t k = ft_utf8_encode(c, u);
@@ -384,16 +407,20 @@ static void load_borders(test_tok *t, const char *expression)
 #define FRONT "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define REST "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LEAD "[^\\r\\n\\p{L}\\p{N}]?"
-#define DEEPSEEK "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+" \
-                 "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
+#define OTHERS "| ?[^\\s\\p{L}\\p{N}]+"
+#define DEEPSEEK "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+" \
+                 "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*" \
+                 "|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
+#define CJK "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+"
 static const char *const expressions[] = {
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-    CON "|" LEAD "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" BLANKS,
-    CON "|" LEAD "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" BLANKS,
-    LEAD FRONT "*" REST "+" CON "?|" LEAD FRONT "+" REST "*" CON "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" BLANKS,
-    LEAD FRONT "*" REST "+|" LEAD FRONT "+" REST "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" BLANKS,
+    CON "|" LEAD "\\p{L}+|\\p{N}{1,3}" OTHERS "[\\r\\n]*" BLANKS,
+    CON "|" LEAD "\\p{L}+|\\p{N}" OTHERS "[\\r\\n]*" BLANKS,
+    LEAD FRONT "*" REST "+" CON "?|" LEAD FRONT "+" REST "*" CON "?|\\p{N}{1,3}"
+    OTHERS "[\\r\\n/]*" BLANKS,
+    LEAD FRONT "*" REST "+|" LEAD FRONT "+" REST "*|\\p{N}" OTHERS "[\\r\\n/]*" BLANKS,
     DEEPSEEK,
-    "\\p{N}{1,3}", "\\p{N}", "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+",
+    "\\p{N}{1,3}", "\\p{N}", CJK,
 };
 
 /* In a group the text of an expression is unknown, so that PCRE2 runs it. */
@@ -411,7 +438,8 @@ START_TEST(known_expressions_by_hand_and_by_pcre2)
         ft_tokens x = { 0 }, y = { 0 };
         ck_assert_msg(!fast.vt->encode(fast.self, fast.enc, &text, 0, &x), "%s", fast.err.msg);
         ck_assert_msg(!slow.vt->encode(slow.self, slow.enc, &text, 0, &y), "%s", slow.err.msg);
-        ck_assert_msg(x.n == y.n && !memcmp(x.id, y.id, 4 * x.n), "expression %d, text \"%s\"", _i, b.p);
+        ck_assert_msg(x.n == y.n && !memcmp(x.id, y.id, 4 * x.n), "expression %d, text \"%s\"", _i,
+            b.p);
     }
     ft_buf_free(&b);
     test_close(&fast);
@@ -419,7 +447,7 @@ START_TEST(known_expressions_by_hand_and_by_pcre2)
 }
 END_TEST
 
-/* ---- GGUF ------------------------------------------------------------------------------------- */
+/* ---- GGUF ------------------------------------------------------------------------------------ */
 START_TEST(gguf_writes_a_tokenizer_json)
 {
     static const char *const kinds[] = { DATA "gguf-smollm", DATA "gguf-llama" };
@@ -432,14 +460,15 @@ START_TEST(gguf_writes_a_tokenizer_json)
         ck_assert_msg(test_load_text(&again, j.p, j.n), "%s", again.err.msg);
         ck_assert_int_eq(check_golden(&again, kinds[i]), check_golden(t, kinds[i]));
         ck_assert_uint_eq(again.vocab.vocab_size, t->vocab.vocab_size);
-        ck_assert(again.vocab.add_bos == t->vocab.add_bos && again.vocab.add_eos == t->vocab.add_eos);
+        ck_assert(again.vocab.add_bos == t->vocab.add_bos);
+        ck_assert(again.vocab.add_eos == t->vocab.add_eos);
         test_close(&again);
         test_close(t);
     }
 }
 END_TEST
 
-/* ---- threads, long words ------------------------------------------------------------------------ */
+/* ---- threads, long words --------------------------------------------------------------------- */
 static void *encode_often(void *arg)
 {
     test_tok *t = arg;
@@ -464,7 +493,8 @@ START_TEST(encoders_run_side_by_side)
         test_tok *t = load_dir(kinds[i]);
         pthread_t id[4];
         void *n[4];
-        for (int k = 0; k < 4; k++) ck_assert_int_eq(pthread_create(&id[k], NULL, encode_often, t), 0);
+        for (int k = 0; k < 4; k++) ck_assert_int_eq(pthread_create(&id[k], NULL, encode_often, t),
+            0);
         for (int k = 0; k < 4; k++) pthread_join(id[k], &n[k]);
         for (int k = 0; k < 4; k++) ck_assert(n[k] == n[0] && n[0] != NULL);
         test_close(t);

@@ -80,8 +80,8 @@ int tok_vocab_put(tok_vocab *v, const ft_host *h, uint64_t id, const char *s, si
                        "\"%.*s\"", (unsigned long long)id, v->text.p + v->str[id].at, shown, s);
     tok_slot *p = slot_of(v, s, n, &tag);
     if (p->at1)
-        return h->fail(h, FT_EFORMAT, "tokenizer: token \"%.*s\" has two ids, %u and %llu", shown, s,
-                       v->entry[p->at1 - 1].id, (unsigned long long)id);
+        return h->fail(h, FT_EFORMAT, "tokenizer: token \"%.*s\" has two ids, %u and %llu", shown,
+                       s, v->entry[p->at1 - 1].id, (unsigned long long)id);
     if (n > UINT32_MAX / 2 - v->text.n) return tok_no_memory(h);
     tok_str str = { (uint32_t)v->text.n, (uint32_t)n };
     if (!v->flag[id]) v->str[id] = str;
@@ -144,11 +144,11 @@ static uint32_t joined_id(tok_vocab *v, const char *a, size_t a_len, const char 
     return id;
 }
 
-static int no_such_token(const ft_host *h, uint32_t rank, const char *how, const char *a, size_t a_len,
-                         const char *b, size_t b_len)
+static int no_such_token(const ft_host *h, uint32_t rank, const char *how, const char *a,
+                         size_t a_len, const char *b, size_t b_len)
 {
-    return h->fail(h, FT_EFORMAT, "tokenizer: merge %u %s \"%.*s%.*s\", which the vocabulary does not "
-                   "have", rank, how, (int)(a_len < 100 ? a_len : 100), a,
+    return h->fail(h, FT_EFORMAT, "tokenizer: merge %u %s \"%.*s%.*s\", which the vocabulary does "
+                   "not have", rank, how, (int)(a_len < 100 ? a_len : 100), a,
                    (int)(b_len < 100 ? b_len : 100), b);
 }
 
