@@ -1,8 +1,9 @@
 /* normalize.c -- the normalizers of tokenizer.json, one after the other, on a stretch of text
  * between added tokens: NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace, ByteLevel.
  *
- * Each is HF tokenizers' of the same name, offsets included.  A step that would change nothing
- * does nothing, so that text stays in place as long as possible. */
+ * Each is HF tokenizers' of the same name, offsets included; but where Replace puts text before the
+ * first character for an empty match, HF goes on to double it, which is not repeated here.  A step
+ * that would change nothing does nothing, so that text stays in place as long as possible. */
 #include <utf8proc.h>
 #include "tok.h"
 
@@ -13,8 +14,8 @@ static int lowercase(tok_enc *e, tok_build *o, const tok_text *x)
     for (uint32_t i = 0; i < x->n; i += len) {
         uint32_t c = tok_char(x->p, i, &len);
         tok_change k = { (uint32_t)utf8proc_tolower((utf8proc_int32_t)c), 0 };
-        if (c == 0x130) k.cp = 'i'; /* the one character with a longer lower case: i and a dot */
         ft_buf_add(&e->changes, &k, sizeof k);
+        /* The one character with a longer lower case: i, and a dot above. */
         if (c == 0x130) ft_buf_add(&e->changes, &(tok_change){ 0x307, 1 }, sizeof k);
     }
     if (e->changes.oom) return tok_no_memory(e->t->h);

@@ -3,7 +3,8 @@
  * The two differ in what a tokenizer.json may well contain; each difference was looked up by
  * running HF tokenizers:
  *   \s \w \d \h      other sets of characters (PCRE2's \s has U+180E, its \w lacks marks; \h is
- *                    a hexadecimal digit in Oniguruma)
+ *                    a hexadecimal digit in Oniguruma, whose \w has the superscripts and
+ *                    fractions of Latin-1 outside of sets alone)
  *   \p{Han}          a script, not PCRE2's script extension
  *   \b               follows from \w
  *   \v \uHHHH        a vertical tab; a character
@@ -23,9 +24,10 @@
     "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}" \
     "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}" \
     "\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define ONIG_WORD \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" \
+#define ONIG_WORD_IN_SET \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}" \
     "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define ONIG_WORD ONIG_WORD_IN_SET "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 enum { DEPTH = 250 };
 
@@ -145,9 +147,11 @@ static int property(reader *r, bool negated)
  * In a set they are written as members of it. */
 static int class_escape(reader *r, bool in_set)
 {
-    static const struct { char name; const char *in, *out; } known[] = {
-        { 's', ONIG_SPACE, ONIG_NOT_SPACE }, { 'w', ONIG_WORD, NULL },
-        { 'd', "\\p{Nd}", "\\P{Nd}" }, { 'h', "0-9A-Fa-f", NULL },
+    static const struct { char name; const char *alone, *in_set, *not_in_set; } known[] = {
+        { 's', ONIG_SPACE, ONIG_SPACE, ONIG_NOT_SPACE },
+        { 'w', ONIG_WORD, ONIG_WORD_IN_SET, NULL },
+        { 'd', "\\p{Nd}", "\\p{Nd}", "\\P{Nd}" },
+        { 'h', "0-9A-Fa-f", "0-9A-Fa-f", NULL },
     };
     char k = peek(r, 0);
     if (k == 'p' || k == 'P') {
@@ -160,9 +164,9 @@ static int class_escape(reader *r, bool in_set)
         bool not = k == (known[i].name & ~0x20);
         if (k != known[i].name && !not) continue;
         if (r->group[r->depth].caseless) return refuse(r, "a class where case is ignored");
-        if (in_set && not && !known[i].out) return refuse(r, "this class in a set");
-        if (in_set) ft_buf_puts(r->out, not ? known[i].out : known[i].in);
-        else ft_buf_printf(r->out, "[%s%s]", not ? "^" : "", known[i].in);
+        if (in_set && not && !known[i].not_in_set) return refuse(r, "this class in a set");
+        if (in_set) ft_buf_puts(r->out, not ? known[i].not_in_set : known[i].in_set);
+        else ft_buf_printf(r->out, "[%s%s]", not ? "^" : "", known[i].alone);
         r->at++;
         return 1;
     }

@@ -113,7 +113,7 @@ static int check_folders(const char *dir)
 
 START_TEST(own_vectors)
 {
-    ck_assert_int_ge(check_folders(DATA), 25);
+    ck_assert_int_ge(check_folders(DATA), 31);
 }
 END_TEST
 
@@ -206,6 +206,36 @@ START_TEST(claims_bpe_alone)
     ck_assert(!t.vt->claims(&t.source));
     ck_assert_int_lt(t.vt->load(t.self, &t.source, &t.vocab), 0);
     test_close(&t);
+}
+END_TEST
+
+/* Bytes that are no text: each maximal part of a character becomes one U+FFFD. */
+START_TEST(decodes_any_bytes)
+{
+    static const struct { const char *bytes, *text; } cases[] = {
+        { "a\xC3", "a\uFFFD" }, { "\xC3\xA9", "\u00E9" }, { "\xE2\x82" "A", "\uFFFDA" },
+        { "\xE0\x80\xAF", "\uFFFD\uFFFD\uFFFD" }, { "\xE0\xA0", "\uFFFD" }, { "\x80x", "\uFFFDx" },
+        { "\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD" }, { "\xF0\x90\x8D", "\uFFFD" },
+        { "\xF0\x8F\xBF", "\uFFFD\uFFFD\uFFFD" }, { "\xF4\x8F\xBF\xBF", "\U0010FFFF" },
+        { "\xF4\x90\x80", "\uFFFD\uFFFD\uFFFD" }, { "\xC0\xAF", "\uFFFD\uFFFD" },
+        { "\xF5z\xFF", "\uFFFDz\uFFFD" },
+    };
+    test_tok *t = load_dir(DATA "gpt2");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint32_t id[8], n = 0;
+        ft_bytes d;
+        for (const char *p = cases[i].bytes; *p; p++) { /* bytes spelled as GPT-2 does */
+            char u[4];
+            unsigned b = (unsigned char)*p, c = b >= 0x7F && b <= 0xA0 ? 0x121 + b - 0x7F : b;
+            int64_t v = t->vt->find(t->self, u, ft_utf8_encode(c, u));
+            ck_assert_msg(v >= 0, "byte %02x", b);
+            id[n++] = (uint32_t)v;
+        }
+        ck_assert_int_eq(t->vt->decode(t->self, t->enc, id, n, 0, &d), 0);
+        ck_assert_msg(d.n == strlen(cases[i].text) && !memcmp(d.p, cases[i].text, d.n),
+                      "case %zu: \"%.*s\"", i, (int)d.n, d.p);
+    }
+    test_close(t);
 }
 END_TEST
 
@@ -537,6 +567,7 @@ static Suite *suite(void)
     tcase_add_test(c, shared_gguf);
     tcase_add_test(c, describes_itself);
     tcase_add_test(c, claims_bpe_alone);
+    tcase_add_test(c, decodes_any_bytes);
     tcase_add_test(c, data_forges_no_special_token);
     tcase_add_test(c, span_borders_split_nothing);
     tcase_add_test(c, merges_forge_no_special_token);

@@ -28,7 +28,9 @@ STRINGS = ["", " ", "  ", "\n", "\r\n\r\n", "a", " a", "a ", "   a  b ", "\t\tx\
     "HTTPServer getsTheHeaders XMLHttp ABC abC", "snake_case_names", "for (int i = 0; i < n; i++) {\n\tx += 1;\n}\n", "https://example.org/a?b=c#d", "café", "cafe\u0301 e\u0301\u0323 q\u0323\u0307", "\u0301x", "Å \u212b ﬁ ① ㍿ ｶﾞ", "Straße İstanbul ǅ ΣΑΣ",
     "작은 배가 123개", "각\u1100\u1161\u11a8", "小さな船は毎朝", "小船,今天 English混合12", "Маленький паром", "यह छोटी नाव", "هذا قارب", "🙂🚢 👩‍🚀 🇰🇷", "\u00a0\u2003\u3000\u200b\u180e\ufeff", "\x00\x01\x1b\x7f\x85", "\ufffd\U0010ffff",
     "▁a ▁▁b", "Ġ Ċ", "<0x0A><0xE3>", "<s> </s> <unk>", "<|end|>", "a<|end|>b <|end|>", "<|start|>user\nhello<|end|>\n", "x <l> y", "x \n <l>y", "x<r> \t y", "a  <b>  c", "<b>", " \u3000<b>\u00a0", "<n> a<N>b <n>.", "<w> a<w>b a <w> b .<w>. é<w> _<w>", "red fox", "redfox red  fox", "<l><r><b>",
-    "x" * 80, "ab" * 50, " " * 40 + "z", "=" * 33, "한" * 40, "e\u0301" * 40, "a.b,c!d?e;f:g", "((x))[y]{z}", "one-two--three", "quotes “a” ‘b’ «c»", "1a2b 3.14e-5 10%", "Ça coûte 3,50 €", "word" + "\u0301" * 5, "\n \n  \n x", "end \n", "a\r\rb\r\n", "$5 ^_^ `x` ~y~ |z| +-= <>"]
+    "x" * 80, "ab" * 50, " " * 40 + "z", "=" * 33, "한" * 40, "e\u0301" * 40, "a.b,c!d?e;f:g", "((x))[y]{z}", "one-two--three", "quotes “a” ‘b’ «c»", "1a2b 3.14e-5 10%", "Ça coûte 3,50 €", "word" + "\u0301" * 5, "\n \n  \n x", "end \n", "a\r\rb\r\n", "$5 ^_^ `x` ~y~ |z| +-= <>",
+    "a\u033d\u0301 q\u0307\u0301 e\u0301\u0301", "x\u0301\u1abf y\u32ff \ua7f2", "\u0915\u093c \u0958", "<r> <l>", "x<b> \t<b>y", "wait!!! no..", "\u2e43x\u166d", "a\x00 a\x00\x00", "aqqbq", "the ferry the ferrythe",
+    "xAB cd CD xcd", "eeeee ooo lllt lt", "<\n<x", "漢字、々 ーabc12ef αabcd", "a_b c\u0301d\u200de", "\x0b\x0c\u0085", "they then"]
 
 SPECIAL = [AddedToken("<|start|>", special=True, normalized=False), AddedToken("<|end|>", special=True, normalized=False), AddedToken("<l>", special=True, lstrip=True, normalized=False),
            AddedToken("<r>", special=True, rstrip=True, normalized=False), AddedToken("<b>", special=True, lstrip=True, rstrip=True, normalized=False)]
@@ -59,10 +61,10 @@ def finish(t):
     return t
 
 
-def byte_level(pre, norm=None, post=None, bos=None, edit=None, size=SIZE, add=True):
-    t = Tokenizer(models.BPE()); t.pre_tokenizer = pre; t.decoder = D.ByteLevel()
+def byte_level(pre, norm=None, post=None, bos=None, edit=None, size=SIZE, add=True, alphabet=P.ByteLevel.alphabet(), **options):
+    t = Tokenizer(models.BPE(**options)); t.pre_tokenizer = pre; t.decoder = D.ByteLevel()
     if norm: t.normalizer = norm
-    t.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=size, initial_alphabet=P.ByteLevel.alphabet(), special_tokens=[bos or "<|endoftext|>"], show_progress=False))
+    t.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, special_tokens=[bos or "<|endoftext|>"], show_progress=False))
     t.post_processor = post(t) if post else X.ByteLevel(trim_offsets=False)
     if edit:
         j = json.loads(t.to_str()); edit(j); t = Tokenizer.from_str(json.dumps(j))
@@ -107,6 +109,13 @@ def plain(pre, norm=None, dec=None, post=None, **options):
 def legacy_merges(j): j["model"]["merges"] = [" ".join(m) for m in j["model"]["merges"]]
 
 
+def borders(*splits):
+    """Tokens are bytes, others at the end of a word: the ids show where words end."""
+    t = Tokenizer(models.BPE(vocab={c + e: i * 2 + (e > "") for i, c in enumerate(sorted(P.ByteLevel.alphabet())) for e in ("", "|")}, merges=[], end_of_word_suffix="|"))
+    t.pre_tokenizer = P.Sequence([*splits, BL()]); t.decoder = D.ByteLevel()
+    return t
+
+
 META = lambda *more: D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), *more])
 KINDS = {
     "gpt2": lambda: byte_level(P.ByteLevel(add_prefix_space=False), edit=legacy_merges),
@@ -120,7 +129,7 @@ KINDS = {
     "deepseek": lambda: byte_level(P.Sequence([sp(r"\p{N}{1,3}"), sp("[一-龥\u3040-ゟ゠-ヿ]+"), sp(DS), BL()]), post=template("<｜bos｜>"), bos="<｜bos｜>"),
     "cl100k": lambda: byte_level(P.Sequence([sp(CL), BL()])),
     "falcon": lambda: byte_level(P.Sequence([P.Punctuation("contiguous"), P.ByteLevel(add_prefix_space=False), P.Digits(individual_digits=False), sp("[0-9][0-9][0-9]")])),
-    "merged": lambda: byte_level(P.Sequence([P.Split(" ", "merged_with_next"), sp(r"[,.;!?]+", "merged_with_previous"), sp(r"\d+", "contiguous"), BL()]), norm=N.Sequence([N.Strip(), N.Replace(Regex(r"\s{2,}"), " ")])),
+    "merged": lambda: byte_level(P.Sequence([P.Split(" ", "merged_with_next"), sp(r"[,.;!?]", "merged_with_previous"), sp(r"\d+", "contiguous"), BL()]), norm=N.Sequence([N.Strip(), N.Replace(Regex(r"\s{2,}"), " ")])),
     "folded": lambda: byte_level(P.Sequence([sp(r"\w+|[^\w\s]+", "removed", True), P.ByteLevel(add_prefix_space=True, use_regex=False)]), norm=N.Sequence([N.NFKC(), N.Lowercase(), N.Replace("ss", "ß")])),
     "llama2": lambda: pieces(N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")]), None, META(D.Strip(" ", 1, 0)), fuse_unk=True, byte_fallback=True),
     "metaspace": lambda: pieces(None, P.Metaspace(prepend_scheme="first", split=False), META(D.Strip(" ", 1, 0)), fuse_unk=True, byte_fallback=True),
@@ -131,6 +140,12 @@ KINDS = {
     "hashes": lambda: plain(P.BertPreTokenizer(), norm=N.Sequence([N.NFKD(), N.Strip(left=True, right=False)]), continuing_subword_prefix="##", unk_token="[UNK]", post=lambda t: X.BertProcessing(("[SEP]", 2), ("[CLS]", 1))),
     "words": lambda: plain(P.Sequence([P.Whitespace(), P.Punctuation("removed")]), unk_token="[UNK]", fuse_unk=True),
     "dropped": lambda: plain(P.Sequence([sp(r"[a-z]+", "merged_with_next", True)])),
+    "gappy": lambda: byte_level(P.ByteLevel(add_prefix_space=False), alphabet=[]),
+    "gappyunk": lambda: byte_level(P.Sequence([sp(Q2), BL()]), alphabet=[], unk_token="<|endoftext|>"),
+    "crossing": lambda: plain(P.Split("\n", "isolated"), norm=N.Replace(" ", "▁"), dec=META(), unk_token="[UNK]"),
+    "empties": lambda: byte_level(P.Sequence([sp("x*"), BL()]), norm=N.Replace(Regex("(?<=[ab])q*"), "-")),
+    "onig1": lambda: borders(sp(r"x(?i)ab|cd"), sp(r"e{2}+|o{2}?|l{,2}t"), sp(r"(?m:<.)"), sp(r"\p{Han}+|\p{^Greek}\h{3,}")),
+    "onig2": lambda: borders(sp(r"\b\w+\b"), sp(r"\v|[\w\u0041-\x{5a}]\d|^[\S]$"), sp(r"(?<=\d)\s+(?=\D)", "merged_with_previous")),
     "normbytes": lambda: byte_level(P.Split(Regex(r"Ġ?[^Ġ]+"), "isolated"), norm=N.Sequence([N.NFC(), N.ByteLevel()])),
 }
 
@@ -165,16 +180,18 @@ def gguf_smollm():
 def gguf_llama():
     """SentencePiece with scores; merges follow from them: best score first, then longer halves."""
     base = pieces(None, None, None, fuse_unk=True, byte_fallback=True); v = json.loads(base.to_str())["model"]["vocab"]; words = sorted(v, key=v.get); n = len(words)
-    normal = [w for w in words if v[w] >= 259]; r = random.Random(5); order = list(range(len(normal))); r.shuffle(order)
+    mine = next(w for w in words if v[w] >= 259 and len(w) == 2 and w[0] != "▁")   # a piece that is user-defined: matched as a whole, not merged
+    normal = [w for w in words if v[w] >= 259 and w != mine]; r = random.Random(5); order = list(range(len(normal))); r.shuffle(order)
     score = {w: -float(order[i]) for i, w in enumerate(normal)}; score[normal[-1]] = score[normal[-2]]   # one tie
     merges = [(score[w], len(w[:i]), len(w[i:]), -v[w], w[:i], w[i:]) for w in normal for i in range(1, len(w)) if w[:i] in score and w[i:] in score]
     merges = [m[4:] for m in sorted(merges, reverse=True)]
     t = Tokenizer(models.BPE(vocab=v, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     t.normalizer = N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")]); t.decoder = META(D.Strip(" ", 1, 0))
     t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x in ("<unk>", "<s>", "</s>")])
+    t.add_tokens([AddedToken(mine, special=False, normalized=False)])
     t.post_processor = X.TemplateProcessing(single="<s> $A </s>", pair="$A $B", special_tokens=[("<s>", 1), ("</s>", 2)])
     gguf("gguf-llama/tokenizer.gguf", {"general.architecture": "llama", "tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": words,
-        "tokenizer.ggml.scores": [score.get(w, 0.0) for w in words], "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * (n - 259),
+        "tokenizer.ggml.scores": [score.get(w, 0.0) for w in words], "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [4 if w == mine else 1 for w in words[259:]],
         "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.add_eos_token": True})
     return t
 
