@@ -30,7 +30,7 @@ STRINGS = ["", " ", "  ", "\n", "\r\n\r\n", "a", " a", "a ", "   a  b ", "\t\tx\
     "▁a ▁▁b", "Ġ Ċ", "<0x0A><0xE3>", "<s> </s> <unk>", "<|end|>", "a<|end|>b <|end|>", "<|start|>user\nhello<|end|>\n", "x <l> y", "x \n <l>y", "x<r> \t y", "a  <b>  c", "<b>", " \u3000<b>\u00a0", "<n> a<N>b <n>.", "<w> a<w>b a <w> b .<w>. é<w> _<w>", "red fox", "redfox red  fox", "<l><r><b>",
     "x" * 80, "ab" * 50, " " * 40 + "z", "=" * 33, "한" * 40, "e\u0301" * 40, "a.b,c!d?e;f:g", "((x))[y]{z}", "one-two--three", "quotes “a” ‘b’ «c»", "1a2b 3.14e-5 10%", "Ça coûte 3,50 €", "word" + "\u0301" * 5, "\n \n  \n x", "end \n", "a\r\rb\r\n", "$5 ^_^ `x` ~y~ |z| +-= <>",
     "a\u033d\u0301 q\u0307\u0301 e\u0301\u0301", "x\u0301\u1abf y\u32ff \ua7f2", "\u0915\u093c \u0958", "<r> <l>", "x<b> \t<b>y", "wait!!! no..", "\u2e43x\u166d", "a\x00 a\x00\x00", "aqqbq", "the ferry the ferrythe",
-    "xAB cd CD xcd", "eeeee ooo lllt lt", "<\n<x", "漢字、々 ーabc12ef αabcd", "a_b c\u0301d\u200de", "\x0b\x0c\u0085", "they then"]
+    "xAB cd CD xcd", "eeeee hooo hho lllt lt", "a<\nb<x", "漢字、々 ーabc12ef αabcd", "a_b c\u0301d\u200de", "\x0b\x0c\u0085", "they then"]
 
 SPECIAL = [AddedToken("<|start|>", special=True, normalized=False), AddedToken("<|end|>", special=True, normalized=False), AddedToken("<l>", special=True, lstrip=True, normalized=False),
            AddedToken("<r>", special=True, rstrip=True, normalized=False), AddedToken("<b>", special=True, lstrip=True, rstrip=True, normalized=False)]
@@ -144,8 +144,10 @@ KINDS = {
     "gappyunk": lambda: byte_level(P.Sequence([sp(Q2), BL()]), alphabet=[], unk_token="<|endoftext|>"),
     "crossing": lambda: plain(P.Split("\n", "isolated"), norm=N.Replace(" ", "▁"), dec=META(), unk_token="[UNK]"),
     "empties": lambda: byte_level(P.Sequence([sp("x*"), BL()]), norm=N.Replace(Regex("(?<=[ab])q*"), "-")),
-    "onig1": lambda: borders(sp(r"x(?i)ab|cd"), sp(r"e{2}+|o{2}?|l{,2}t"), sp(r"(?m:<.)"), sp(r"\p{Han}+|\p{^Greek}\h{3,}")),
+    "onig1": lambda: borders(sp(r"x(?i)ab|cd"), sp(r"e{2}+|ho{2}?|l{,2}t"), sp(r"(?m:<.)"), sp(r"\p{Han}+|\p{^Greek}\h{3,}")),
     "onig2": lambda: borders(sp(r"\b\w+\b"), sp(r"\v|[\w\u0041-\x{5a}]\d|^[\S]$"), sp(r"(?<=\d)\s+(?=\D)", "merged_with_previous")),
+    "cuts": lambda: borders(P.Split(" ", "merged_with_next"), sp(r"[,.;!?]", "merged_with_previous"), sp(r"\d+", "contiguous"), sp(r"[(){}]", "merged_with_next"), sp("-", "removed"), sp("[a-z]+", "merged_with_previous", True)),
+    "oldspace": lambda: pieces(None, P.Metaspace(prepend_scheme="never", split=True), META(), byte_fallback=True),
     "normbytes": lambda: byte_level(P.Split(Regex(r"Ġ?[^Ġ]+"), "isolated"), norm=N.Sequence([N.NFC(), N.ByteLevel()])),
 }
 
@@ -212,6 +214,7 @@ if __name__ == "__main__":
         os.makedirs(kind, exist_ok=True)
         j = json.loads(make().to_str())
         if kind == "gpt2": legacy_merges(j)
+        if kind == "oldspace": j["pre_tokenizer"]["add_prefix_space"] = False   # older files say it twice
         with open(f"{kind}/tokenizer.json", "w", encoding="utf-8") as f: json.dump(j, f, ensure_ascii=False, separators=(",", ":")); f.write("\n")
         golden(kind, Tokenizer.from_file(f"{kind}/tokenizer.json"))
     for kind, make in {"gguf-smollm": gguf_smollm, "gguf-llama": gguf_llama}.items():
