@@ -113,7 +113,7 @@ static int check_folders(const char *dir)
 
 START_TEST(own_vectors)
 {
-    ck_assert_int_ge(check_folders(DATA), 33);
+    ck_assert_int_ge(check_folders(DATA), 34);
 }
 END_TEST
 

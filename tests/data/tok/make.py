@@ -86,7 +86,7 @@ def pieces(norm, pre, dec, **options):
     j = json.loads(tr.to_str()); v = {"<unk>": 0, "<s>": 1, "</s>": 2}
     if options.get("byte_fallback"): v.update({f"<0x{i:02X}>": 3 + i for i in range(256)})
     for w in sorted(j["model"]["vocab"], key=j["model"]["vocab"].get): v.setdefault(w, len(v))
-    t = Tokenizer(models.BPE(vocab=v, merges=[tuple(m) for m in j["model"]["merges"]], unk_token="<unk>", **options))
+    t = Tokenizer(models.BPE(vocab=v, merges=[tuple(m) for m in j["model"]["merges"]], **{"unk_token": "<unk>", **options}))
     if norm: t.normalizer = norm
     if pre: t.pre_tokenizer = pre
     if dec: t.decoder = dec
@@ -148,6 +148,7 @@ KINDS = {
     "onig2": lambda: borders(sp(r"\b\w+\b"), sp(r"\v|[\w\u0041-\x{5a}]\d|^[\S]$"), sp(r"(?<=\d)\s+(?=\D)", "merged_with_previous")),
     "cuts": lambda: borders(P.Split(" ", "merged_with_next"), sp(r"[,.;!?]", "merged_with_previous"), sp(r"\d+", "contiguous"), sp(r"[(){}]", "merged_with_next"), sp("-", "removed"), sp("[a-z]+", "merged_with_previous", True)),
     "oldspace": lambda: pieces(None, P.Metaspace(prepend_scheme="never", split=True), META(), byte_fallback=True),
+    "sparse": lambda: pieces(N.Replace(" ", "▁"), None, META(), unk_token=None),
     "normbytes": lambda: byte_level(P.Split(Regex(r"Ġ?[^Ġ]+"), "isolated"), norm=N.Sequence([N.NFC(), N.ByteLevel()])),
 }
 
