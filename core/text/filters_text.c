@@ -146,16 +146,17 @@ static ftj_val f_indent(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
 static ftj_val f_truncate(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
-    const ftj_str *s = ftj_want_str(run, self, "truncate");
     int64_t length = a[0].type == FTJ_MISSING ? 255 : ftj_want_int(run, a[0], "truncate");
     const ftj_str *end = a[2].type == FTJ_MISSING ? ftj_str_text(run, "...", 3)
                                                   : ftj_want_str(run, a[2], "truncate");
     int64_t leeway = a[3].type == FTJ_MISSING || a[3].type == FTJ_NONE
                          ? 5 : ftj_want_int(run, a[3], "truncate");
-    int64_t kept = length - (int64_t)ftj_chars(run, end), n = (int64_t)ftj_chars(run, s);
+    int64_t kept = length - (int64_t)ftj_chars(run, end), n = ftj_length(run, self);
     if (kept < 0) ftj_fail(run, "truncate: length %lld is less than its end's", (long long)length);
     if (leeway < 0) ftj_fail(run, "expected leeway >= 0, got %lld", (long long)leeway);
+    if (n < 0) ftj_fail(run, "object of type '%s' has no len()", ftj_type_name(self));
     if (n <= length || n - length <= leeway) return self;
+    const ftj_str *s = ftj_want_str(run, self, "truncate");
     const ftj_str *cut = ftj_sub(run, s, 0, ftj_char_offset(run, s, (size_t)kept));
     if (!ftj_truth(run, a[1]))
         cut = ftj_str_split(run, cut, ftj_str_text(run, " ", 1), 1, true)->v[0].s;

@@ -145,6 +145,8 @@ void ftj_put_formatted(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *sp
         if (t && t != 's') unknown_type(run, v, t);
         if (spec->align == '=') ftj_fail(run, "'=' alignment not allowed in string format specifier");
         if (spec->sign) ftj_fail(run, "Sign not allowed in string format specifier");
+        if (spec->group) ftj_fail(run, "Cannot specify '%c' with 's'.", spec->group);
+        if (spec->alternate) ftj_fail(run, "Alternate form (#) not allowed in string format specifier");
         ftj_put_padded(run, out, v.s, spec, '<');
     } else if (v.type == FTJ_FLOAT || (ftj_is_int(v) && is_float_type(t))) {
         if (t && !is_float_type(t)) unknown_type(run, v, t);

@@ -317,6 +317,7 @@ static void lex_tag(lexer *x, bool block)
 static void lex_comment(lexer *x)
 {
     size_t opened = x->at - 2, end = 0;
+    if (x->at == x->n) return; /* Jinja lets a template end with "{#" */
     for (; x->at < x->n; x->at++) {
         if ((end = tag_end(x, x->at, "#}", true)) != 0) break;
     }
@@ -358,6 +359,7 @@ static void add_text(lexer *x, size_t from, size_t to)
 static void lex_raw(lexer *x, size_t opened)
 {
     size_t from = x->at, end = 0;
+    if (from == x->n) return; /* as with "{#" */
     for (; x->at < x->n; x->at++) {
         if ((end = raw_end(x, x->at)) != 0) break;
     }

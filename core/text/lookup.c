@@ -41,6 +41,20 @@ static ftj_val tuple_attribute(ftj_run *run, ftj_val v, const char *name, size_t
     return bind(run, v, ftj_list_methods, name, n);
 }
 
+/* count and index of a range, and what it was made from. */
+static ftj_val range_attribute(ftj_run *run, ftj_val v, const char *name, size_t n)
+{
+    if (is_one_of("start", name, n)) return ftj_int(v.range->start);
+    if (is_one_of("stop", name, n)) return ftj_int(v.range->stop);
+    if (is_one_of("step", name, n)) return ftj_int(v.range->step);
+    if (!is_one_of("count index", name, n)) return (ftj_val){ .type = FTJ_MISSING };
+    ftj_list *l = ftj_new_list(run, (size_t)v.range->n);
+    for (int64_t i = 0; i < v.range->n; i++)
+        ftj_add(run, l, ftj_int(v.range->start + i * v.range->step));
+    ftj_work(run, (uint64_t)v.range->n / 16);
+    return bind(run, ftj_of_tuple(l), ftj_list_methods, name, n);
+}
+
 /* getattr(v, name) in the sandbox; MISSING where Python raises AttributeError. */
 static ftj_val attribute(ftj_run *run, ftj_val v, const char *name, size_t n)
 {
@@ -50,6 +64,7 @@ static ftj_val attribute(ftj_run *run, ftj_val v, const char *name, size_t n)
     switch (v.type) {
     case FTJ_STR: return bind(run, v, ftj_text_methods, name, n);
     case FTJ_TUPLE: return tuple_attribute(run, v, name, n);
+    case FTJ_RANGE: return range_attribute(run, v, name, n);
     case FTJ_SPACE: return ftj_dict_find(run, v.d, name, n);
     case FTJ_LOOP: return ftj_loop_attr(run, v.loop, name, n);
     case FTJ_DICT:

@@ -105,9 +105,11 @@ const char *ftj_intern(ftj_run *run, const char *name, size_t n, bool add)
 {
     ftj_names *t = run->names;
     if (memchr(name, 0, n)) return NULL; /* of a row's key: no name of the template */
-    if (add && t->n >= t->cap / 2) grow_names(run, t);
-    const char **slot = find_slot(t, name, n);
-    if (*slot || !add) return *slot;
+    const char **slot = t->cap ? find_slot(t, name, n) : NULL;
+    if (slot && *slot) return *slot;
+    if (!add) return NULL;
+    if (t->n >= t->cap / 2) grow_names(run, t);
+    slot = find_slot(t, name, n);
     char *copy = ftj_alloc(run, n + 1);
     memcpy(copy, name, n);
     t->n++;
