@@ -1,7 +1,7 @@
 /* unicode.c -- see unicode.h.  Categories and one-to-one case mappings come from utf8proc; what
  * goes beyond them (Other_Lowercase and the like, SpecialCasing.txt without its conditions) from
- * case_table.h.  Checked in tests/unit/test_template.c: a digest over all characters, made by
- * Python.  Left out: XID exceptions of identifiers (18 characters). */
+ * case_table.h.  Checked in tests/unit/test_template.c: a digest over all characters of
+ * Unicode 14, made by Python 3.11.  Left out: XID exceptions of identifiers (18 characters). */
 #include "core/text/unicode.h"
 #include <utf8proc.h>
 

@@ -1,4 +1,4 @@
-/* unicode.h -- characters as Python's str methods see them (Unicode 14, as utf8proc 2.8 has it). */
+/* unicode.h -- characters as Python's str methods see them. */
 #ifndef FT_TEXT_UNICODE_H
 #define FT_TEXT_UNICODE_H
 #include <stdbool.h>

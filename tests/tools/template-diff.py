@@ -40,6 +40,23 @@ class Generation(jinja2.ext.Extension):
         return caller()
 
 
+class Namespace(jinja2.utils.Namespace):
+    """No attributes with a leading underscore, as transformers has it."""
+    def __init__(*args, **kwargs):
+        for name in dict(*args[1:], **kwargs):
+            Namespace._check(name)
+        jinja2.utils.Namespace.__init__(args[0], *args[1:], **kwargs)
+
+    def __setitem__(self, name, value):
+        Namespace._check(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+    @staticmethod
+    def _check(name):
+        if isinstance(name, str) and name.startswith("_"):
+            raise jinja2.exceptions.SecurityError(name)
+
+
 def environment():
     env = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
@@ -53,6 +70,7 @@ def environment():
 
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
+    env.globals["namespace"] = Namespace
     env.globals["strftime_now"] = lambda f: datetime.fromtimestamp(
         EPOCH, timezone.utc).replace(tzinfo=None).strftime(f)
     return env
