@@ -276,12 +276,18 @@ static ftj_val m_rpartition(ftj_run *run, ftj_val self, const ftj_val *a, const 
     return partition(run, self, a[0], true);
 }
 
+/* What methods of a string marked safe do to their arguments, whatever they are. */
+static const ftj_str *escaped(ftj_run *run, ftj_val v)
+{
+    return ftj_escape(run, v.type == FTJ_STR ? v.s : ftj_to_str(run, v));
+}
+
 static ftj_val m_replace(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
     int64_t count = a[2].type == FTJ_MISSING ? -1 : ftj_want_int(run, a[2], "replace");
-    return ftj_of_str(ftj_str_replace(run, self.s, ftj_want_str(run, a[0], "replace"),
-                                      ftj_want_str(run, a[1], "replace"), count));
+    const ftj_str *by = self.s->markup ? escaped(run, a[1]) : ftj_want_str(run, a[1], "replace");
+    return ftj_of_str(ftj_str_replace(run, self.s, ftj_want_str(run, a[0], "replace"), by, count));
 }
 
 static ftj_val m_join(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
@@ -291,11 +297,11 @@ static ftj_val m_join(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     const ftj_list *l = ftj_items(run, a[0]);
     const ftj_str **v = ftj_array(run, l->n, sizeof *v);
     for (size_t i = 0; i < l->n; i++) {
-        if (l->v[i].type != FTJ_STR) {
+        if (l->v[i].type != FTJ_STR && !self.s->markup) {
             ftj_fail(run, "sequence item %zu: expected str instance, %s found", i,
                      ftj_type_name(l->v[i]));
         }
-        v[i] = self.s->markup ? ftj_escape(run, l->v[i].s) : l->v[i].s;
+        v[i] = self.s->markup ? escaped(run, l->v[i]) : l->v[i].s;
     }
     return ftj_of_str(ftj_markup(run, ftj_str_join(run, self.s, v, l->n), self.s->markup));
 }

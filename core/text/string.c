@@ -155,7 +155,8 @@ int ftj_str_order(ftj_run *run, const ftj_str *a, const ftj_str *b)
     size_t n = a->n < b->n ? a->n : b->n;
     ftj_work(run, n / 256);
     int c = memcmp(ftj_flat(run, a)->p, ftj_flat(run, b)->p, n);
-    return c ? c : a->n < b->n ? -1 : a->n > b->n;
+    if (c) return c < 0 ? -1 : 1;
+    return a->n < b->n ? -1 : a->n > b->n;
 }
 
 bool ftj_str_is(ftj_run *run, ftj_val v, const char *text)

@@ -50,7 +50,7 @@ const ftj_str *ftj_markup(ftj_run *run, const ftj_str *s, bool markup);
 size_t ftj_chars(ftj_run *run, const ftj_str *s);
 size_t ftj_char_offset(ftj_run *run, const ftj_str *s, size_t index); /* n when past the end */
 bool ftj_str_equal(ftj_run *run, const ftj_str *a, const ftj_str *b);
-int ftj_str_order(ftj_run *run, const ftj_str *a, const ftj_str *b);
+int ftj_str_order(ftj_run *run, const ftj_str *a, const ftj_str *b); /* -1, 0, 1 */
 bool ftj_str_is(ftj_run *run, ftj_val v, const char *text);
 /* Byte offset of the first (last) `what` in [from, to) of s, or SIZE_MAX. */
 size_t ftj_str_find(ftj_run *run, const ftj_str *s, const ftj_str *what, size_t from, size_t to);
