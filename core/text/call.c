@@ -52,9 +52,11 @@ static ftj_val bind_and_call(ftj_run *run, const ftj_builtin *def, ftj_val self,
     for (size_t k = 0; k < args->n_kw; k++) {
         int i = by_name ? index_of(params, args->kw[k].name) : -1;
         if (i < 0)
-            ftj_fail(run, "%s() got an unexpected keyword argument '%s'", def->name, args->kw[k].name);
+            ftj_fail(run, "%s() got an unexpected keyword argument '%s'", def->name,
+                     args->kw[k].name);
         if (a[i].type != FTJ_MISSING)
-            ftj_fail(run, "%s() got multiple values for argument '%s'", def->name, args->kw[k].name);
+            ftj_fail(run, "%s() got multiple values for argument '%s'", def->name,
+                     args->kw[k].name);
         a[i] = args->kw[k].v;
     }
     for (int i = 0; i < def->required; i++) {

@@ -2,7 +2,7 @@
 #include <string.h>
 #include "core/text/jinja.h"
 
-/* ---- variables ------------------------------------------------------------------------------------ */
+/* ---- variables ------------------------------------------------------------------------------ */
 
 /* A string of the row that no message's rendering has touched belongs to the one at work now. */
 static ftj_val touch(ftj_run *run, ftj_val v)
@@ -37,7 +37,7 @@ static ftj_val eval_const(ftj_run *run, const ftj_node *node)
     return ftj_of_str(ftj_str_text(run, node->value.s->p, node->value.s->n));
 }
 
-/* ---- operators ------------------------------------------------------------------------------------ */
+/* ---- operators ------------------------------------------------------------------------------ */
 
 static ftj_val eval_logic(ftj_run *run, const ftj_node *node)
 {
@@ -89,7 +89,7 @@ static ftj_val eval_cond(ftj_run *run, const ftj_node *node)
                               "to false and no else section was defined.", node->line));
 }
 
-/* ---- containers and parts -------------------------------------------------------------------------- */
+/* ---- containers and parts ------------------------------------------------------------------- */
 
 static ftj_val eval_list(ftj_run *run, const ftj_node *node)
 {
@@ -134,7 +134,7 @@ static ftj_val eval_attr(ftj_run *run, const ftj_node *node)
     return touch(run, ftj_get_attr(run, of, node->name, strlen(node->name)));
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------ */
+/* ---- calls ---------------------------------------------------------------------------------- */
 
 static size_t count_keywords(ftj_run *run, const ftj_node *node, ftj_val *more)
 {

@@ -1,12 +1,16 @@
 /* exec.c -- statements, and output.
  *
- * Whose turn a byte belongs to is settled here: while a loop goes over messages it is the message at
- * hand (loop.c); a macro that is given a message renders that one; and what an expression outside
- * of all that writes belongs to the only message it quotes, if there is one. */
+ * Whose turn a byte belongs to is settled here: while a loop goes over messages it is the message
+ * at hand (loop.c); a macro that is given a message renders that one; and what an expression
+ * outside of all that writes belongs to the only message it quotes, if there is one.
+ *
+ * Variables are found at run time, from the innermost scope outwards.  Jinja settles them when it
+ * compiles; that shows in one corner alone: a name that is both a variable of the row and set at
+ * the top of the template, read before the `set` by a loop or macro, is undefined there. */
 #include <string.h>
 #include "core/text/jinja.h"
 
-/* ---- scopes --------------------------------------------------------------------------------------- */
+/* ---- scopes --------------------------------------------------------------------------------- */
 
 ftj_scope *ftj_new_scope(ftj_run *run, ftj_scope *outer)
 {
@@ -71,7 +75,7 @@ void ftj_assign(ftj_run *run, const ftj_node *target, ftj_val v)
     }
 }
 
-/* ---- output --------------------------------------------------------------------------------------- */
+/* ---- output --------------------------------------------------------------------------------- */
 
 int32_t ftj_sole_origin(const ftj_piece *piece, size_t n)
 {
@@ -117,13 +121,14 @@ static ftj_flow exec_output(ftj_run *run, const ftj_node *node)
     return FTJ_DONE;
 }
 
-/* ---- statements ------------------------------------------------------------------------------------ */
+/* ---- statements ----------------------------------------------------------------------------- */
 
 /* An `elif` is the only statement of the `else` before it: followed in a loop, not by recursion. */
 static ftj_flow exec_if(ftj_run *run, const ftj_node *node)
 {
     while (!ftj_truth(run, ftj_eval(run, node->a))) {
-        if (node->n_w != 1 || node->w[0]->kind != FTJ_N_IF) return ftj_exec(run, node->w, node->n_w);
+        if (node->n_w != 1 || node->w[0]->kind != FTJ_N_IF)
+            return ftj_exec(run, node->w, node->n_w);
         node = node->w[0];
         run->line = node->line;
     }
@@ -234,7 +239,7 @@ ftj_flow ftj_exec(ftj_run *run, ftj_node *const *v, uint32_t n)
     return flow;
 }
 
-/* ---- macros ---------------------------------------------------------------------------------------- */
+/* ---- macros --------------------------------------------------------------------------------- */
 
 static const ftj_val *find_keyword(const ftj_args *args, const char *name)
 {
@@ -261,8 +266,10 @@ static void bind_rest(ftj_run *run, const ftj_node *def, const ftj_args *args)
     }
     if (more->n && !def->flag)
         ftj_fail(run, "macro '%s' takes not more than %u argument(s)", def->name, def->n_w);
-    if (def->flag) ftj_set_var(run, run->scope, ftj_intern(run, "varargs", 7, true), ftj_of_tuple(more));
-    if (def->flag2) ftj_set_var(run, run->scope, ftj_intern(run, "kwargs", 6, true), ftj_of_dict(named));
+    if (def->flag)
+        ftj_set_var(run, run->scope, ftj_intern(run, "varargs", 7, true), ftj_of_tuple(more));
+    if (def->flag2)
+        ftj_set_var(run, run->scope, ftj_intern(run, "kwargs", 6, true), ftj_of_dict(named));
 }
 
 /* Parameters into the scope at hand: first all without a value, so that a default can see those

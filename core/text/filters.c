@@ -123,7 +123,7 @@ static ftj_val f_attr(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     return ftj_get_attr(run, self, s->p, s->n);
 }
 
-/* ---- order ------------------------------------------------------------------------------------ */
+/* ---- order ---------------------------------------------------------------------------------- */
 
 static ftj_val f_dictsort(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
@@ -228,7 +228,7 @@ static ftj_val f_groupby(ftj_run *run, ftj_val self, const ftj_val *a, const ftj
     return ftj_of_list(out);
 }
 
-/* ---- portions ----------------------------------------------------------------------------------- */
+/* ---- portions ------------------------------------------------------------------------------- */
 
 static ftj_val f_batch(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
@@ -279,7 +279,7 @@ static ftj_val f_sum(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_arg
     return total;
 }
 
-/* ---- map, select ------------------------------------------------------------------------------- */
+/* ---- map, select ---------------------------------------------------------------------------- */
 
 /* Looks up the filter or test that a template names as a string. */
 static const ftj_builtin *named(ftj_run *run, ftj_val name, bool filter)

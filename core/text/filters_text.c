@@ -179,7 +179,7 @@ static ftj_val f_wordcount(ftj_run *run, ftj_val self, const ftj_val *a, const f
     return ftj_int(words);
 }
 
-/* ---- numbers ---------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 static ftj_val f_int(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
@@ -215,7 +215,8 @@ static ftj_val f_abs(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_arg
 {
     (void)a, (void)args;
     if (self.type == FTJ_FLOAT) return ftj_float(fabs(self.f));
-    if (self.type == FTJ_BIG) return ftj_flat(run, self.s)->p[0] == '-' ? ftj_negate(run, self) : self;
+    if (self.type == FTJ_BIG)
+        return ftj_flat(run, self.s)->p[0] == '-' ? ftj_negate(run, self) : self;
     if (self.type == FTJ_UNDEF) ftj_fail_undefined(run, self);
     if (!ftj_is_int(self)) ftj_fail(run, "bad operand type for abs(): '%s'", ftj_type_name(self));
     return ftj_int_of(self) < 0 ? ftj_negate(run, self) : ftj_int(ftj_int_of(self));

@@ -1,5 +1,5 @@
-/* format.c -- "…%s…" % values and "…{}…".format(values).  What a value brings keeps its history; the
- * rest belongs to whoever wrote the format string. */
+/* format.c -- "…%s…" % values and "…{}…".format(values).  What a value brings keeps its history;
+ * the rest belongs to whoever wrote the format string. */
 #include <ctype.h>
 #include <string.h>
 #include "core/text/format.h"
@@ -9,7 +9,7 @@ static void need_plain(ftj_run *run, const ftj_str *s)
     if (s->markup) ftj_fail_code(run, FT_EUNSUP, "formats a string marked safe");
 }
 
-/* ---- % ------------------------------------------------------------------------------------------- */
+/* ---- % -------------------------------------------------------------------------------------- */
 
 typedef struct {
     ftj_run *run;
@@ -144,7 +144,7 @@ ftj_val ftj_percent(ftj_run *run, const ftj_str *format, ftj_val args)
     return ftj_of_str(ftj_out_done(run, &out));
 }
 
-/* ---- str.format ------------------------------------------------------------------------------------ */
+/* ---- str.format ----------------------------------------------------------------------------- */
 
 typedef struct {
     ftj_run *run;
@@ -168,12 +168,14 @@ static ftj_val argument(braces *b, const ftj_str *s, size_t from, size_t to)
         b->numbered |= digits;
         if (!digits) i = b->next++;
         if ((uint64_t)i >= b->args->n)
-            ftj_fail(run, "Replacement index %lld out of range for positional args tuple", (long long)i);
+            ftj_fail(run, "Replacement index %lld out of range for positional args tuple",
+                     (long long)i);
         return b->args->v[i];
     }
     for (size_t k = 0; k < b->args->n_kw; k++) {
         const char *name = b->args->kw[k].name;
-        if (strlen(name) == to - from && !memcmp(name, s->p + from, to - from)) return b->args->kw[k].v;
+        if (strlen(name) == to - from && !memcmp(name, s->p + from, to - from))
+            return b->args->kw[k].v;
     }
     ftj_fail(run, "KeyError: '%.*s'", (int)(to - from), s->p + from);
 }
@@ -207,7 +209,10 @@ static int64_t read_number(const ftj_str *s, size_t *at)
     return n;
 }
 
-static bool is_align(const ftj_str *s, size_t at) { return at < s->n && s->p[at] && strchr("<>^=", s->p[at]); }
+static bool is_align(const ftj_str *s, size_t at)
+{
+    return at < s->n && s->p[at] && strchr("<>^=", s->p[at]);
+}
 
 /* [[fill]align][sign][#][0][width][grouping][.precision][type] */
 static ftj_spec read_spec(ftj_run *run, const ftj_str *s)
@@ -221,7 +226,8 @@ static ftj_spec read_spec(ftj_run *run, const ftj_str *s)
     } else if (is_align(s, 0)) {
         spec.align = s->p[at++];
     }
-    if (at < s->n && strchr("+- ", s->p[at]) && s->p[at]) spec.sign = s->p[at] == '-' ? 0 : s->p[at];
+    if (at < s->n && strchr("+- ", s->p[at]) && s->p[at])
+        spec.sign = s->p[at] == '-' ? 0 : s->p[at];
     at += at < s->n && s->p[at] && strchr("+- ", s->p[at]);
     if (at < s->n && s->p[at] == '#') spec.alternate = ++at;
     if (at < s->n && s->p[at] == '0' && !spec.align) {
@@ -255,7 +261,8 @@ static void put_field(braces *b, ftj_out *out, const ftj_str *s, size_t from, si
         conversion = name + 1 < to ? s->p[name + 1] : 0;
         if (conversion != 'r' && conversion != 's')
             ftj_fail_code(run, FT_EUNSUP, "format: only the conversions !r and !s are supported");
-        if (name + 2 < to && s->p[name + 2] != ':') ftj_fail(run, "expected ':' after conversion specifier");
+        if (name + 2 < to && s->p[name + 2] != ':')
+            ftj_fail(run, "expected ':' after conversion specifier");
         spec_at = name + 2 < to ? name + 3 : to;
     } else if (name < to) {
         spec_at = name + 1;

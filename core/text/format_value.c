@@ -54,7 +54,8 @@ static void put_number(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *sp
 }
 
 /* Puts the separator before every third (fourth, for other bases) digit from the right. */
-static const char *group_digits(ftj_run *run, const char *digits, const ftj_spec *spec, size_t every)
+static const char *group_digits(ftj_run *run, const char *digits, const ftj_spec *spec,
+                                size_t every)
 {
     if (!spec->group) return digits;
     if (spec->align == '=' && spec->fill == '0' && spec->width > 0)
@@ -98,7 +99,8 @@ static void put_integer(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *s
     const char *digits = integer_digits(run, u, base, t == 'X');
     if (spec->precision > (int64_t)strlen(digits)) /* of `%` alone: that many digits */
         digits = ftj_printf(run, "%.*d%s", (int)spec->precision - (int)strlen(digits), 0, digits);
-    put_number(run, out, v, spec, i < 0, prefix, group_digits(run, digits, spec, base == 10 ? 3 : 4));
+    put_number(run, out, v, spec, i < 0, prefix,
+               group_digits(run, digits, spec, base == 10 ? 3 : 4));
 }
 
 static void put_float(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *spec)
@@ -143,10 +145,12 @@ void ftj_put_formatted(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *sp
         ftj_fail(run, "format: width or precision exceeds %d", FTJ_MAX_WIDTH);
     if (v.type == FTJ_STR) {
         if (t && t != 's') unknown_type(run, v, t);
-        if (spec->align == '=') ftj_fail(run, "'=' alignment not allowed in string format specifier");
+        if (spec->align == '=')
+            ftj_fail(run, "'=' alignment not allowed in string format specifier");
         if (spec->sign) ftj_fail(run, "Sign not allowed in string format specifier");
         if (spec->group) ftj_fail(run, "Cannot specify '%c' with 's'.", spec->group);
-        if (spec->alternate) ftj_fail(run, "Alternate form (#) not allowed in string format specifier");
+        if (spec->alternate)
+            ftj_fail(run, "Alternate form (#) not allowed in string format specifier");
         ftj_put_padded(run, out, v.s, spec, '<');
     } else if (v.type == FTJ_FLOAT || (ftj_is_int(v) && is_float_type(t))) {
         if (t && !is_float_type(t)) unknown_type(run, v, t);

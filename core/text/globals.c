@@ -46,8 +46,9 @@ static ftj_dict *build_dict(ftj_run *run, const ftj_args *args)
         for (size_t i = 0; i < pairs->n; i++) {
             const ftj_list *pair = ftj_items(run, pairs->v[i]);
             if (pair->n != 2)
-                ftj_fail(run, "dictionary update sequence element #%zu has length %zu; 2 is required",
-                         i, pair->n);
+                ftj_fail(run,
+                         "dictionary update sequence element #%zu has length %zu; 2 is required", i,
+                         pair->n);
             ftj_dict_set(run, d, pair->v[0], pair->v[1]);
         }
     }
@@ -88,7 +89,7 @@ static ftj_val raise_exception(ftj_run *run, ftj_val self, const ftj_val *a, con
     longjmp(run->trap, 1);
 }
 
-/* ---- strftime_now ------------------------------------------------------------------------------ */
+/* ---- strftime_now --------------------------------------------------------------------------- */
 
 /* Local time now; with SOURCE_DATE_EPOCH that moment in UTC, so that a build can be repeated. */
 static void read_clock(ftj_run *run, struct tm *tm, long *microseconds)

@@ -29,7 +29,7 @@ typedef struct ftj_run ftj_run;
 typedef struct ftj_node ftj_node;
 typedef struct ftj_scope ftj_scope;
 
-/* ---- strings ------------------------------------------------------------------------------- */
+/* ---- strings -------------------------------------------------------------------------------- */
 
 /* A stretch of bytes with one history. */
 typedef struct {
@@ -61,7 +61,7 @@ typedef struct {
     bool split; /* what comes next starts a piece of its own */
 } ftj_out;
 
-/* ---- values -------------------------------------------------------------------------------- */
+/* ---- values --------------------------------------------------------------------------------- */
 typedef enum {
     FTJ_MISSING = 0, /* no value: an argument that was not given, a variable before its `set` */
     FTJ_UNDEF, FTJ_NONE, FTJ_BOOL, FTJ_INT, FTJ_BIG, FTJ_FLOAT, FTJ_STR, FTJ_LIST, FTJ_TUPLE,
@@ -157,11 +157,11 @@ struct ftj_builtin {
 
 struct ftj_method { ftj_val self; const ftj_builtin *def; };
 
-/* ---- the tree ------------------------------------------------------------------------------ */
+/* ---- the tree ------------------------------------------------------------------------------- */
 typedef enum {
     /* statements */
     FTJ_N_DATA, FTJ_N_OUTPUT, FTJ_N_IF, FTJ_N_FOR, FTJ_N_SET, FTJ_N_SET_BLOCK, FTJ_N_MACRO,
-    FTJ_N_GENERATION, FTJ_N_WITH, FTJ_N_FILTER_BLOCK, FTJ_N_BREAK, FTJ_N_CONTINUE, FTJ_N_BLOCK,
+    FTJ_N_GENERATION, FTJ_N_WITH, FTJ_N_FILTER_BLOCK, FTJ_N_BREAK, FTJ_N_CONTINUE,
     /* expressions */
     FTJ_N_CONST, FTJ_N_NAME, FTJ_N_SPACE_REF, FTJ_N_TUPLE, FTJ_N_LIST, FTJ_N_DICT, FTJ_N_PAIR,
     FTJ_N_AND, FTJ_N_OR, FTJ_N_NOT, FTJ_N_NEG, FTJ_N_POS, FTJ_N_BINARY, FTJ_N_CONCAT,
@@ -175,17 +175,17 @@ typedef enum {
 } ftj_op;
 
 /* What a, b, c, v and w are, by kind:
- *   OUTPUT v children            IF a test, v body, w else         FOR a target, b iter, c test, v, w
+ *   OUTPUT v children            IF a test, v body, w else        FOR a target, b iter, c test, v, w
  *   SET a target, b value        SET_BLOCK a target, b filters, v  MACRO name, w params, v body
- *   WITH w pairs (SET), v body   FILTER_BLOCK a filters, v body    GENERATION, BLOCK v body
- *   CONST, DATA value            NAME name                         SPACE_REF name, attr in b (CONST)
+ *   WITH w pairs (SET), v body   FILTER_BLOCK a filters, v body    GENERATION v body
+ *   CONST, DATA value            NAME name                        SPACE_REF name, b: attribute
  *   TUPLE, LIST v                DICT v (PAIR a key, b value)      AND, OR, BINARY a, b
  *   COMPARE a, v (OPERAND op, a) COND a test, b then, c else       ATTR a, name
- *   ITEM a, b                    SLICE a, b, c (each may be NULL)  HOLE: what a filter block captured
- *   CALL a, v args, w keywords, b *args, c **kwargs;  FILTER, TEST the same, with name and `def` */
+ *   ITEM a, b                    SLICE a, b, c (each may be NULL)  HOLE: what was captured
+ *   CALL a, v args, w keywords, b *args, c **kwargs;  FILTER, TEST the same, with name and def */
 struct ftj_node {
     uint8_t kind, op;
-    bool flag;             /* MACRO: takes varargs;  TEST: negated is NOT, so unused */
+    bool flag;             /* MACRO: takes varargs */
     bool flag2;            /* MACRO: takes kwargs */
     uint32_t line;
     const char *name;      /* interned: equal names are equal pointers */
@@ -196,7 +196,7 @@ struct ftj_node {
     ftj_val value;
 };
 
-/* ---- a rendering (or a parse, which needs constants) ------------------------------------------ */
+/* ---- a rendering (or a parse, which needs constants) ---------------------------------------- */
 typedef struct { const char *name; ftj_val v; } ftj_var;
 struct ftj_scope {
     ftj_scope *outer;

@@ -97,12 +97,13 @@ static size_t text_end(const lexer *x, size_t from, size_t to, char sign, bool v
     return strip_end(x, line, to) == line ? line : to;
 }
 
-/* ---- strings ------------------------------------------------------------------------------------ */
+/* ---- strings -------------------------------------------------------------------------------- */
 
 static size_t put_octal(const char *s, size_t n, uint32_t *c)
 {
     size_t k = 0;
-    for (*c = 0; k < 3 && k < n && s[k] >= '0' && s[k] <= '7'; k++) *c = *c * 8 + (uint32_t)(s[k] - '0');
+    for (*c = 0; k < 3 && k < n && s[k] >= '0' && s[k] <= '7'; k++)
+        *c = *c * 8 + (uint32_t)(s[k] - '0');
     return k;
 }
 
@@ -152,7 +153,8 @@ static void add_string(lexer *x, size_t from, size_t to)
         char b[4];
         size_t k;
         size_t used = x->s[i] == '\\' ? read_escape(x->s + i + 1, to - 2 - i, b, &k) : 0;
-        if (used == SIZE_MAX) ftj_fail_at(x->run, x->out, i, "this escape in a string is not supported");
+        if (used == SIZE_MAX)
+            ftj_fail_at(x->run, x->out, i, "this escape in a string is not supported");
         if (x->s[i] == '\\' && used) {
             memcpy(text + n, b, k);
             n += k;
@@ -174,7 +176,7 @@ static size_t string_end(const lexer *x)
     return 0;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------ */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 /* Past digits of the base with single underscores between them; `at` itself when there is none. */
 static size_t digits_end(const lexer *x, size_t at, int base)
@@ -217,7 +219,7 @@ static size_t integer_end(const lexer *x)
     return end > from ? end : i + 1;
 }
 
-/* ---- inside tags -------------------------------------------------------------------------------- */
+/* ---- inside tags ---------------------------------------------------------------------------- */
 
 static size_t name_end(const lexer *x)
 {
@@ -241,7 +243,8 @@ static void bracket(lexer *x, char c)
     } else if (strchr(close, c)) {
         if (!x->open) ftj_fail_at(x->run, x->out, x->at, "unexpected '%c'", c);
         if (x->bracket[--x->open] != c)
-            ftj_fail_at(x->run, x->out, x->at, "unexpected '%c', expected '%c'", c, x->bracket[x->open]);
+            ftj_fail_at(x->run, x->out, x->at, "unexpected '%c', expected '%c'", c,
+                        x->bracket[x->open]);
     }
 }
 
@@ -325,7 +328,7 @@ static void lex_comment(lexer *x)
     x->at = end;
 }
 
-/* ---- outside tags ------------------------------------------------------------------------------- */
+/* ---- outside tags --------------------------------------------------------------------------- */
 
 /* "{% raw %}" at `at`: the byte after it, or 0. */
 static size_t raw_begin(const lexer *x, size_t at)
@@ -386,7 +389,8 @@ static void lex_outside(lexer *x)
         x->line_starting = x->s[raw - 1] == '\n';
         lex_raw(x, at);
     } else {
-        if (kind != '#') add(x, kind == '{' ? FTJ_T_VARIABLE_BEGIN : FTJ_T_BLOCK_BEGIN, at, x->s + at, 2);
+        if (kind != '#')
+            add(x, kind == '{' ? FTJ_T_VARIABLE_BEGIN : FTJ_T_BLOCK_BEGIN, at, x->s + at, 2);
         x->at = at + 2 + (sign == '-' || sign == '+');
         if (kind == '#') lex_comment(x);
         else lex_tag(x, kind == '%');

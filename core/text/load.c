@@ -83,7 +83,7 @@ static ftj_val read_value(reader *r, const ft_json *v)
     return out;
 }
 
-/* ---- messages ------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 static ftj_val read_role(reader *r, const ft_json *v)
 {
@@ -144,7 +144,7 @@ static ftj_val read_messages(reader *r, const ft_json *v)
     return ftj_of_list(l);
 }
 
-/* ---- variables ------------------------------------------------------------------------------------ */
+/* ---- variables ------------------------------------------------------------------------------ */
 
 static void set_if_used(ftj_run *run, const char *name, ftj_val v)
 {

@@ -21,7 +21,8 @@ static ftj_val unsafe_attribute(ftj_run *run, ftj_val v, const char *name, size_
                                               "unsafe.", (int)n, name, ftj_type_name(v)));
 }
 
-static ftj_val bind(ftj_run *run, ftj_val self, const ftj_builtin *table, const char *name, size_t n)
+static ftj_val bind(ftj_run *run, ftj_val self, const ftj_builtin *table, const char *name,
+                    size_t n)
 {
     const ftj_builtin *def = ftj_find(table, name, n);
     ftj_val v = { .type = FTJ_MISSING, .origin = -1 };
@@ -170,7 +171,8 @@ static int64_t bound(ftj_run *run, ftj_val v, int64_t n, int64_t low, int64_t hi
     return i < low ? low : i > high ? high : i;
 }
 
-static ftj_val slice_text(ftj_run *run, const ftj_str *s, int64_t start, int64_t step, int64_t count)
+static ftj_val slice_text(ftj_run *run, const ftj_str *s, int64_t start, int64_t step,
+                          int64_t count)
 {
     if (count == 0) return ftj_of_str(ftj_sub(run, s, 0, 0));
     if (step == 1) {
@@ -220,11 +222,11 @@ ftj_val ftj_slice(ftj_run *run, ftj_val v, ftj_val start, ftj_val stop, ftj_val 
     if (v.type == FTJ_UNDEF) ftj_fail_undefined(run, v);
     if (v.type == FTJ_DICT) ftj_fail(run, "unhashable type: 'slice'");
     if (!is_sequence(v)) ftj_fail(run, "'%s' object is not subscriptable", ftj_type_name(v));
-    int64_t n = ftj_length(run, v), by = 1;
+    int64_t n = ftj_length(run, v), by = 1, written = 1;
     if (step.type != FTJ_NONE && step.type != FTJ_MISSING) {
         if (!ftj_is_int(step))
             ftj_fail(run, "slice indices must be integers or None or have an __index__ method");
-        by = ftj_int_of(step);
+        by = written = ftj_int_of(step);
         if (by == 0) ftj_fail(run, "slice step cannot be zero");
         if (by > n + 1) by = n + 1; /* the same items, and no product below can overflow */
         if (by < -n - 1) by = -n - 1;
@@ -232,8 +234,9 @@ ftj_val ftj_slice(ftj_run *run, ftj_val v, ftj_val start, ftj_val stop, ftj_val 
     int64_t low = by > 0 ? 0 : -1, high = by > 0 ? n : n - 1;
     int64_t a = bound(run, start, n, low, high, by > 0 ? low : high);
     int64_t b = bound(run, stop, n, low, high, by > 0 ? high : low);
-    int64_t count = by > 0 ? (b > a ? (b - a - 1) / by + 1 : 0) : (a > b ? (a - b - 1) / -by + 1 : 0);
+    int64_t count = by > 0 ? (b > a ? (b - a - 1) / by + 1 : 0)
+                           : (a > b ? (a - b - 1) / -by + 1 : 0);
     if (v.type == FTJ_STR) return slice_text(run, ftj_flat(run, v.s), a, by, count);
-    if (v.type == FTJ_RANGE) return slice_range(run, v.range, a, b, by, count);
+    if (v.type == FTJ_RANGE) return slice_range(run, v.range, a, b, written, count);
     return slice_list(run, v, a, by, count);
 }

@@ -120,7 +120,7 @@ ftj_val ftj_loop_attr(ftj_run *run, ftj_loop *loop, const char *name, size_t n)
     return v;
 }
 
-/* ---- the statement --------------------------------------------------------------------------------- */
+/* ---- the statement -------------------------------------------------------------------------- */
 
 /* Gives what this iteration wrote without knowing whose turn it is the only message that it
  * quotes, or the first one that it bound to a name. */

@@ -41,7 +41,7 @@ static ftj_val m_swapcase(ftj_run *run, ftj_val self, const ftj_val *a, const ft
     return with_case(run, self, FTJ_CASE_SWAP);
 }
 
-/* ---- ends --------------------------------------------------------------------------------------- */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
 static ftj_val strip(ftj_run *run, ftj_val self, const ftj_val *a, int ends)
 {
@@ -120,7 +120,7 @@ static ftj_val m_zfill(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return ftj_of_str(sign ? ftj_concat(run, ftj_sub(run, s, 0, 1), digits) : digits);
 }
 
-/* ---- search -------------------------------------------------------------------------------------- */
+/* ---- search --------------------------------------------------------------------------------- */
 
 /* The bytes that the optional arguments start and end leave of s; false when start lies past it. */
 static bool read_window(ftj_run *run, const ftj_str *s, const ftj_val *a, size_t *from, size_t *to)
@@ -203,6 +203,7 @@ static ftj_val with_end(ftj_run *run, ftj_val self, const ftj_val *a, bool at_en
 {
     size_t from, to;
     const ftj_str *s = ftj_flat(run, self.s);
+    if (a[0].type != FTJ_TUPLE) ftj_want_str(run, a[0], at_end ? "endswith" : "startswith");
     if (!read_window(run, s, a + 1, &from, &to)) return ftj_bool(false);
     if (a[0].type != FTJ_TUPLE) return ftj_bool(has_end(run, s, a[0], from, to, at_end));
     for (size_t i = 0; i < a[0].l->n; i++) {
@@ -223,7 +224,7 @@ static ftj_val m_endswith(ftj_run *run, ftj_val self, const ftj_val *a, const ft
     return with_end(run, self, a, true);
 }
 
-/* ---- parts ---------------------------------------------------------------------------------------- */
+/* ---- parts ---------------------------------------------------------------------------------- */
 
 static ftj_val split(ftj_run *run, ftj_val self, const ftj_val *a, bool from_right)
 {
@@ -312,7 +313,7 @@ static ftj_val m_format(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return ftj_format(run, self.s, args);
 }
 
-/* ---- questions -------------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------ */
 
 /* At least one character, and every one of the kind. */
 static ftj_val all_are(ftj_run *run, ftj_val self, bool (*kind)(uint32_t))

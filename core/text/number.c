@@ -13,7 +13,7 @@
 #include "core/text/jinja.h"
 #include "core/text/unicode.h"
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 /* Shortest digits of f (no point) and the exponent of the first one. */
 static int shortest(double f, char digits[32], int *exponent)
@@ -56,7 +56,7 @@ void ftj_float_text(char out[64], double f)
     }
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 /* The text without the white space around it and the underscores between digits, in the arena;
  * NULL where an underscore stands elsewhere, and for characters beyond ASCII. */
@@ -123,7 +123,8 @@ bool ftj_parse_int(ftj_run *run, const ftj_str *s, int64_t base, ftj_val *out)
         *out = ftj_int(value);
         return true;
     }
-    if (base != 10) ftj_fail_code(run, FT_EUNSUP, "integer of more than 64 bits in base %d", (int)base);
+    if (base != 10)
+        ftj_fail_code(run, FT_EUNSUP, "integer of more than 64 bits in base %d", (int)base);
     while (*p == '0') p++;
     const char *digits = ftj_printf(run, "%s%s", minus ? "-" : "", p);
     *out = ftj_of_str(ftj_str_new(run, digits, strlen(digits), like));
@@ -143,7 +144,7 @@ bool ftj_parse_float(ftj_run *run, const ftj_str *s, double *out)
     return end != p && !*end;
 }
 
-/* ---- reckoning --------------------------------------------------------------------------------- */
+/* ---- reckoning ------------------------------------------------------------------------------ */
 
 static ftj_val integer_arith(ftj_run *run, ftj_op op, int64_t a, int64_t b);
 
@@ -167,7 +168,8 @@ static ftj_val float_power(ftj_run *run, double a, double b)
     if (a == 0 && b < 0) ftj_fail(run, "0.0 cannot be raised to a negative power");
     if (a < 0 && b != floor(b) && isfinite(b)) ftj_fail(run, "the power is a complex number");
     double r = pow(a, b);
-    if (isinf(r) && isfinite(a) && isfinite(b)) ftj_fail(run, "(34, 'Numerical result out of range')");
+    if (isinf(r) && isfinite(a) && isfinite(b))
+        ftj_fail(run, "(34, 'Numerical result out of range')");
     return ftj_float(r);
 }
 

@@ -22,7 +22,8 @@ static ftj_val join_lists(ftj_run *run, ftj_val a, ftj_val b)
 static ftj_val add(ftj_run *run, ftj_val a, ftj_val b)
 {
     if (a.type == FTJ_STR && b.type == FTJ_STR) return ftj_of_str(ftj_concat(run, a.s, b.s));
-    if (a.type == b.type && (a.type == FTJ_LIST || a.type == FTJ_TUPLE)) return join_lists(run, a, b);
+    if (a.type == b.type && (a.type == FTJ_LIST || a.type == FTJ_TUPLE))
+        return join_lists(run, a, b);
     if (a.type == FTJ_STR || a.type == FTJ_LIST || a.type == FTJ_TUPLE) {
         ftj_fail(run, "can only concatenate %s (not \"%s\") to %s", ftj_type_name(a),
                  ftj_type_name(b), ftj_type_name(a));
@@ -98,7 +99,8 @@ const ftj_str *ftj_escape(ftj_run *run, const ftj_str *s)
     for (size_t i = 0; i < s->n_piece; i++) {
         for (size_t end = at + s->piece[i].n; at < end; at++) {
             const char *p = s->p[at] ? strchr(special, s->p[at]) : NULL;
-            if (p) ftj_put(run, &out, entity[p - special], strlen(entity[p - special]), &s->piece[i]);
+            if (p)
+                ftj_put(run, &out, entity[p - special], strlen(entity[p - special]), &s->piece[i]);
             else ftj_put(run, &out, s->p + at, 1, &s->piece[i]);
         }
     }

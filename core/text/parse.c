@@ -7,7 +7,7 @@
 
 static void parse_body(ftj_parser *p, ftj_node ***v, uint32_t *n, const char *const *ends);
 
-/* ---- tokens and nodes --------------------------------------------------------------------------- */
+/* ---- tokens and nodes ----------------------------------------------------------------------- */
 
 ftj_node *ftj_node_new(ftj_parser *p, ftj_kind kind)
 {
@@ -73,7 +73,7 @@ const char *ftj_token_name(ftj_parser *p, const ftj_token *t)
     return ftj_intern(p->run, t->p, t->n, true);
 }
 
-/* ---- targets ------------------------------------------------------------------------------------ */
+/* ---- targets -------------------------------------------------------------------------------- */
 
 static void check_target(ftj_parser *p, const ftj_node *t, const ftj_token *at, bool space)
 {
@@ -104,7 +104,7 @@ static ftj_node *parse_name_target(ftj_parser *p)
     return n;
 }
 
-/* ---- statements --------------------------------------------------------------------------------- */
+/* ---- statements ----------------------------------------------------------------------------- */
 
 /* A body in which an unknown filter is an error at once again. */
 static void parse_hard_body(ftj_parser *p, ftj_node ***v, uint32_t *n, const char *const *ends)
@@ -299,7 +299,8 @@ _Noreturn static void unknown_tag(ftj_parser *p, const ftj_token *t)
         ftj_parse_fail(p, t, "'%s' is missing; the innermost block that needs to be closed is '%s'",
                        end, p->tag);
     }
-    ftj_parse_fail(p, t, "Encountered unknown tag; looking for '%s' of the block '%s'", end, p->tag);
+    ftj_parse_fail(p, t, "Encountered unknown tag; looking for '%s' of the block '%s'", end,
+                   p->tag);
 }
 
 static ftj_node *parse_statement(ftj_parser *p)
@@ -320,7 +321,7 @@ static ftj_node *parse_statement(ftj_parser *p)
     unknown_tag(p, t);
 }
 
-/* ---- bodies ------------------------------------------------------------------------------------- */
+/* ---- bodies --------------------------------------------------------------------------------- */
 
 static void add_output(ftj_parser *p, ftj_node ***v, uint32_t *n, ftj_node *child)
 {

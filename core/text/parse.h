@@ -25,7 +25,7 @@ typedef struct {
 /* Parses a whole template; fails with line and column. */
 ftj_program ftj_parse(ftj_run *run, const char *source, size_t n);
 
-/* ---- shared by parse.c and parse_expr.c ------------------------------------------------------- */
+/* ---- shared by parse.c and parse_expr.c ----------------------------------------------------- */
 ftj_node *ftj_node_new(ftj_parser *p, ftj_kind kind);
 void ftj_node_add(ftj_parser *p, ftj_node ***v, uint32_t *n, ftj_node *child);
 _Noreturn void ftj_parse_fail(ftj_parser *p, const ftj_token *at, const char *fmt, ...)

@@ -18,7 +18,7 @@ static ftj_node *binary(ftj_parser *p, ftj_kind kind, ftj_op op, ftj_node *a, ft
     return n;
 }
 
-/* ---- primaries --------------------------------------------------------------------------------- */
+/* ---- primaries ------------------------------------------------------------------------------ */
 
 static ftj_node *constant(ftj_parser *p, ftj_val v)
 {
@@ -149,7 +149,7 @@ ftj_node *ftj_parse_tuple(ftj_parser *p, unsigned how, const char *end)
     return tuple;
 }
 
-/* ---- calls ------------------------------------------------------------------------------------- */
+/* ---- calls ---------------------------------------------------------------------------------- */
 
 /* "(a, b=c, *d, **e)" into v, w, b and c of the node; p stands on the bracket. */
 static void parse_arguments(ftj_parser *p, ftj_node *n)
@@ -247,7 +247,7 @@ static ftj_node *parse_test(ftj_parser *p, ftj_node *of)
     return not;
 }
 
-/* ---- subscripts -------------------------------------------------------------------------------- */
+/* ---- subscripts ----------------------------------------------------------------------------- */
 
 static ftj_node *parse_subscribed(ftj_parser *p)
 {
@@ -294,7 +294,8 @@ static ftj_node *parse_subscript(ftj_parser *p, ftj_node *of)
     p->now++;
     n->b = tuple->n_v == 1 ? tuple->v[0] : tuple;
     for (uint32_t i = 0; tuple->n_v != 1 && i < tuple->n_v; i++) {
-        if (tuple->v[i]->kind == FTJ_N_SLICE) ftj_parse_fail(p, t, "a slice within a tuple of keys");
+        if (tuple->v[i]->kind == FTJ_N_SLICE)
+            ftj_parse_fail(p, t, "a slice within a tuple of keys");
     }
     return n;
 }
@@ -309,7 +310,7 @@ static ftj_node *parse_postfix(ftj_parser *p, ftj_node *node)
     }
 }
 
-/* ---- operators ---------------------------------------------------------------------------------- */
+/* ---- operators ------------------------------------------------------------------------------ */
 
 static ftj_node *parse_unary(ftj_parser *p, bool with_filters)
 {

@@ -1,5 +1,5 @@
-/* repr.c -- str() and repr() of any value, keeping who wrote each byte: what a row supplied is data,
- * brackets and commas around it too when the container itself came from the row. */
+/* repr.c -- str() and repr() of any value, keeping who wrote each byte: what a row supplied is
+ * data, brackets and commas around it too when the container itself came from the row. */
 #include <stdio.h>
 #include <string.h>
 #include "core/text/jinja.h"
@@ -109,8 +109,8 @@ static void repr_object(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *
     const ftj_range *r = v.range;
     switch (v.type) {
     case FTJ_RANGE:
-        put_c(run, out, ftj_printf(run, "range(%lld, %lld", (long long)r->start, (long long)r->stop),
-              like);
+        put_c(run, out,
+              ftj_printf(run, "range(%lld, %lld", (long long)r->start, (long long)r->stop), like);
         if (r->step != 1) put_c(run, out, ftj_printf(run, ", %lld", (long long)r->step), like);
         put_c(run, out, ")", like);
         return;

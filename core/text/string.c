@@ -90,7 +90,8 @@ const ftj_str *ftj_sub(ftj_run *run, const ftj_str *s, size_t from, size_t to)
     size_t i = 0, at = 0;
     while (i + 1 < s->n_piece && at + s->piece[i].n <= from) at += s->piece[i++].n;
     size_t first = i, start = at, count = s->n_piece ? 1 : 0;
-    for (size_t end = s->n_piece ? at + s->piece[i].n : to; end < to; end += s->piece[++i].n) count++;
+    for (size_t end = s->n_piece ? at + s->piece[i].n : to; end < to; end += s->piece[++i].n)
+        count++;
     ftj_piece *piece = ftj_array(run, count, sizeof *piece);
     for (i = 0, at = start; i < count; at += s->piece[first + i++].n) {
         size_t a = at < from ? from : at, b = at + s->piece[first + i].n;
@@ -102,7 +103,7 @@ const ftj_str *ftj_sub(ftj_run *run, const ftj_str *s, size_t from, size_t to)
     return sub;
 }
 
-/* ---- characters ------------------------------------------------------------------------------- */
+/* ---- characters ----------------------------------------------------------------------------- */
 
 uint32_t ftj_next_char(const ftj_str *s, size_t *at)
 {
@@ -141,7 +142,7 @@ const ftj_piece *ftj_piece_at(const ftj_str *s, size_t at)
     return &s->piece[i];
 }
 
-/* ---- comparison and search ---------------------------------------------------------------------- */
+/* ---- comparison and search ------------------------------------------------------------------ */
 
 bool ftj_str_equal(ftj_run *run, const ftj_str *a, const ftj_str *b)
 {
@@ -191,7 +192,7 @@ size_t ftj_str_rfind(ftj_run *run, const ftj_str *s, const ftj_str *what, size_t
     return SIZE_MAX;
 }
 
-/* ---- construction -------------------------------------------------------------------------------- */
+/* ---- construction --------------------------------------------------------------------------- */
 
 static void make_room(ftj_run *run, ftj_out *out, size_t n)
 {

@@ -11,7 +11,8 @@ static const char chatml[] =
     "{{ '<|im_start|>' + message.role + '\\n' }}"
     "{% if message.content is string %}{{ message.content }}"
     "{% elif message.content %}"
-    "{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
+    "{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% "
+    "endfor %}"
     "{% endif %}"
     "{% for call in message.tool_calls or [] %}"
     "{% set function = call.function or call %}"
@@ -37,7 +38,7 @@ struct ft_template {
     int32_t n_role;
 };
 
-/* ---- compiling ------------------------------------------------------------------------------------ */
+/* ---- compiling ------------------------------------------------------------------------------ */
 
 typedef struct { ft_template *t; const char *source; size_t n; } compile_job;
 
@@ -80,15 +81,18 @@ void ft_template_done(ft_template *t)
 
 bool ft_template_marks(const ft_template *t) { return t->program.marks; }
 
-/* ---- spans ---------------------------------------------------------------------------------------- */
+/* ---- spans ---------------------------------------------------------------------------------- */
 
 uint8_t ft_role_of(const char *name, size_t n)
 {
-    static const struct { const char *name; uint8_t role; } roles[] = {
-        { "system", FT_ROLE_SYSTEM }, { "developer", FT_ROLE_SYSTEM }, { "user", FT_ROLE_USER },
-        { "human", FT_ROLE_USER }, { "assistant", FT_ROLE_ASSISTANT }, { "model", FT_ROLE_ASSISTANT },
-        { "gpt", FT_ROLE_ASSISTANT }, { "tool", FT_ROLE_TOOL }, { "function", FT_ROLE_TOOL },
-        { "ipython", FT_ROLE_TOOL }, { "observation", FT_ROLE_TOOL },
+    static const struct { const char *name; uint8_t role;
+    } roles[] = {
+        { "system", FT_ROLE_SYSTEM },       { "developer", FT_ROLE_SYSTEM },
+        { "user", FT_ROLE_USER },           { "human", FT_ROLE_USER },
+        { "assistant", FT_ROLE_ASSISTANT }, { "model", FT_ROLE_ASSISTANT },
+        { "gpt", FT_ROLE_ASSISTANT },       { "tool", FT_ROLE_TOOL },
+        { "function", FT_ROLE_TOOL },       { "ipython", FT_ROLE_TOOL },
+        { "observation", FT_ROLE_TOOL },
     };
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (strlen(roles[i].name) == n && !memcmp(roles[i].name, name, n)) return roles[i].role;
@@ -176,7 +180,7 @@ size_t ft_template_contents(const ft_template *t, int role, const ft_extent **ou
     return n;
 }
 
-/* ---- rendering ------------------------------------------------------------------------------------ */
+/* ---- rendering ------------------------------------------------------------------------------ */
 
 typedef struct { ft_template *t; const ft_json *vars; ft_text *out; } render_job;
 
@@ -215,7 +219,7 @@ int ft_template_render(ft_template *t, const ft_json *vars, ft_text *out, ft_err
     return FT_OK;
 }
 
-/* ---- interface "ft.template/1" --------------------------------------------------------------------- */
+/* ---- interface "ft.template/1" -------------------------------------------------------------- */
 
 static ft_template *api_compile(const ft_host *host, const char *source, size_t n)
 {

@@ -1,9 +1,9 @@
 /* template.h -- chat templates: compile once, render many rows.
  *
  * The engine is Jinja as transformers configures it (ImmutableSandboxedEnvironment, trim_blocks,
- * lstrip_blocks, loop controls, {% generation %}).  What sets it apart is that it knows for every byte
- * it writes whether the template or the row wrote it and whose message was being rendered; so loss
- * masks and the tokenizer's special tokens need no searching in the text. */
+ * lstrip_blocks, loop controls, {% generation %}).  What sets it apart is that it knows for every
+ * byte it writes whether the template or the row wrote it and whose message was being rendered; so
+ * loss masks and the tokenizer's special tokens need no searching in the text. */
 #ifndef FT_TEXT_TEMPLATE_H
 #define FT_TEXT_TEMPLATE_H
 #include "core/base/err.h"

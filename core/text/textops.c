@@ -3,7 +3,7 @@
 #include <string.h>
 #include "core/text/unicode.h"
 
-/* ---- case ------------------------------------------------------------------------------------- */
+/* ---- case ----------------------------------------------------------------------------------- */
 
 /* The character before byte `at`, or 0; *at moves to it. */
 static uint32_t previous_char(const ftj_str *s, size_t *at)
@@ -60,7 +60,7 @@ const ftj_str *ftj_str_case(ftj_run *run, const ftj_str *s, int how)
     return ftj_markup(run, ftj_out_done(run, &out), s->markup);
 }
 
-/* ---- ends ------------------------------------------------------------------------------------- */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
 static bool is_in(const ftj_str *chars, uint32_t c)
 {
@@ -106,7 +106,7 @@ const ftj_str *ftj_str_justify(ftj_run *run, const ftj_str *s, int64_t width, co
     return ftj_markup(run, ftj_out_done(run, &out), s->markup);
 }
 
-/* ---- parts ------------------------------------------------------------------------------------ */
+/* ---- parts ---------------------------------------------------------------------------------- */
 
 const ftj_str *ftj_str_replace(ftj_run *run, const ftj_str *s, const ftj_str *old,
                                const ftj_str *by, int64_t count)

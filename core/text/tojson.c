@@ -194,7 +194,9 @@ ftj_val ftj_tojson(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args 
 {
     (void)args;
     ftj_out out = { 0 };
-    writer w = { .run = run, .out = &out, .ascii = ftj_truth(run, a[0]), .sort = ftj_truth(run, a[3]) };
+    writer w = {
+        .run = run, .out = &out, .ascii = ftj_truth(run, a[0]), .sort = ftj_truth(run, a[3])
+    };
     read_indent(&w, a[1]);
     w.item = w.indent ? ftj_str_text(run, ",", 1) : ftj_str_text(run, ", ", 2);
     w.key = ftj_str_text(run, ": ", 2);

@@ -78,7 +78,7 @@ ftj_val ftj_of_iter(ftj_run *run, ftj_list *l, const char *type)
     return v;
 }
 
-/* ---- undefined ------------------------------------------------------------------------------- */
+/* ---- undefined ------------------------------------------------------------------------------ */
 
 ftj_val ftj_undefined_hint(ftj_run *run, const char *hint)
 {
@@ -124,7 +124,7 @@ _Noreturn void ftj_fail_undefined(ftj_run *run, ftj_val v)
     ftj_fail(run, "'%s%s' has no attribute '%.*s'", of, object, n, u->name);
 }
 
-/* ---- asking ------------------------------------------------------------------------------------ */
+/* ---- asking --------------------------------------------------------------------------------- */
 
 const char *ftj_type_name(ftj_val v)
 {
@@ -161,7 +161,7 @@ bool ftj_is_number(ftj_val v) { return ftj_is_int(v) || v.type == FTJ_FLOAT || v
 int64_t ftj_int_of(ftj_val v) { return v.type == FTJ_BOOL ? v.b : v.i; }
 double ftj_real_of(ftj_val v) { return v.type == FTJ_FLOAT ? v.f : (double)ftj_int_of(v); }
 
-/* ---- lists ------------------------------------------------------------------------------------- */
+/* ---- lists ---------------------------------------------------------------------------------- */
 
 ftj_list *ftj_new_list(ftj_run *run, size_t cap)
 {
@@ -191,7 +191,7 @@ ftj_val ftj_pair_of(ftj_run *run, ftj_val a, ftj_val b)
     return ftj_of_tuple(l);
 }
 
-/* ---- dicts ------------------------------------------------------------------------------------- */
+/* ---- dicts ---------------------------------------------------------------------------------- */
 
 ftj_dict *ftj_new_dict(ftj_run *run, size_t cap)
 {

@@ -39,7 +39,7 @@ ftj_val ftj_dict_find(ftj_run *run, const ftj_dict *d, const char *key, size_t n
 void ftj_dict_set(ftj_run *run, ftj_dict *d, ftj_val key, ftj_val v);
 void ftj_need_hash(ftj_run *run, ftj_val key);
 
-/* ---- strings (string.c) ---------------------------------------------------------------------- */
+/* ---- strings (string.c) --------------------------------------------------------------------- */
 const ftj_piece *ftj_here(ftj_run *run); /* a piece written by the template, now */
 const ftj_str *ftj_str_new(ftj_run *run, const char *p, size_t n, const ftj_piece *like);
 const ftj_str *ftj_str_text(ftj_run *run, const char *p, size_t n); /* the template's; p is kept */
@@ -65,7 +65,7 @@ void ftj_put_str(ftj_run *run, ftj_out *out, const ftj_str *s);
 void ftj_put_char(ftj_run *run, ftj_out *out, uint32_t c, const ftj_piece *like);
 const ftj_str *ftj_out_done(ftj_run *run, ftj_out *out);
 
-/* ---- numbers (number.c) ---------------------------------------------------------------------- */
+/* ---- numbers (number.c) --------------------------------------------------------------------- */
 void ftj_float_text(char out[64], double f); /* repr() */
 /* int(text, base) and float(text): false where Python raises ValueError.  An integer beyond 64
  * bits becomes a BIG of the given piece. */
@@ -75,7 +75,7 @@ ftj_val ftj_arith(ftj_run *run, ftj_op op, ftj_val a, ftj_val b); /* two numbers
 ftj_val ftj_round(ftj_run *run, ftj_val v, int64_t digits);
 ftj_val ftj_from_float(ftj_run *run, double f); /* int(f) */
 
-/* ---- operators (compare.c, operate.c) ---------------------------------------------------------- */
+/* ---- operators (compare.c, operate.c) ------------------------------------------------------- */
 bool ftj_equal(ftj_run *run, ftj_val a, ftj_val b);
 bool ftj_order(ftj_run *run, ftj_op op, ftj_val a, ftj_val b); /* op: LT, LE, GT or GE */
 bool ftj_contains(ftj_run *run, ftj_val item, ftj_val box);
@@ -84,7 +84,7 @@ ftj_val ftj_binary(ftj_run *run, ftj_op op, ftj_val a, ftj_val b);
 ftj_val ftj_negate(ftj_run *run, ftj_val v);
 const ftj_str *ftj_escape(ftj_run *run, const ftj_str *s); /* &, <, >, ', " for HTML */
 
-/* ---- text of values (repr.c, tojson.c, format.c) ------------------------------------------------ */
+/* ---- text of values (repr.c, tojson.c, format.c) -------------------------------------------- */
 const ftj_str *ftj_to_str(ftj_run *run, ftj_val v); /* str(v) */
 void ftj_repr(ftj_run *run, ftj_out *out, ftj_val v);
 const char *ftj_show(ftj_run *run, ftj_val v);      /* repr for messages, cut at 200 bytes */
@@ -93,7 +93,7 @@ ftj_val ftj_percent(ftj_run *run, const ftj_str *format, ftj_val args); /* forma
 ftj_val ftj_format(ftj_run *run, const ftj_str *format, const ftj_args *args);
 ftj_val ftj_strftime_now(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args);
 
-/* ---- items (iterate.c, lookup.c) ----------------------------------------------------------------- */
+/* ---- items (iterate.c, lookup.c) ------------------------------------------------------------ */
 ftj_cursor ftj_iterate(ftj_run *run, ftj_val v); /* fails on what is not iterable */
 bool ftj_is_iterable(ftj_val v);
 bool ftj_next(ftj_run *run, ftj_cursor *c, ftj_val *out);
@@ -107,7 +107,7 @@ ftj_val ftj_slice(ftj_run *run, ftj_val v, ftj_val start, ftj_val stop, ftj_val 
 ftj_val ftj_get_path(ftj_run *run, ftj_val v, ftj_val path, ftj_val otherwise);
 ftj_list *ftj_sorted(ftj_run *run, const ftj_list *l, const ftj_val *key, bool reverse);
 
-/* ---- calls (call.c) ------------------------------------------------------------------------------ */
+/* ---- calls (call.c) ------------------------------------------------------------------------- */
 ftj_val ftj_call(ftj_run *run, ftj_val callee, const ftj_args *args);
 ftj_val ftj_apply(ftj_run *run, const ftj_builtin *def, ftj_val self, const ftj_args *args);
 const ftj_builtin *ftj_find(const ftj_builtin *table, const char *name, size_t n);
@@ -118,7 +118,7 @@ extern const ftj_builtin ftj_text_methods[], ftj_dict_methods[], ftj_list_method
     ftj_loop_methods[];
 const ftj_builtin *ftj_find_filter(const char *name, size_t n);
 
-/* ---- running the tree (eval.c, exec.c, loop.c) ------------------------------------------------------ */
+/* ---- running the tree (eval.c, exec.c, loop.c) ---------------------------------------------- */
 ftj_val ftj_eval(ftj_run *run, const ftj_node *node);
 typedef enum { FTJ_DONE, FTJ_BROKE, FTJ_CONTINUED } ftj_flow;
 ftj_flow ftj_exec(ftj_run *run, ftj_node *const *v, uint32_t n);
@@ -134,6 +134,6 @@ ftj_val ftj_call_macro(ftj_run *run, const ftj_macro *macro, const ftj_args *arg
 /* Runs the body with output caught; *flow tells how it ended. */
 const ftj_str *ftj_capture(ftj_run *run, ftj_node *const *v, uint32_t n, ftj_flow *flow);
 
-/* ---- variables from JSON (load.c) ------------------------------------------------------------------ */
+/* ---- variables from JSON (load.c) ----------------------------------------------------------- */
 void ftj_load_vars(ftj_run *run, const ft_json *vars);
 #endif

@@ -29,7 +29,7 @@ typedef struct {
     bool told_stop;
 } self_t;
 
-/* ---- errors of a row -------------------------------------------------------------------------------- */
+/* ---- errors of a row ------------------------------------------------------------------------ */
 
 /* host->fail keeps the first error for good; a bad row may be one of many. */
 static int inner_fail(const ft_host *host, int code, const char *fmt, ...)
@@ -43,7 +43,10 @@ static int inner_fail(const ft_host *host, int code, const char *fmt, ...)
     return code;
 }
 
-static const char *path_now(const self_t *s) { return s->second ? s->config->val_path : s->config->path; }
+static const char *path_now(const self_t *s)
+{
+    return s->second ? s->config->val_path : s->config->path;
+}
 
 /* The JSON reader counts lines from the row's first; true when the text begins with a place. */
 static bool split_place(const char *text, long long *line, int *used)
@@ -59,7 +62,8 @@ static int bad_row(self_t *s, int code)
     const char *why = s->rows.error;
     long long line = 1;
     int used;
-    if (code == FT_ENOMEM || code == FT_ECANCEL || code == FT_EIO) return s->host->fail(s->host, code, "%s", why);
+    if (code == FT_ENOMEM || code == FT_ECANCEL || code == FT_EIO)
+        return s->host->fail(s->host, code, "%s", why);
     if (split_place(why, &line, &used)) why += used + (why[used] == ' ');
     if (!strcmp(s->config->on_bad_row, "skip")) {
         s->skipped++;
@@ -67,10 +71,11 @@ static int bad_row(self_t *s, int code)
                      (long long)s->file.row_line + line - 1, why);
         return FT_OK;
     }
-    return s->host->fail(s->host, code, "%s:%lld: %s", path_now(s), (long long)s->file.row_line + line - 1, why);
+    return s->host->fail(s->host, code, "%s:%lld: %s", path_now(s),
+                         (long long)s->file.row_line + line - 1, why);
 }
 
-/* ---- the template ------------------------------------------------------------------------------------ */
+/* ---- the template --------------------------------------------------------------------------- */
 
 static int read_template(self_t *s, ft_buf *out)
 {
@@ -83,7 +88,8 @@ static int read_template(self_t *s, ft_buf *out)
     bool bad = ferror(f);
     fclose(f);
     if (bad || out->n > LIMIT)
-        return s->host->fail(s->host, FT_EIO, "%s: %s", s->config->chat_template, bad ? "cannot be read" : "longer than 8 MiB");
+        return s->host->fail(s->host, FT_EIO, "%s: %s", s->config->chat_template,
+                             bad ? "cannot be read" : "longer than 8 MiB");
     return out->oom ? s->host->fail(s->host, FT_ENOMEM, "out of memory") : FT_OK;
 }
 
@@ -102,14 +108,15 @@ static int compile_template(self_t *s, const ft_source *model)
         text = own.p ? own.p : "";
         n = own.n;
     } else if (!text) {
-        s->host->log(s->host, FT_INFO, "the model has no chat template: conversations are written as ChatML");
+        s->host->log(s->host, FT_INFO,
+                     "the model has no chat template: conversations are written as ChatML");
     }
     s->render.template = s->render.api->compile(s->host, text, n);
     ft_buf_free(&own);
     return s->render.template ? FT_OK : FT_EINVAL;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static const void *need(const ft_host *host, const char *iface)
 {
@@ -143,9 +150,12 @@ static int open_(void *self, const ft_host *host, const void *cfg)
     s->render.mem = &s->mem;
     s->render.bos = model->bos_token ? model->bos_token : "";
     s->render.eos = model->eos_token ? model->eos_token : "";
-    s->render.train_on = !strcmp(c->train_on, "all") ? TRAIN_ALL : !strcmp(c->train_on, "last") ? TRAIN_LAST
-                                                                                         : TRAIN_ASSISTANT;
-    s->rows = (row_reader){ .host = &s->inner, .json = s->json, .mem = &s->mem, .system = c->system };
+    s->render.train_on = !strcmp(c->train_on, "all")    ? TRAIN_ALL
+                         : !strcmp(c->train_on, "last") ? TRAIN_LAST
+                                                        : TRAIN_ASSISTANT;
+    s->rows = (row_reader){
+        .host = &s->inner, .json = s->json, .mem = &s->mem, .system = c->system
+    };
     int code = compile_template(s, model);
     return code ? code : open_file(s);
 }
@@ -161,7 +171,7 @@ static void close_(void *self)
     pool_free(&s->mem);
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------- */
+/* ---- rows ----------------------------------------------------------------------------------- */
 
 /* The row in s->file.row into *out: 0, or FT_E* with the reason in s->rows.error. */
 static int read_row(self_t *s, ft_sample *out)
@@ -174,7 +184,8 @@ static int read_row(self_t *s, ft_sample *out)
     const ft_json *v = parse_inner(&s->rows, "row", &line);
     if (!v) return FT_EFORMAT;
     int code = row_read(&s->rows, v, s->config->type, &row);
-    for (int i = 0; i < row.n && !code; i++) code = render_dialog(&s->render, &row, &row.d[i], &s->seq[i]);
+    for (int i = 0; i < row.n && !code; i++)
+        code = render_dialog(&s->render, &row, &row.d[i], &s->seq[i]);
     if (code) return code;
     *out = (ft_sample){ .file = path_now(s), .line = s->file.row_line, .group = row.group,
                         .n_seq = (uint8_t)row.n };
@@ -189,8 +200,9 @@ static int fetch(self_t *s)
     for (;;) {
         int got = reader_next(&s->file);
         if (got == 1) return 1;
-        if (got == -1) return s->host->fail(s->host, FT_EFORMAT, "%s:%lld: %s", path_now(s), (long long)s->file.row_line,
-                                            s->file.error);
+        if (got == -1)
+            return s->host->fail(s->host, FT_EFORMAT, "%s:%lld: %s", path_now(s),
+                                 (long long)s->file.row_line, s->file.error);
         if (got == -2) {
             row_fail(&s->rows, FT_EFORMAT, "the row is longer than %d MiB", MAX_ROW >> 20);
             int code = bad_row(s, FT_EFORMAT);
@@ -211,8 +223,10 @@ static void warn_of_stop(self_t *s)
 {
     if (!s->render.no_stop || s->told_stop) return;
     s->told_stop = true;
-    s->host->log(s->host, FT_WARN, "%s:%lld: nothing marks the end of what is trained (no end-of-turn text, no eos "
-                 "token): the model will not learn to stop", path_now(s), (long long)s->file.row_line);
+    s->host->log(s->host, FT_WARN,
+                 "%s:%lld: nothing marks the end of what is trained (no end-of-turn text, no eos "
+                 "token): the model will not learn to stop",
+                 path_now(s), (long long)s->file.row_line);
 }
 
 static int next(void *self, ft_sample *out)
@@ -237,21 +251,25 @@ static int next(void *self, ft_sample *out)
 
 static int64_t skipped(void *self) { return ((self_t *)self)->skipped; }
 
-/* ---- descriptor ---------------------------------------------------------------------------------------- */
+/* ---- descriptor ----------------------------------------------------------------------------- */
 
 static const char *const train_choices[] = { "assistant", "all", "last", NULL };
 static const char *const bad_choices[] = { "error", "skip", NULL };
 
 static const ft_param params[] = {
-    { "path", FT_PATH, offsetof(config, path), NULL, 0, 0, NULL, "rows: a JSONL file, or a JSON file with one array" },
-    { "val_path", FT_PATH, offsetof(config, val_path), "", 0, 0, NULL, "rows for evaluation, from a file of their own" },
+    { "path", FT_PATH, offsetof(config, path), NULL, 0, 0, NULL,
+      "rows: a JSONL file, or a JSON file with one array" },
+    { "val_path", FT_PATH, offsetof(config, val_path), "", 0, 0, NULL,
+      "rows for evaluation, from a file of their own" },
     FT_DATA_PARAMS(config, data),
-    { "type", FT_STR, offsetof(config, type), "auto", 0, 0, row_types, "what the rows are; auto looks at their keys" },
+    { "type", FT_STR, offsetof(config, type), "auto", 0, 0, row_types,
+      "what the rows are; auto looks at their keys" },
     { "train_on", FT_STR, offsetof(config, train_on), "assistant", 0, 0, train_choices,
       "which text carries loss: all replies of the assistant, everything, or the last reply" },
     { "chat_template", FT_PATH, offsetof(config, chat_template), "", 0, 0, NULL,
       "a Jinja file to use instead of the model's own template" },
-    { "system", FT_STR, offsetof(config, system), "", 0, 0, NULL, "system message for conversations that have none" },
+    { "system", FT_STR, offsetof(config, system), "", 0, 0, NULL,
+      "system message for conversations that have none" },
     { "on_bad_row", FT_STR, offsetof(config, on_bad_row), "error", 0, 0, bad_choices,
       "stop at a row that cannot be used, or pass it over and count it" },
     { 0 },
@@ -264,7 +282,8 @@ static const ft_plugin plugin = {
     .role = "ft.format/1",
     .name = "data-chatml",
     .version = "1.0.0",
-    .summary = "chat messages, Alpaca, ShareGPT, prompt/completion, text and preference pairs from JSON and JSONL",
+    .summary = "chat messages, Alpaca, ShareGPT, prompt/completion, text and preference pairs from "
+               "JSON and JSONL",
     .params = params,
     .config_size = sizeof(config),
     .instance_size = sizeof(self_t),

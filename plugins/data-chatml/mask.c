@@ -1,13 +1,14 @@
 /* mask.c -- which bytes of a rendered conversation the model is to learn.
  *
- * With {% generation %} in the template: what it marks, in the replies that are wanted.  Without: of
- * each reply, everything that the template and the row write in that turn after the generation
+ * With {% generation %} in the template: what it marks, in the replies that are wanted.  Without:
+ * of each reply, everything that the template and the row write in that turn after the generation
  * prompt, up to and with the text that ends the turn.  Both follow from one rendering of the whole
  * conversation, whose spans say whose turn each byte belongs to:
  *   - the generation prompt is what add_generation_prompt appends to the conversation before the
  *     first wanted reply (found by rendering that beginning with and without it);
- *   - a reply's turn begins with it, or with a part of it (some templates add an opening <think>
- *     that later turns do not show); what then follows is the model's own;
+ *   - a reply's turn begins with it; or else the conversation before the reply, rendered with its
+ *     own prompt, is how the whole begins; or else the turn begins with a part of the prompt (some
+ *     templates add an opening <think> that later turns do not show).  What follows is the model's;
  *   - a turn ends with the eos token if the template writes it there, else with the last thing it
  *     writes that is not white space: the line break after <|im_end|> is not for the model to say.
  * Left out: nothing is searched for in the row's own text. */
@@ -21,18 +22,24 @@ void rendered_free(rendered *r)
     *r = (rendered){ 0 };
 }
 
-static int no_memory(const renderer *r) { return r->host->fail(r->host, FT_ENOMEM, "out of memory"); }
+static int no_memory(const renderer *r)
+{
+    return r->host->fail(r->host, FT_ENOMEM, "out of memory");
+}
 
-/* ---- rendering ------------------------------------------------------------------------------------ */
+/* ---- rendering ------------------------------------------------------------------------------ */
 
 /* The first n messages, with or without the generation prompt; *out lives until the next call. */
-static int render(renderer *r, const data_row *row, const dialog *d, size_t n, bool prompt, ft_text *out)
+static int render(renderer *r, const data_row *row, const dialog *d, size_t n, bool prompt,
+                  ft_text *out)
 {
     size_t k = 0, room = row->kwargs.len + 6;
     ft_json *v = pool_get(r->mem, room * sizeof *v);
     if (!v) return no_memory(r);
     for (size_t i = 0; i < row->kwargs.len; i++) v[k++] = row->kwargs.item[i];
-    v[k++] = (ft_json){ .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = d->message, .len = n };
+    v[k++] = (ft_json){
+        .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = d->message, .len = n
+    };
     v[k++] = json_bool("add_generation_prompt", prompt);
     if (*r->bos) v[k++] = json_text("bos_token", r->bos, strlen(r->bos));
     if (*r->eos) v[k++] = json_text("eos_token", r->eos, strlen(r->eos));
@@ -91,11 +98,14 @@ static int train_range(renderer *r, rendered *x, int32_t turn, size_t from, size
     return FT_OK;
 }
 
-/* ---- the generation prompt ------------------------------------------------------------------------- */
+/* ---- the generation prompt ------------------------------------------------------------------ */
 
 typedef struct { const char *p; size_t n; bool known; } prompt_text;
 
-static bool starts_with(const char *p, size_t n, const char *x, size_t k) { return n >= k && !memcmp(p, x, k); }
+static bool starts_with(const char *p, size_t n, const char *x, size_t k)
+{
+    return n >= k && !memcmp(p, x, k);
+}
 
 /* Where the last run of bytes outside of any turn begins. */
 static size_t outside_tail(const ft_text *t)
@@ -108,7 +118,8 @@ static size_t outside_tail(const ft_text *t)
 static bool is_assistant(const ft_json *m)
 {
     const ft_json *role = ft_json_get(m, "role");
-    return role && role->type == FT_JSON_STRING && role->len == 9 && !memcmp(role->text, "assistant", 9);
+    return role && role->type == FT_JSON_STRING && role->len == 9 &&
+           !memcmp(role->text, "assistant", 9);
 }
 
 /* The wanted reply before which to look: one that follows somebody else's message. */
@@ -123,7 +134,8 @@ static size_t reply_to_probe(const dialog *d, const bool *wanted)
 
 /* Renders the beginning of the conversation with and without the prompt.  A template may refuse it
  * (messages in an order it does not like); then the prompt is not known. */
-static int find_prompt(renderer *r, const data_row *row, const dialog *d, const bool *wanted, prompt_text *out)
+static int find_prompt(renderer *r, const data_row *row, const dialog *d, const bool *wanted,
+                       prompt_text *out)
 {
     size_t n = reply_to_probe(d, wanted);
     ft_text t;
@@ -145,7 +157,7 @@ static int find_prompt(renderer *r, const data_row *row, const dialog *d, const 
     return FT_OK;
 }
 
-/* ---- one reply --------------------------------------------------------------------------------------- */
+/* ---- one reply ------------------------------------------------------------------------------ */
 
 typedef struct {
     size_t begin, end;          /* first and last byte of the turn */
@@ -189,16 +201,41 @@ static size_t match_prompt(const rendered *x, const turn_extent *e, size_t at, c
     return at + whole;
 }
 
-static size_t reply_start(const rendered *x, const turn_extent *e, const prompt_text *g)
+/* Whether the conversation up to the reply, with its generation prompt, is how the whole begins: then
+ * *start is where the reply starts, and that is beyond doubt. */
+static int probe_start(renderer *r, const data_row *row, const dialog *d, const rendered *x,
+                       const turn_extent *e, int32_t turn, size_t *start, bool *found)
 {
+    ft_text t;
+    *found = false;
+    int code = turn > 0 ? render(r, row, d, (size_t)turn, true, &t) : FT_EINVAL;
+    if (code) return code == FT_ENOMEM ? code : FT_OK;
+    *found = t.len >= e->begin && t.len <= e->end && starts_with(x->text.p, x->text.n, t.text, t.len);
+    if (*found) *start = t.len;
+    return FT_OK;
+}
+
+/* Where the model's own words begin in a turn. */
+static int reply_start(renderer *r, const data_row *row, const dialog *d, const rendered *x,
+                       const turn_extent *e, int32_t turn, const prompt_text *g, size_t *start)
+{
+    bool found;
     size_t visible = e->begin;
-    if (g->known && !g->n) return e->begin; /* the template adds nothing before a reply */
+    *start = e->begin + g->n;
+    if (g->known && g->n && starts_with(x->text.p + e->begin, e->end - e->begin, g->p, g->n))
+        return FT_OK;
+    int code = probe_start(r, row, d, x, e, turn, start, &found);
+    if (code || found) return code;
+    *start = e->begin;
+    if (g->known && !g->n) return FT_OK; /* the template adds nothing before a reply */
     while (visible < e->end && is_space(x->text.p[visible])) visible++;
     for (int i = 0; g->known && i < 2; i++) {
         size_t at = i ? visible : e->begin, past = match_prompt(x, e, at, g);
-        if (past > at) return past;
+        *start = past;
+        if (past > at) return FT_OK;
     }
-    return e->data ? e->first_data : e->begin;
+    *start = e->data ? e->first_data : e->begin;
+    return FT_OK;
 }
 
 /* The end of the turn, with the text that ends it. */
@@ -213,17 +250,20 @@ static size_t reply_end(renderer *r, const rendered *x, const turn_extent *e, si
     return end;
 }
 
-static int train_reply(renderer *r, rendered *x, int32_t turn, const prompt_text *g)
+static int train_reply(renderer *r, const data_row *row, const dialog *d, rendered *x, int32_t turn,
+                       const prompt_text *g)
 {
     turn_extent e = find_turn(x, turn);
+    size_t start, end;
     if (!e.any) return FT_OK; /* the template leaves this reply out */
-    size_t start = reply_start(x, &e, g), end;
+    int code = reply_start(r, row, d, x, &e, turn, g, &start);
+    if (code) return code;
     if (start > e.end) start = e.end;
     end = reply_end(r, x, &e, start);
     return start < end ? train_range(r, x, turn, start, end) : FT_OK;
 }
 
-/* ---- conversations and plain text --------------------------------------------------------------------- */
+/* ---- conversations and plain text ----------------------------------------------------------- */
 
 /* Which messages are to be trained: all replies that may be, or the last one. */
 static bool *choose_replies(renderer *r, const dialog *d)
@@ -269,7 +309,7 @@ static int render_chat(renderer *r, const data_row *row, const dialog *d, render
     } else {
         code = find_prompt(r, row, d, wanted, &g);
         for (size_t i = 0; i < d->n && !code; i++) {
-            if (wanted[i]) code = train_reply(r, x, (int32_t)i, &g);
+            if (wanted[i]) code = train_reply(r, row, d, x, (int32_t)i, &g);
         }
     }
     return code;
@@ -305,6 +345,8 @@ int render_dialog(renderer *r, const data_row *row, const dialog *d, rendered *x
     for (size_t i = 0; i < x->out.n_span; i++) {
         if (x->out.span[i].train) return FT_OK;
     }
-    return r->host->fail(r->host, FT_EFORMAT, d->message ? "nothing to train: no reply of the assistant "
-                         "that the template shows and `train` allows" : "nothing to train: the text is empty");
+    return r->host->fail(r->host, FT_EFORMAT,
+                         d->message ? "nothing to train: no reply of the assistant "
+                                      "that the template shows and `train` allows"
+                                    : "nothing to train: the text is empty");
 }

@@ -61,7 +61,7 @@ void pool_free(pool *p)
     *p = (pool){ 0 };
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 static ft_json named(const char *key)
 {
@@ -85,7 +85,8 @@ ft_json json_bool(const char *key, bool truth)
     return v;
 }
 
-static ft_json json_items(pool *p, ft_json_type type, const char *key, const ft_json *item, size_t n)
+static ft_json json_items(pool *p, ft_json_type type, const char *key, const ft_json *item,
+                          size_t n)
 {
     ft_json v = named(key);
     ft_json *copy = pool_get(p, n * sizeof *copy);

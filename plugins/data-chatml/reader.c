@@ -1,6 +1,7 @@
-/* reader.c -- see reader.h.  A file whose first character is '[' is a JSON array and is cut into its
- * items by counting brackets outside of strings; anything else is taken line by line.  So either is
- * read in the memory of its longest row.  What a row holds is for the strict JSON reader to judge. */
+/* reader.c -- see reader.h.  A file whose first character is '[' is a JSON array and is cut into
+ * its items by counting brackets outside of strings; anything else is taken line by line.  So
+ * either is read in the memory of its longest row.  What a row holds is for the strict JSON reader
+ * to judge. */
 #include "reader.h"
 #include <errno.h>
 #include <string.h>
@@ -136,7 +137,8 @@ static int next_item(reader *r, bool first)
         return ferror(r->f) ? fail(r, "") : 0;
     }
     if (!first) {
-        if (c != ',') return fail(r, c == EOF ? "the array does not end" : "',' must stand between rows");
+        if (c != ',')
+            return fail(r, c == EOF ? "the array does not end" : "',' must stand between rows");
         c = next_visible(r);
     }
     if (c == EOF || c == ',' || c == ']') return fail(r, "a row must stand here");

@@ -52,7 +52,7 @@ void row_done(row_reader *r)
     r->n_doc = 0;
 }
 
-/* ---- messages ------------------------------------------------------------------------------------ */
+/* ---- messages ------------------------------------------------------------------------------- */
 
 static int push(row_reader *r, message_list *l, const ft_json *m)
 {
@@ -77,7 +77,8 @@ int add_text_message(row_reader *r, message_list *l, const char *role, const ft_
 
 int add_message(row_reader *r, message_list *l, const ft_json *m)
 {
-    if (m->type != FT_JSON_OBJECT) return row_fail(r, FT_EFORMAT, "message %zu is not an object", l->n);
+    if (m->type != FT_JSON_OBJECT)
+        return row_fail(r, FT_EFORMAT, "message %zu is not an object", l->n);
     const ft_json *role = ft_json_get(m, "role"), *content = ft_json_get(m, "content");
     if (!is_text(role)) return row_fail(r, FT_EFORMAT, "message %zu has no role", l->n);
     if (content && (content->type == FT_JSON_NUMBER || content->type == FT_JSON_BOOL))
@@ -90,7 +91,8 @@ int add_message(row_reader *r, message_list *l, const ft_json *m)
 int add_messages(row_reader *r, message_list *l, const ft_json *array)
 {
     int code = FT_OK;
-    if (!array || array->type != FT_JSON_ARRAY) return row_fail(r, FT_EFORMAT, "a list of messages is missing");
+    if (!array || array->type != FT_JSON_ARRAY)
+        return row_fail(r, FT_EFORMAT, "a list of messages is missing");
     for (size_t i = 0; i < array->len && !code; i++) code = add_message(r, l, &array->item[i]);
     return code;
 }
@@ -127,7 +129,8 @@ static ft_json without_marks(row_reader *r, const ft_json *m)
     ft_json *item = pool_get(r->mem, m->len * sizeof *item);
     size_t n = 0;
     for (size_t i = 0; item && i < m->len; i++) {
-        if (strcmp(m->item[i].key, "train") && strcmp(m->item[i].key, "weight")) item[n++] = m->item[i];
+        if (strcmp(m->item[i].key, "train") && strcmp(m->item[i].key, "weight"))
+            item[n++] = m->item[i];
     }
     ft_json out = *m;
     out.item = item;
@@ -160,7 +163,7 @@ int finish_dialog(row_reader *r, message_list *l, size_t first, dialog *out)
     return r->mem->oom ? row_fail(r, FT_ENOMEM, "out of memory") : FT_OK;
 }
 
-/* ---- what goes with a row ------------------------------------------------------------------------- */
+/* ---- what goes with a row ------------------------------------------------------------------- */
 
 /* Tools as a list of {"type": "function", "function": {…}}; also as a string of JSON, and bare
  * functions. */
@@ -178,7 +181,8 @@ int read_tools(row_reader *r, const ft_json *v, data_row *out)
     ft_json *item = pool_get(r->mem, tools->len * sizeof *item);
     for (size_t i = 0; item && i < tools->len; i++) {
         item[i] = tools->item[i];
-        if (item[i].type != FT_JSON_OBJECT) return row_fail(r, FT_EFORMAT, "tool %zu is not an object", i);
+        if (item[i].type != FT_JSON_OBJECT)
+            return row_fail(r, FT_EFORMAT, "tool %zu is not an object", i);
         if (ft_json_get(&item[i], "function") || !ft_json_get(&item[i], "name")) continue;
         ft_json wrapped[2] = { json_text("type", "function", 8), json_named("function", &item[i]) };
         item[i] = json_object(r->mem, NULL, wrapped, 2);
@@ -236,7 +240,7 @@ static uint64_t question_of(const dialog *d)
     return hash_text(h, "", 0);
 }
 
-/* ---- types ---------------------------------------------------------------------------------------- */
+/* ---- types ---------------------------------------------------------------------------------- */
 
 static int row_messages(row_reader *r, const ft_json *v, data_row *out)
 {
@@ -259,8 +263,8 @@ static const struct {
     { "text", { "text", NULL }, row_text },
 };
 
-const char *const row_types[] = { "auto", "messages", "alpaca", "sharegpt", "prompt_completion", "text",
-                                  "preference", NULL };
+const char *const row_types[] = { "auto", "messages",   "alpaca", "sharegpt", "prompt_completion",
+                                  "text", "preference", NULL };
 
 static int find_type(row_reader *r, const ft_json *v, const char *name)
 {
@@ -272,12 +276,15 @@ static int find_type(row_reader *r, const ft_json *v, const char *name)
                            : !strcmp(types[i].name, name);
         if (!fits) continue;
         if (detect && i > 0 && label && label->type == FT_JSON_BOOL) {
-            return row_fail(r, FT_EFORMAT, "a row with a label (KTO) is not supported; `type: %s` trains on "
-                            "all such rows whatever their label", types[i].name);
+            return row_fail(r, FT_EFORMAT,
+                            "a row with a label (KTO) is not supported; `type: %s` trains on "
+                            "all such rows whatever their label",
+                            types[i].name);
         }
         return i;
     }
-    return row_fail(r, FT_EFORMAT, "its keys are those of no known type: messages; instruction, output; "
+    return row_fail(r, FT_EFORMAT,
+                    "its keys are those of no known type: messages; instruction, output; "
                     "conversations; prompt, completion; text; chosen, rejected");
 }
 

@@ -1,4 +1,4 @@
-/* rows.h -- the shapes of rows that people have, brought into one: a conversation, or plain text. */
+/* rows.h -- the shapes of rows that people have, brought into one: a conversation or plain text. */
 #ifndef CHATML_ROWS_H
 #define CHATML_ROWS_H
 #include "ft/plugin.h"

@@ -1,10 +1,11 @@
 /* rows_other.c -- Alpaca, ShareGPT, prompt/completion, plain text and preference pairs.
  *
- * Alpaca: the user says instruction and, on the next line, input, as LLaMA-Factory has it; history is
- * a list of [question, answer].  ShareGPT: from is human, gpt, system, function_call, observation or
- * a name for one of these; a function_call holds {"name", "arguments"} or a list of them.
- * Preference: prompt, chosen, rejected as texts or messages; the prompt may be left out when both
- * begin with the same messages; or a ShareGPT conversation or Alpaca instruction with two answers. */
+ * Alpaca: the user says instruction and, on the next line, input, as LLaMA-Factory has it; history
+ * is a list of [question, answer].  ShareGPT: from is human, gpt, system, function_call,
+ * observation or a name for one of these; a function_call holds {"name", "arguments"} or a list of
+ * them.  Preference: prompt, chosen, rejected as texts or messages; the prompt may be left out when
+ * both begin with the same messages; or a ShareGPT conversation or Alpaca instruction with two
+ * answers. */
 #include <stdio.h>
 #include <string.h>
 #include "rows.h"
@@ -15,7 +16,7 @@ static int need_text(row_reader *r, const ft_json *v, const char *key, const ft_
     return is_text(*out) ? FT_OK : row_fail(r, FT_EFORMAT, "%s is missing or not a text", key);
 }
 
-/* ---- Alpaca --------------------------------------------------------------------------------------- */
+/* ---- Alpaca --------------------------------------------------------------------------------- */
 
 static int add_history(row_reader *r, message_list *l, const ft_json *history)
 {
@@ -35,11 +36,13 @@ static int add_history(row_reader *r, message_list *l, const ft_json *history)
 
 int add_instruction(row_reader *r, message_list *l, const ft_json *v)
 {
-    const ft_json *instruction, *input = ft_json_get(v, "input"), *system = ft_json_get(v, "system");
+    const ft_json *input = ft_json_get(v, "input"), *system = ft_json_get(v, "system");
+    const ft_json *instruction;
     int code = need_text(r, v, "instruction", &instruction);
     if (code) return code;
     if (is_given(input) && !is_text(input)) return row_fail(r, FT_EFORMAT, "input is not a text");
-    if (is_given(system) && !is_text(system)) return row_fail(r, FT_EFORMAT, "system is not a text");
+    if (is_given(system) && !is_text(system))
+        return row_fail(r, FT_EFORMAT, "system is not a text");
     if (is_given(system) && system->len) code = add_text_message(r, l, "system", system);
     if (!code) code = add_history(r, l, ft_json_get(v, "history"));
     if (code) return code;
@@ -63,12 +66,13 @@ int row_alpaca(row_reader *r, const ft_json *v, data_row *out)
     return code ? code : finish_dialog(r, &l, 0, &out->d[0]);
 }
 
-/* ---- ShareGPT ------------------------------------------------------------------------------------- */
+/* ---- ShareGPT ------------------------------------------------------------------------------- */
 
 static const struct { const char *from, *role; } names[] = {
-    { "human", "user" }, { "user", "user" }, { "gpt", "assistant" }, { "assistant", "assistant" },
-    { "model", "assistant" }, { "chatgpt", "assistant" }, { "bing", "assistant" }, { "bard", "assistant" },
-    { "system", "system" }, { "observation", "tool" }, { "tool", "tool" }, { "function_response", "tool" },
+    { "human", "user" },          { "user", "user" },       { "gpt", "assistant" },
+    { "assistant", "assistant" }, { "model", "assistant" }, { "chatgpt", "assistant" },
+    { "bing", "assistant" },      { "bard", "assistant" },  { "system", "system" },
+    { "observation", "tool" },    { "tool", "tool" },       { "function_response", "tool" },
     { "function_call", NULL },
 };
 
@@ -91,7 +95,8 @@ static int add_call(row_reader *r, message_list *l, const ft_json *value)
             return row_fail(r, FT_EFORMAT, "turn %zu: function_call has no name", l->n);
         item[i] = one_call(r, one);
     }
-    if (!item || !n) return row_fail(r, item ? FT_EFORMAT : FT_ENOMEM, "turn %zu: no call in it", l->n);
+    if (!item || !n)
+        return row_fail(r, item ? FT_EFORMAT : FT_ENOMEM, "turn %zu: no call in it", l->n);
     ft_json m[3] = { json_text("role", "assistant", 9), json_text("content", "", 0),
                      json_array(r->mem, "tool_calls", item, n) };
     ft_json message = json_object(r->mem, NULL, m, 3);
@@ -104,19 +109,24 @@ int add_turn(row_reader *r, message_list *l, const ft_json *turn)
     if (!is_text(from)) return row_fail(r, FT_EFORMAT, "turn %zu has no `from`", l->n);
     if (!is_text(value)) return row_fail(r, FT_EFORMAT, "turn %zu has no `value`", l->n);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strlen(names[i].from) != from->len || memcmp(names[i].from, from->text, from->len)) continue;
+        if (strlen(names[i].from) != from->len || memcmp(names[i].from, from->text, from->len))
+            continue;
         return names[i].role ? add_text_message(r, l, names[i].role, value) : add_call(r, l, value);
     }
-    return row_fail(r, FT_EFORMAT, "turn %zu is from \"%.40s\", not from human, gpt, system, function_call, "
-                    "observation or tool", l->n, from->text);
+    return row_fail(r, FT_EFORMAT,
+                    "turn %zu is from \"%.40s\", not from human, gpt, system, function_call, "
+                    "observation or tool",
+                    l->n, from->text);
 }
 
 static int add_turns(row_reader *r, message_list *l, const ft_json *v)
 {
     const ft_json *turns = ft_json_get(v, "conversations"), *system = ft_json_get(v, "system");
     int code = FT_OK;
-    if (!turns || turns->type != FT_JSON_ARRAY) return row_fail(r, FT_EFORMAT, "conversations is not a list");
-    if (is_given(system) && !is_text(system)) return row_fail(r, FT_EFORMAT, "system is not a text");
+    if (!turns || turns->type != FT_JSON_ARRAY)
+        return row_fail(r, FT_EFORMAT, "conversations is not a list");
+    if (is_given(system) && !is_text(system))
+        return row_fail(r, FT_EFORMAT, "system is not a text");
     if (is_given(system) && system->len) code = add_text_message(r, l, "system", system);
     for (size_t i = 0; i < turns->len && !code; i++) code = add_turn(r, l, &turns->item[i]);
     return code;
@@ -130,7 +140,7 @@ int row_sharegpt(row_reader *r, const ft_json *v, data_row *out)
     return code ? code : finish_dialog(r, &l, 0, &out->d[0]);
 }
 
-/* ---- prompt and completion; text ------------------------------------------------------------------- */
+/* ---- prompt and completion; text ------------------------------------------------------------ */
 
 int row_prompt_completion(row_reader *r, const ft_json *v, data_row *out)
 {
@@ -142,8 +152,10 @@ int row_prompt_completion(row_reader *r, const ft_json *v, data_row *out)
         return FT_OK;
     }
     message_list l = { 0 };
-    if (!prompt || !completion || prompt->type != FT_JSON_ARRAY || completion->type != FT_JSON_ARRAY)
-        return row_fail(r, FT_EFORMAT, "prompt and completion must be two texts or two lists of messages");
+    if (!prompt || !completion || prompt->type != FT_JSON_ARRAY ||
+        completion->type != FT_JSON_ARRAY)
+        return row_fail(r, FT_EFORMAT,
+                        "prompt and completion must be two texts or two lists of messages");
     int code = add_messages(r, &l, prompt);
     size_t first = l.n;
     if (!code) code = add_messages(r, &l, completion);
@@ -161,23 +173,25 @@ int row_text(row_reader *r, const ft_json *v, data_row *out)
     return FT_OK;
 }
 
-/* ---- preference pairs ------------------------------------------------------------------------------- */
+/* ---- preference pairs ----------------------------------------------------------------------- */
 
 static bool same_json(const ft_json *a, const ft_json *b)
 {
     if (a->type != b->type || a->len != b->len) return false;
     if (a->type == FT_JSON_BOOL) return a->truth == b->truth;
-    if (a->type == FT_JSON_STRING || a->type == FT_JSON_NUMBER) return !memcmp(a->text, b->text, a->len);
+    if (a->type == FT_JSON_STRING || a->type == FT_JSON_NUMBER)
+        return !memcmp(a->text, b->text, a->len);
     for (size_t i = 0; a->type >= FT_JSON_ARRAY && i < a->len; i++) {
         const ft_json *x = &a->item[i], *y = &b->item[i];
-        if (a->type == FT_JSON_OBJECT && (x->key_len != y->key_len || memcmp(x->key, y->key, x->key_len)))
+        if (a->type == FT_JSON_OBJECT &&
+            (x->key_len != y->key_len || memcmp(x->key, y->key, x->key_len)))
             return false;
         if (!same_json(x, y)) return false;
     }
     return true;
 }
 
-/* An answer of whatever kind, added to the messages: a text, a turn, a message or a list of them. */
+/* An answer of whatever kind, added to the messages: a text, a turn, a message or a list. */
 static int add_answer(row_reader *r, message_list *l, const ft_json *answer)
 {
     if (is_text(answer)) return add_text_message(r, l, "assistant", answer);
@@ -208,14 +222,16 @@ int row_preference(row_reader *r, const ft_json *v, data_row *out)
 {
     const ft_json *answer[2] = { ft_json_get(v, "chosen"), ft_json_get(v, "rejected") };
     const ft_json *prompt = ft_json_get(v, "prompt");
-    bool chat = ft_json_get(v, "conversations") || ft_json_get(v, "instruction") || ft_json_get(v, "messages");
+    bool chat = ft_json_get(v, "conversations") || ft_json_get(v, "instruction") ||
+                ft_json_get(v, "messages");
     if (!is_given(answer[0]) || !is_given(answer[1]))
         return row_fail(r, FT_EFORMAT, "chosen and rejected must both be there");
     out->n = 2;
     bool plain = is_text(prompt) && is_text(answer[0]) && is_text(answer[1]) && !chat;
     size_t shared = prompt || chat ? 0 : common_start(answer[0], answer[1]);
     if (!plain && !chat && !is_given(prompt) && !shared)
-        return row_fail(r, FT_EFORMAT, "prompt is missing, and chosen and rejected begin with no common message");
+        return row_fail(r, FT_EFORMAT,
+                        "prompt is missing, and chosen and rejected begin with no common message");
     for (int i = 0; i < 2; i++) {
         message_list l = { 0 };
         if (plain) {

@@ -40,13 +40,13 @@ def is_ignorable(c):
 def write_ranges(name, comment, rows):
     print(f"/* {comment} */\nstatic const range {name}[] = {{")
     line = "   "
-    for a, b in rows:
-        item = f" {{ {a:#x}, {b:#x} }},"
+    items = [f" {{ {a:#x}, {b:#x} }}," for a, b in rows] + [" { 0, 0 },"]
+    for item in items:
         if len(line) + len(item) > 100:
             print(line)
             line = "   "
         line += item
-    print(line + " { 0, 0 },\n};\n")
+    print(line + "\n};\n")
 
 
 def write_cases():

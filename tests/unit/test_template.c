@@ -1,6 +1,6 @@
 /* test_template.c -- the chat template engine against jinja2 (vectors by tests/tools/
- * template-vectors.py and, where they are present, the shared goldens), what it says about who wrote
- * each byte, and templates that mean harm.  The wide comparison with jinja2 is
+ * template-vectors.py and, where they are present, the shared goldens), what it says about who
+ * wrote each byte, and templates that mean harm.  The wide comparison with jinja2 is
  * tests/tools/template-diff.py. */
 #include "harness.h"
 #include <string.h>
@@ -12,7 +12,7 @@
 
 static const char folder[] = "tests/data/template";
 
-/* ---- running out of memory: the n-th allocation from now on fails ------------------------------- */
+/* ---- running out of memory: the n-th allocation from now on fails --------------------------- */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { CAN_FAIL_ALLOCATIONS = 0 };
 static long fail_after = -1;
@@ -27,7 +27,7 @@ void *calloc(size_t n, size_t size)
 }
 #endif
 
-/* ---- helpers -------------------------------------------------------------------------------------- */
+/* ---- helpers -------------------------------------------------------------------------------- */
 
 static ft_json_doc *parse(const char *text, size_t n)
 {
@@ -70,7 +70,8 @@ static ft_buf read_file(const char *dir, const char *name)
 }
 
 /* Calls fn for each line of a JSON lines file; returns how many there were. */
-static int each_line(const char *dir, const char *name, void (*fn)(const ft_json *, void *), void *arg)
+static int each_line(const char *dir, const char *name, void (*fn)(const ft_json *, void *),
+                     void *arg)
 {
     ft_buf b = read_file(dir, name);
     int n = 0;
@@ -110,7 +111,7 @@ static ft_json as_object(const var_list *v)
     return (ft_json){ .type = FT_JSON_OBJECT, .item = v->item, .len = v->n };
 }
 
-/* ---- characters ------------------------------------------------------------------------------------ */
+/* ---- characters ----------------------------------------------------------------------------- */
 
 static void put_case(ft_buf *b, uint32_t c, int form)
 {
@@ -126,9 +127,9 @@ static void put_character(ft_buf *b, uint32_t c)
     put_case(b, c, FTJ_UPPER);
     put_case(b, c, FTJ_TITLE);
     put_case(b, c, FTJ_LOWER);
-    ft_buf_printf(b, "%d%d%d%d%d%d%d%d%d\n", ftj_char_upper(c), ftj_char_lower(c), ftj_char_alpha(c),
-                  ftj_char_decimal(c), ftj_char_digit(c), ftj_char_numeric(c), ftj_char_space(c),
-                  ftj_char_printable(c), ftj_char_newline(c));
+    ft_buf_printf(b, "%d%d%d%d%d%d%d%d%d\n", ftj_char_upper(c), ftj_char_lower(c),
+                  ftj_char_alpha(c), ftj_char_decimal(c), ftj_char_digit(c), ftj_char_numeric(c),
+                  ftj_char_space(c), ftj_char_printable(c), ftj_char_newline(c));
 }
 
 /* characters.txt: the digest, then the ranges that Unicode 14 does not assign. */
@@ -158,9 +159,10 @@ START_TEST(every_character_as_python_sees_it)
 }
 END_TEST
 
-/* ---- vectors made by jinja2 ------------------------------------------------------------------------- */
+/* ---- vectors made by jinja2 ----------------------------------------------------------------- */
 
-static void check_outcome(const char *what, const ft_json *want, const ft_text *out, const ft_err *e)
+static void check_outcome(const char *what, const ft_json *want, const ft_text *out,
+                          const ft_err *e)
 {
     const ft_json *text = ft_json_get(want, "text"), *error = ft_json_get(want, "error");
     if (text) {
@@ -255,7 +257,7 @@ START_TEST(our_templates)
 }
 END_TEST
 
-/* ---- the shared goldens -------------------------------------------------------------------------------- */
+/* ---- the shared goldens --------------------------------------------------------------------- */
 
 typedef struct {
     char dir[600], name[100];
@@ -278,14 +280,16 @@ static void check_golden_spans(golden *g, const ft_json *row, const ft_text *out
     const ft_json *want = ft_json_get(row, "assistant_spans");
     const ft_extent *span;
     size_t n = ft_template_marks(g->t) ? ft_template_generated(g->t, &span)
-                                       : ft_template_contents(g->t, FT_ROLE_ASSISTANT, &span), k = 0;
+                                       : ft_template_contents(g->t, FT_ROLE_ASSISTANT, &span),
+           k = 0;
     for (size_t i = 0; i < want->len; i++) {
         int64_t begin, end;
         ft_json_to_int(&want->item[i].item[0], &begin);
         ft_json_to_int(&want->item[i].item[1], &end);
         size_t from = byte_offset(out->text, begin), to = byte_offset(out->text, end);
         while (k < n && (span[k].begin != from || span[k].end != to)) k++;
-        ck_assert_msg(k < n, "%s, %s: no span [%zu, %zu]", g->name, ft_json_str(row, "conv", ""), from, to);
+        ck_assert_msg(k < n, "%s, %s: no span [%zu, %zu]", g->name, ft_json_str(row, "conv", ""),
+                      from, to);
     }
     if (n == want->len) g->equal++;
     else g->subset++;
@@ -357,15 +361,17 @@ START_TEST(known_templates)
     snprintf(g.dir, sizeof g.dir, "%s/templates", test_goldens());
     each_line(g.dir, "conversations.jsonl", keep_row, &g.convs);
     int n = each_line(g.dir, "golden.jsonl", one_golden, &g);
-    printf("goldens: %d cases, %d rendered, %d raised, %d refused, spans of %d equal, of %d more than "
-           "the golden's search found\n", n, g.rendered, g.raised, g.refused, g.equal, g.subset);
+    printf(
+        "goldens: %d cases, %d rendered, %d raised, %d refused, spans of %d equal, of %d more than "
+        "the golden's search found\n",
+        n, g.rendered, g.raised, g.refused, g.equal, g.subset);
     ck_assert_int_eq(n, g.rendered + g.raised + g.refused);
     ft_template_done(g.t);
     for (int i = 0; i < g.convs.n; i++) ft_json_done(g.convs.row[i]);
 }
 END_TEST
 
-/* ---- who wrote what ------------------------------------------------------------------------------------ */
+/* ---- who wrote what ------------------------------------------------------------------------- */
 
 /* The spans as text: from (T or D), turn, role, m when marked, and the bytes. */
 static void check_history(const char *source, const char *vars, const char *want)
@@ -381,8 +387,8 @@ static void check_history(const char *source, const char *vars, const char *want
         ck_assert_uint_eq(s->begin, at);
         ck_assert_uint_lt(s->begin, s->end);
         at = s->end;
-        ft_buf_printf(&got, "%s%c%d%c%s:%.*s", i ? " " : "", s->from == FT_FROM_DATA ? 'D' : 'T', s->turn,
-                      "-suat"[s->role], s->marked ? "m" : "", (int)(s->end - s->begin),
+        ft_buf_printf(&got, "%s%c%d%c%s:%.*s", i ? " " : "", s->from == FT_FROM_DATA ? 'D' : 'T',
+                      s->turn, "-suat"[s->role], s -> marked ? "m" : "", (int)(s->end - s->begin),
                       out.text + s->begin);
     }
     ck_assert_uint_eq(at, out.len);
@@ -391,43 +397,53 @@ static void check_history(const char *source, const char *vars, const char *want
     ft_template_done(t);
 }
 
-static const char two[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, "
-                          "{\"role\": \"assistant\", \"content\": \"A\", \"x\": {\"k\": [1, \"v\"]}}], "
-                          "\"bos_token\": \"<s>\", \"extra\": \"E\"}";
+static const char two[] =
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, "
+    "{\"role\": \"assistant\", \"content\": \"A\", \"x\": {\"k\": [1, \"v\"]}}], "
+    "\"bos_token\": \"<s>\", \"extra\": \"E\"}";
 
 START_TEST(history_of_a_plain_loop)
 {
-    check_history("{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}.{% endfor %}end", two,
-                  "T-1-:<s> T0u:[user] D0u:Q T0u:. T1a:[assistant] D1a:A T1a:. T-1-:end");
+    check_history(
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}.{% endfor %}end", two,
+        "T-1-:<s> T0u:[user] D0u:Q T0u:. T1a:[assistant] D1a:A T1a:. T-1-:end");
     check_history("{% for m in messages[1:] %}{{ '(' + m.content + ')' }}{% endfor %}", two,
                   "T1a:( D1a:A T1a:)");
-    check_history("{% for m in messages|selectattr('role', 'eq', 'assistant') %}{{ m.content ~ extra }}"
-                  "{% endfor %}", two, "D1a:AE");
+    check_history(
+        "{% for m in messages|selectattr('role', 'eq', 'assistant') %}{{ m.content ~ extra }}"
+        "{% endfor %}",
+        two, "D1a:AE");
 }
 END_TEST
 
 START_TEST(history_by_index)
 {
-    check_history("{% for i in range(2) %}{% set m = messages[i] %}<{{ i }}>{{ m.content }}!{% endfor %}", two,
-                  "T0u:<0> D0u:Q T0u:! T1a:<1> D1a:A T1a:!");
-    check_history("{% for i in range(messages|length) %}#{{ messages[i]['content'] }}#{% endfor %}", two,
-                  "T0u:# D0u:Q T0u:# T1a:# D1a:A T1a:#");
-    check_history("a{{ 'b' + messages[1].content + 'c' }}d", two, "T-1-:a T1a:b D1a:A T1a:c T-1-:d");
-    check_history("{% macro f(m) %}<{{ m.content }}>{% endmacro %}{{ f(messages[1]) }}|{{ f(messages[0]) }}", two,
-                  "T1a:< D1a:A T1a:> T-1-:| T0u:< D0u:Q T0u:>");
+    check_history(
+        "{% for i in range(2) %}{% set m = messages[i] %}<{{ i }}>{{ m.content }}!{% endfor %}",
+        two, "T0u:<0> D0u:Q T0u:! T1a:<1> D1a:A T1a:!");
+    check_history("{% for i in range(messages|length) %}#{{ messages[i]['content'] }}#{% endfor %}",
+                  two, "T0u:# D0u:Q T0u:# T1a:# D1a:A T1a:#");
+    check_history("a{{ 'b' + messages[1].content + 'c' }}d", two,
+                  "T-1-:a T1a:b D1a:A T1a:c T-1-:d");
+    check_history(
+        "{% macro f(m) %}<{{ m.content }}>{% endmacro %}{{ f(messages[1]) }}|{{ f(messages[0]) }}",
+        two, "T1a:< D1a:A T1a:> T-1-:| T0u:< D0u:Q T0u:>");
 }
 END_TEST
 
 START_TEST(history_through_text_operations)
 {
     static const char one[] = "{\"messages\": [{\"role\": \"assistant\", \"content\": \" a-b \"}]}";
-    check_history("{% for m in messages %}{{ m.content|trim|upper|replace('-', '+') }}{% endfor %}", one,
-                  "D0a:A T0a:+ D0a:B");
-    check_history("{% for m in messages %}{{ m.content.split('-')[1] ~ '|' ~ (m.content * 2)[1:4] }}{% endfor %}",
+    check_history("{% for m in messages %}{{ m.content|trim|upper|replace('-', '+') }}{% endfor %}",
+                  one, "D0a:A T0a:+ D0a:B");
+    check_history("{% for m in messages %}{{ m.content.split('-')[1] ~ '|' ~ (m.content * 2)[1:4] "
+                  "}}{% endfor %}",
                   one, "D0a:b  T0a:| D0a:a-b");
-    check_history("{% set x %}<{{ messages[0].content[1] }}>{% endset %}{% for m in messages %}{{ x * 2 }}{% endfor %}",
+    check_history("{% set x %}<{{ messages[0].content[1] }}>{% endset %}{% for m in messages %}{{ "
+                  "x * 2 }}{% endfor %}",
                   one, "T0a:< D0a:a T0a:>< D0a:a T0a:>");
-    check_history("{{ ['x', messages[0].content.strip()]|join('/') }} {{ '%s:%s' % ('k', messages[0].content[1:2]) }}",
+    check_history("{{ ['x', messages[0].content.strip()]|join('/') }} {{ '%s:%s' % ('k', "
+                  "messages[0].content[1:2]) }}",
                   one, "T0a:x/ D0a:a-b T-1-:  T0a:k: D0a:a");
 }
 END_TEST
@@ -444,13 +460,16 @@ END_TEST
 
 START_TEST(history_of_generation)
 {
-    check_history("{% for m in messages %}[{% generation %}{{ m.content }}!{% endgeneration %}]{% endfor %}", two,
-                  "T0u:[ D0um:Q T0um:! T0u:] T1a:[ D1am:A T1am:! T1a:]");
+    check_history(
+        "{% for m in messages %}[{% generation %}{{ m.content }}!{% endgeneration %}]{% endfor %}",
+        two, "T0u:[ D0um:Q T0um:! T0u:] T1a:[ D1am:A T1am:! T1a:]");
     ft_err e = { 0 };
     ft_text out;
     const ft_extent *g;
-    ft_template *t = render("{% generation %}{% endgeneration %}ab{% generation %}cd{% endgeneration %}"
-                            "{% generation %}e{% endgeneration %}", two, &out, &e);
+    ft_template *t = render(
+        "{% generation %}{% endgeneration %}ab{% generation %}cd{% endgeneration %}"
+        "{% generation %}e{% endgeneration %}",
+        two, &out, &e);
     ck_assert_uint_eq(ft_template_generated(t, &g), 3);
     ck_assert(g[0].begin == 0 && g[0].end == 0 && g[1].begin == 2 && g[1].end == 4);
     ck_assert(g[2].begin == 4 && g[2].end == 5);
@@ -458,7 +477,7 @@ START_TEST(history_of_generation)
 }
 END_TEST
 
-/* A role that a chat format knows is a name and may stand within a special token; another is text. */
+/* A role that chat formats know is a name and may stand within a special token; another is text. */
 START_TEST(history_of_roles)
 {
     check_history("{% for m in messages %}{{ '<|' + m.role + '|>' }}{% endfor %}",
@@ -482,7 +501,7 @@ START_TEST(nothing_is_left_of_an_earlier_row)
 }
 END_TEST
 
-/* ---- the built-in template ------------------------------------------------------------------------------ */
+/* ---- the built-in template ------------------------------------------------------------------ */
 
 START_TEST(chatml)
 {
@@ -490,20 +509,23 @@ START_TEST(chatml)
     ft_text out;
     ft_template *t = ft_template_compile("ChatML", NULL, 0, &e);
     ck_assert_msg(t != NULL, "%s", e.msg);
-    static const char vars[] =
-        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Hi\"}]}, {\"role\": "
-        "\"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\": "
-        "{\"a\": 1}}}]}], \"add_generation_prompt\": true}";
+    static const char vars[] = "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": "
+                               "\"text\", \"text\": \"Hi\"}]}, {\"role\": "
+                               "\"assistant\", \"content\": null, \"tool_calls\": [{\"function\": "
+                               "{\"name\": \"f\", \"arguments\": "
+                               "{\"a\": 1}}}]}], \"add_generation_prompt\": true}";
     ft_json_doc *d = parse(vars, strlen(vars));
     ck_assert_msg(!ft_template_render(t, ft_json_root(d), &out, &e), "%s", e.msg);
-    ck_assert_str_eq(out.text, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n\n<tool_call>\n{\"name\": "
-                     "\"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>\n<|im_start|>assistant\n");
+    ck_assert_str_eq(
+        out.text,
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n\n<tool_call>\n{\"name\": "
+        "\"f\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>\n<|im_start|>assistant\n");
     ft_json_done(d);
     ft_template_done(t);
 }
 END_TEST
 
-/* ---- errors ----------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 static const struct { const char *source, *says; } errors[] = {
     { "a\nb{{ 1 + }}", "chat template:2:9: an expression must stand here; got the end of the tag" },
@@ -531,39 +553,63 @@ START_TEST(error_messages)
 }
 END_TEST
 
-/* Templates that would take all time or memory, or overflow the stack: each ends with a sentence. */
-static const struct { const char *source, *says; } hostile[] = {
+/* Templates that would take all time or memory, or overflow the stack: each is refused. */
+static const struct { const char *source, *says;
+} hostile[] = {
     { "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "" },
     { "{% for a in range(100000) %}{% set x = range(100000)|sum %}{% endfor %}", "steps" },
     { "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested deeper" },
     { "{{ 'a' * 10000000000 }}", "repeats something" },
     { "{{ [1] * 1000000000 }}", "repeats something" },
-    { "{% set n = namespace(s='aaaaaaaaaaaaaaaa') %}{% for i in range(99) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+    { "{% set n = namespace(s='aaaaaaaaaaaaaaaa') %}{% for i in range(99) %}{% set n.s = n.s ~ n.s "
+      "%}{% endfor %}",
       "more than 16 MiB" },
-    { "{% set n = namespace(s='ab') %}{% for i in range(24) %}{% set n.s = n.s.replace('a', 'aa') %}{% endfor %}", "" },
-    { "{% set n = namespace(l=[1, 2]) %}{% for i in range(99) %}{% set n.l = n.l + n.l %}{% endfor %}", "memory" },
-    { "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}",
+    { "{% set n = namespace(s='ab') %}{% for i in range(24) %}{% set n.s = n.s.replace('a', 'aa') "
+      "%}{% endfor %}",
+      "" },
+    { "{% set n = namespace(l=[1, 2]) %}{% for i in range(99) %}{% set n.l = n.l + n.l %}{% endfor "
+      "%}",
+      "memory" },
+    { "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ "
+      "n.l }}",
       "nested deeper" },
-    { "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l|tojson }}",
+    { "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ "
+      "n.l|tojson }}",
       "nested deeper" },
-    { "{% set n = namespace(l=[], m=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% set n.m = [n.m] %}"
-      "{% endfor %}{{ n.l == n.m }}", "nested deeper" },
-    { "{% set n = namespace(l=()) %}{% for i in range(5000) %}{% set n.l = (n.l,) %}{% endfor %}{{ {n.l: 1} }}",
+    { "{% set n = namespace(l=[], m=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% set "
+      "n.m = [n.m] %}"
+      "{% endfor %}{{ n.l == n.m }}",
+      "nested deeper" },
+    { "{% set n = namespace(l=()) %}{% for i in range(5000) %}{% set n.l = (n.l,) %}{% endfor %}{{ "
+      "{n.l: 1} }}",
       "nested deeper" },
     { "{% for i in range(100000) %}{{ 'x' * 1000 }}{% endfor %}", "writes more than 16 MiB" },
-    { "{{ 'x'.ljust(100000000) }}", "pads to" }, { "{{ '%999999999d' % 5 }}", "exceeds 4096" },
-    { "{{ '{:>99999999}'.format(5) }}", "exceeds 4096" }, { "{{ [1]|tojson(indent=999999999) }}", "exceeds" },
-    { "{{ 'x'|indent(999999999) }}", "repeats something" }, { "{{ 'x'|center(999999999) }}", "pads to" },
-    { "{{ range(10000000) }}", "Range too big" }, { "{{ range(-9223372036854775807, 9223372036854775807) }}", "Range" },
-    { "{{ [1]|batch(1000000000, 0)|list }}", "" }, { "{{ [1]|slice(1000000000)|list }}", "" },
-    { "{{ 10 ** 10 ** 10 }}", "beyond 64 bits" }, { "{{ 1e308 ** 9 }}", "out of range" },
-    { "{{ 2 ** 9223372036854775807 }}", "beyond 64 bits" }, { "{{ (-9223372036854775807 - 1) // -1 }}", "beyond 64 bits" },
-    { "{{ -(-9223372036854775807 - 1) }}", "beyond 64 bits" }, { "{{ 1|round(-9223372036854775807) ~ (1.5|round(400)) }}x{{ 1/0 }}", "division" },
-    { "{% set n = namespace(d={}) %}{% for i in range(40000) %}{% set n.d = dict(n.d, **{i ~ '': i}) %}{% endfor %}", "" },
+    { "{{ 'x'.ljust(100000000) }}", "pads to" },
+    { "{{ '%999999999d' % 5 }}", "exceeds 4096" },
+    { "{{ '{:>99999999}'.format(5) }}", "exceeds 4096" },
+    { "{{ [1]|tojson(indent=999999999) }}", "exceeds" },
+    { "{{ 'x'|indent(999999999) }}", "repeats something" },
+    { "{{ 'x'|center(999999999) }}", "pads to" },
+    { "{{ range(10000000) }}", "Range too big" },
+    { "{{ range(-9223372036854775807, 9223372036854775807) }}", "Range" },
+    { "{{ [1]|batch(1000000000, 0)|list }}", "" },
+    { "{{ [1]|slice(1000000000)|list }}", "" },
+    { "{{ 10 ** 10 ** 10 }}", "beyond 64 bits" },
+    { "{{ 1e308 ** 9 }}", "out of range" },
+    { "{{ 2 ** 9223372036854775807 }}", "beyond 64 bits" },
+    { "{{ (-9223372036854775807 - 1) // -1 }}", "beyond 64 bits" },
+    { "{{ -(-9223372036854775807 - 1) }}", "beyond 64 bits" },
+    { "{{ 1|round(-9223372036854775807) ~ (1.5|round(400)) }}x{{ 1/0 }}", "division" },
+    { "{% set n = namespace(d={}) %}{% for i in range(40000) %}{% set n.d = dict(n.d, **{i ~ '': "
+      "i}) %}{% endfor %}",
+      "" },
     { "{{ (('a' * 1000000) ~ 'b').split('')}}", "empty separator" },
     { "{{ ('a' * 4000000).replace('', 'b') }}{{ ('a' * 9000000).replace('', 'b') }}", "" },
-    { "{% for i in range(100000) %}{% set x = messages|sort(attribute='a.b.c.d.e.f') %}{% endfor %}{{ 1/0 }}", "" },
-    { "{{ 'x' is filter is test }}", "" }, { "{{ strftime_now('%Y' * 5000) }}", "exceeds 4096" },
+    { "{% for i in range(100000) %}{% set x = messages|sort(attribute='a.b.c.d.e.f') %}{% endfor "
+      "%}{{ 1/0 }}",
+      "" },
+    { "{{ 'x' is filter is test }}", "" },
+    { "{{ strftime_now('%Y' * 5000) }}", "exceeds 4096" },
 };
 
 START_TEST(hostile_templates)
@@ -572,7 +618,8 @@ START_TEST(hostile_templates)
     ft_text out;
     ft_template *t = render(hostile[_i].source, "{}", &out, &e);
     ck_assert_msg(e.code != 0, "%.100s must be refused", hostile[_i].source);
-    ck_assert_msg(strstr(e.msg, hostile[_i].says) != NULL, "%.100s\nsays %s", hostile[_i].source, e.msg);
+    ck_assert_msg(strstr(e.msg, hostile[_i].says) != NULL, "%.100s\nsays %s", hostile[_i].source,
+                  e.msg);
     ft_template_done(t);
 }
 END_TEST
@@ -617,8 +664,9 @@ END_TEST
 
 START_TEST(out_of_memory)
 {
-    static const char source[] = "{% macro f(a) %}{{ a|tojson }}{% endmacro %}{% for m in messages %}"
-                                 "{{ f(m) }}{{ m.content.split(',')|sort|join(';') * 300 }}{% endfor %}";
+    static const char source[] =
+        "{% macro f(a) %}{{ a|tojson }}{% endmacro %}{% for m in messages %}"
+        "{{ f(m) }}{{ m.content.split(',')|sort|join(';') * 300 }}{% endfor %}";
     if (!CAN_FAIL_ALLOCATIONS) {
         printf("not run: failing allocations of templates (the sanitizer owns malloc)\n");
         return;
@@ -641,7 +689,7 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-/* ---- the interface for plugins ---------------------------------------------------------------------------- */
+/* ---- the interface for plugins -------------------------------------------------------------- */
 
 static char said[256];
 static int note_failure(const ft_host *host, int code, const char *fmt, ...)
@@ -662,7 +710,8 @@ START_TEST(interface_for_plugins)
     ck_assert_uint_eq(api->size, sizeof *api);
     ck_assert_ptr_null(api->compile(&host, "{{", 2));
     ck_assert_ptr_nonnull(strstr(said, "chat template:1:1: this tag does not end"));
-    static const char source[] = "{% generation %}{{ x }}{% endgeneration %}{% if not x %}{{ raise_exception('no') }}{% endif %}";
+    static const char source[] = "{% generation %}{{ x }}{% endgeneration %}{% if not x %}{{ "
+                                 "raise_exception('no') }}{% endif %}";
     ft_template *t = api->compile(&host, source, strlen(source));
     ck_assert(api->marks(t));
     ft_json_doc *d = parse("{\"x\": \"y\"}", 10), *empty = parse("{}", 2);
@@ -677,18 +726,21 @@ START_TEST(interface_for_plugins)
 }
 END_TEST
 
-/* Rows as they may come: numbers keep their text, zero bytes pass, reasoning goes by all its names. */
+/* Rows as they may come: numbers keep their text, zero bytes pass, reasoning has all its names. */
 START_TEST(values_of_rows)
 {
-    check_text("{{ [a, b, c, d, e] }}", "{\"a\": 1.0, \"b\": 9007199254740993, \"c\": 1e400, \"d\": -0, "
+    check_text("{{ [a, b, c, d, e] }}",
+               "{\"a\": 1.0, \"b\": 9007199254740993, \"c\": 1e400, \"d\": -0, "
                "\"e\": 123456789012345678901234567890}",
                "[1.0, 9007199254740993, inf, 0, 123456789012345678901234567890]");
     check_text("{{ a|length }}{{ a }}", "{\"a\": \"x\\u0000y\"}", "3x");
-    check_text("{{ tools is none }}{{ documents is none }}{{ add_generation_prompt }}{{ bos_token is defined }}",
+    check_text("{{ tools is none }}{{ documents is none }}{{ add_generation_prompt }}{{ bos_token "
+               "is defined }}",
                "{\"bos_token\": null}", "TrueTrueFalseFalse");
-    check_text("{{ messages[0].thinking }}{{ messages[0].reasoning_content }}{{ messages[0]|list }}",
-               "{\"messages\": [{\"role\": \"assistant\", \"reasoning\": \"r\"}]}",
-               "rr['thinking', 'role', 'reasoning', 'reasoning_content']");
+    check_text(
+        "{{ messages[0].thinking }}{{ messages[0].reasoning_content }}{{ messages[0]|list }}",
+        "{\"messages\": [{\"role\": \"assistant\", \"reasoning\": \"r\"}]}",
+        "rr['thinking', 'role', 'reasoning', 'reasoning_content']");
 }
 END_TEST
 
