@@ -32,6 +32,7 @@ static int row_vars(ft_buf *buf, const ft_json *row, ft_json *vars, ft_err *e)
     return FT_OK;
 }
 
+/* The second half of a line: the spans, and the end of the object. */
 static void print_spans(ft_buf *out, const ft_template *t)
 {
     const ft_extent *span;
@@ -67,6 +68,7 @@ static void render_row(ft_buf *out, ft_buf *vars_buf, ft_template *t, const char
     ft_json_done(doc);
 }
 
+/* Nothing but white space. */
 static bool is_blank(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -75,6 +77,7 @@ static bool is_blank(const char *p, size_t n)
     return true;
 }
 
+/* Every line of the file; stops at what is no fault of a row. */
 static int render_file(ft_template *t, const char *path, ft_err *e)
 {
     ft_map_file f = { 0 };
@@ -99,6 +102,7 @@ static int render_file(ft_template *t, const char *path, ft_err *e)
     return e->code;
 }
 
+/* The compiled template; NULL with the error recorded. */
 static ft_template *read_template(const char *path, ft_err *e)
 {
     ft_buf source = { 0 };

@@ -30,6 +30,7 @@ static int index_of(const char *params, const char *name)
     return -1;
 }
 
+/* Words of a blank-separated list. */
 static int count_words(const char *p)
 {
     int n = *p != 0;

@@ -33,6 +33,7 @@ static int compare_numbers(ftj_val a, ftj_val b)
     return x < y ? -1 : x > y;
 }
 
+/* As long, and item by item equal. */
 static bool equal_lists(ftj_run *run, const ftj_list *a, const ftj_list *b)
 {
     if (a->n != b->n) return false;
@@ -42,6 +43,7 @@ static bool equal_lists(ftj_run *run, const ftj_list *a, const ftj_list *b)
     return true;
 }
 
+/* The same keys with equal values, in any order. */
 static bool equal_dicts(ftj_run *run, const ftj_dict *a, const ftj_dict *b)
 {
     if (a->n != b->n) return false;
@@ -52,11 +54,13 @@ static bool equal_dicts(ftj_run *run, const ftj_dict *a, const ftj_dict *b)
     return true;
 }
 
+/* Ranges are equal when they count out the same numbers. */
 static bool equal_ranges(const ftj_range *a, const ftj_range *b)
 {
     return a->n == b->n && (a->n == 0 || a->start == b->start) && (a->n < 2 || a->step == b->step);
 }
 
+/* Two values of one type that are no numbers. */
 static bool equal_same_type(ftj_run *run, ftj_val a, ftj_val b)
 {
     switch (a.type) {
@@ -80,12 +84,14 @@ bool ftj_equal(ftj_run *run, ftj_val a, ftj_val b)
     return same;
 }
 
+/* Whether the comparison is true of a and b when a compares to b as c says. */
 static bool holds(ftj_op op, int c)
 {
     if (c == 2) return false;
     return op == FTJ_LT ? c < 0 : op == FTJ_LE ? c <= 0 : op == FTJ_GT ? c > 0 : c >= 0;
 }
 
+/* The first pair that differs decides, else the length. */
 static bool order_lists(ftj_run *run, ftj_op op, const ftj_list *a, const ftj_list *b)
 {
     size_t n = a->n < b->n ? a->n : b->n;

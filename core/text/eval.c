@@ -15,6 +15,7 @@ static ftj_val touch(ftj_run *run, ftj_val v)
     return v;
 }
 
+/* The innermost variable of the name, else the global function. */
 static ftj_val eval_name(ftj_run *run, const ftj_node *node)
 {
     for (const ftj_scope *s = run->scope; s; s = s->outer) {
@@ -31,6 +32,7 @@ static ftj_val eval_name(ftj_run *run, const ftj_node *node)
     return v;
 }
 
+/* A literal: a string is written anew each time, by the template and in this turn. */
 static ftj_val eval_const(ftj_run *run, const ftj_node *node)
 {
     if (node->value.type != FTJ_STR) return node->value;
@@ -39,12 +41,14 @@ static ftj_val eval_const(ftj_run *run, const ftj_node *node)
 
 /* ---- operators ------------------------------------------------------------------------------ */
 
+/* `and`, `or`: one of the operands, the second only when it is needed. */
 static ftj_val eval_logic(ftj_run *run, const ftj_node *node)
 {
     ftj_val v = ftj_eval(run, node->a);
     return ftj_truth(run, v) == (node->kind == FTJ_N_OR) ? v : ftj_eval(run, node->b);
 }
 
+/* a < b < c: each operand once, up to the first comparison that fails. */
 static ftj_val eval_compare(ftj_run *run, const ftj_node *node)
 {
     ftj_val left = ftj_eval(run, node->a);
@@ -64,6 +68,7 @@ static ftj_val eval_binary(ftj_run *run, const ftj_node *node)
     return ftj_binary(run, node->op, a, b);
 }
 
+/* Unary + and -. */
 static ftj_val eval_sign(ftj_run *run, const ftj_node *node)
 {
     ftj_val v = ftj_eval(run, node->a);
@@ -73,6 +78,7 @@ static ftj_val eval_sign(ftj_run *run, const ftj_node *node)
     return v.type == FTJ_BOOL ? ftj_int(v.b) : v;
 }
 
+/* a ~ b ~ c: str() of each. */
 static ftj_val eval_concat(ftj_run *run, const ftj_node *node)
 {
     const ftj_str *s = ftj_str_text(run, "", 0);
@@ -81,6 +87,7 @@ static ftj_val eval_concat(ftj_run *run, const ftj_node *node)
     return ftj_of_str(s);
 }
 
+/* Without an else the value is undefined, and says where. */
 static ftj_val eval_cond(ftj_run *run, const ftj_node *node)
 {
     if (ftj_truth(run, ftj_eval(run, node->a))) return ftj_eval(run, node->b);
@@ -91,6 +98,7 @@ static ftj_val eval_cond(ftj_run *run, const ftj_node *node)
 
 /* ---- containers and parts ------------------------------------------------------------------- */
 
+/* A list or tuple. */
 static ftj_val eval_list(ftj_run *run, const ftj_node *node)
 {
     ftj_list *l = ftj_new_list(run, node->n_v);
@@ -98,6 +106,7 @@ static ftj_val eval_list(ftj_run *run, const ftj_node *node)
     return node->kind == FTJ_N_LIST ? ftj_of_list(l) : ftj_of_tuple(l);
 }
 
+/* A dict; a later key replaces an equal one. */
 static ftj_val eval_dict(ftj_run *run, const ftj_node *node)
 {
     ftj_dict *d = ftj_new_dict(run, node->n_v);
@@ -108,11 +117,13 @@ static ftj_val eval_dict(ftj_run *run, const ftj_node *node)
     return ftj_of_dict(d);
 }
 
+/* A bound of a slice that may be left out. */
 static ftj_val eval_bound(ftj_run *run, const ftj_node *node)
 {
     return node ? ftj_eval(run, node) : ftj_none();
 }
 
+/* a[b] and a[b:c:d]. */
 static ftj_val eval_item(ftj_run *run, const ftj_node *node)
 {
     ftj_val of = ftj_eval(run, node->a);
@@ -136,6 +147,7 @@ static ftj_val eval_attr(ftj_run *run, const ftj_node *node)
 
 /* ---- calls ---------------------------------------------------------------------------------- */
 
+/* How many keywords a call passes; *more: the mapping behind `**`. */
 static size_t count_keywords(ftj_run *run, const ftj_node *node, ftj_val *more)
 {
     *more = node->c ? ftj_eval(run, node->c) : ftj_none();
@@ -145,6 +157,7 @@ static size_t count_keywords(ftj_run *run, const ftj_node *node, ftj_val *more)
     return node->n_w + more->d->n;
 }
 
+/* All arguments of a call, filter or test, in the order they are written. */
 static ftj_args eval_arguments(ftj_run *run, const ftj_node *node)
 {
     ftj_list *l = ftj_new_list(run, node->n_v);
@@ -179,6 +192,7 @@ static ftj_val eval_call(ftj_run *run, const ftj_node *node)
     return touch(run, ftj_call(run, callee, &args));
 }
 
+/* A filter or test; one that does not exist is an error only here. */
 static ftj_val eval_named(ftj_run *run, const ftj_node *node)
 {
     bool filter = node->kind == FTJ_N_FILTER;
@@ -197,6 +211,7 @@ static ftj_val eval_not(ftj_run *run, const ftj_node *node)
     return ftj_bool(!ftj_truth(run, ftj_eval(run, node->a)));
 }
 
+/* What a {% filter %} or {% set x | … %} block wrote. */
 static ftj_val eval_hole(ftj_run *run, const ftj_node *node)
 {
     (void)node;

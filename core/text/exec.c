@@ -30,6 +30,7 @@ void ftj_set_var(ftj_run *run, ftj_scope *scope, const char *name, ftj_val v)
     scope->var[scope->n++] = (ftj_var){ name, v };
 }
 
+/* The innermost variable of the name, MISSING when there is none. */
 static ftj_val find_var(const ftj_run *run, const char *name)
 {
     for (const ftj_scope *s = run->scope; s; s = s->outer) {
@@ -40,6 +41,7 @@ static ftj_val find_var(const ftj_run *run, const char *name)
     return (ftj_val){ .type = FTJ_MISSING };
 }
 
+/* `set ns.name`: of namespaces alone. */
 static void assign_attribute(ftj_run *run, const ftj_node *target, ftj_val v)
 {
     ftj_val space = find_var(run, target->name);
@@ -52,6 +54,7 @@ static void assign_attribute(ftj_run *run, const ftj_node *target, ftj_val v)
     ftj_dict_set(run, space.d, target->b->value, v);
 }
 
+/* `a, b = v`: as many items as names. */
 static void unpack(ftj_run *run, const ftj_node *target, ftj_val v)
 {
     if (!ftj_is_iterable(v))
@@ -110,6 +113,7 @@ const ftj_str *ftj_capture(ftj_run *run, ftj_node *const *v, uint32_t n, ftj_flo
     return ftj_out_done(run, &out);
 }
 
+/* Text and {{ … }}. */
 static ftj_flow exec_output(ftj_run *run, const ftj_node *node)
 {
     for (uint32_t i = 0; i < node->n_v; i++) {
@@ -143,6 +147,7 @@ static ftj_flow exec_set(ftj_run *run, const ftj_node *node)
     return FTJ_DONE;
 }
 
+/* {% set x %}…{% endset %}: the text becomes a value; a break leaves x alone. */
 static ftj_flow exec_set_block(ftj_run *run, const ftj_node *node)
 {
     ftj_scope *outer = run->scope;
@@ -159,6 +164,7 @@ static ftj_flow exec_set_block(ftj_run *run, const ftj_node *node)
     return flow;
 }
 
+/* {% filter f %}…{% endfilter %}. */
 static ftj_flow exec_filter_block(ftj_run *run, const ftj_node *node)
 {
     ftj_scope *outer = run->scope;
@@ -171,6 +177,7 @@ static ftj_flow exec_filter_block(ftj_run *run, const ftj_node *node)
     return flow;
 }
 
+/* A macro is a variable that remembers the scope it was written in. */
 static ftj_flow exec_macro(ftj_run *run, const ftj_node *node)
 {
     ftj_val v = { .type = FTJ_MACRO, .origin = -1 };
@@ -180,6 +187,8 @@ static ftj_flow exec_macro(ftj_run *run, const ftj_node *node)
     return FTJ_DONE;
 }
 
+/* {% generation %}: a scope of its own, as a call block has in Jinja, and a mark on what it
+ * writes. */
 static ftj_flow exec_generation(ftj_run *run, const ftj_node *node)
 {
     ftj_scope *outer = run->scope;
@@ -198,6 +207,7 @@ static ftj_flow exec_generation(ftj_run *run, const ftj_node *node)
     return flow;
 }
 
+/* The values are worked out before any of the names is set. */
 static ftj_flow exec_with(ftj_run *run, const ftj_node *node)
 {
     ftj_scope *outer = run->scope, *inner = ftj_new_scope(run, outer);
@@ -213,6 +223,7 @@ static ftj_flow exec_with(ftj_run *run, const ftj_node *node)
     return flow;
 }
 
+/* break and continue. */
 static ftj_flow exec_break(ftj_run *run, const ftj_node *node)
 {
     (void)run;
@@ -241,6 +252,7 @@ ftj_flow ftj_exec(ftj_run *run, ftj_node *const *v, uint32_t n)
 
 /* ---- macros --------------------------------------------------------------------------------- */
 
+/* The keyword argument of the name, or NULL. */
 static const ftj_val *find_keyword(const ftj_args *args, const char *name)
 {
     for (size_t i = 0; i < args->n_kw; i++) {

@@ -5,10 +5,13 @@
 #include "core/text/jinja.h"
 #include "core/text/textops.h"
 
+/* An argument that is there and not none. */
 static bool given(ftj_val v) { return v.type != FTJ_MISSING && v.type != FTJ_NONE; }
 
+/* What Python writes with yield. */
 static ftj_val generator(ftj_run *run, ftj_list *l) { return ftj_of_iter(run, l, "generator"); }
 
+/* Strings in lower case, anything else as it is. */
 static ftj_val ignore_case(ftj_run *run, ftj_val v)
 {
     return v.type == FTJ_STR ? ftj_of_str(ftj_str_case(run, v.s, FTJ_CASE_LOWER)) : v;
@@ -26,6 +29,7 @@ static ftj_val *keys_of(ftj_run *run, const ftj_list *l, ftj_val attribute, ftj_
     return key;
 }
 
+/* default(default_value="", boolean=false) */
 static ftj_val f_default(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -33,6 +37,7 @@ static ftj_val f_default(ftj_run *run, ftj_val self, const ftj_val *a, const ftj
     return !take ? self : a[0].type == FTJ_MISSING ? ftj_text(run, "") : a[0];
 }
 
+/* length, count */
 static ftj_val f_length(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -41,6 +46,7 @@ static ftj_val f_length(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return ftj_int(n);
 }
 
+/* first: of a generator, it takes the item out */
 static ftj_val f_first(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -50,6 +56,7 @@ static ftj_val f_first(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
                                  : ftj_undefined_hint(run, "No first item, sequence was empty.");
 }
 
+/* last: not of generators */
 static ftj_val f_last(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -59,6 +66,7 @@ static ftj_val f_last(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     return l->n ? l->v[l->n - 1] : ftj_undefined_hint(run, "No last item, sequence was empty.");
 }
 
+/* list: a new one */
 static ftj_val f_list(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -70,6 +78,7 @@ static ftj_val f_list(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     return ftj_of_list(l);
 }
 
+/* items: pairs of a mapping; none of undefined */
 static ftj_val f_items(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -84,6 +93,7 @@ static ftj_val f_items(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return generator(run, l);
 }
 
+/* join(d="", attribute=none) */
 static ftj_val f_join(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -96,6 +106,7 @@ static ftj_val f_join(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     return ftj_of_str(ftj_str_join(run, sep, v, l->n));
 }
 
+/* reverse: a string backwards, or an iterator */
 static ftj_val f_reverse(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -110,6 +121,7 @@ static ftj_val f_reverse(ftj_run *run, ftj_val self, const ftj_val *a, const ftj
     return ftj_of_iter(run, l, self.type == FTJ_LIST ? "list_reverseiterator" : "reversed");
 }
 
+/* attr(name): as x.name, but never an item */
 static ftj_val f_attr(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -125,6 +137,7 @@ static ftj_val f_attr(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
 
 /* ---- order ---------------------------------------------------------------------------------- */
 
+/* dictsort(case_sensitive=false, by="key", reverse=false) */
 static ftj_val f_dictsort(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -160,6 +173,7 @@ static ftj_val *sort_keys(ftj_run *run, const ftj_list *l, ftj_val attribute, bo
     return key;
 }
 
+/* sort(reverse=false, case_sensitive=false, attribute=none) */
 static ftj_val f_sort(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -168,6 +182,7 @@ static ftj_val f_sort(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     return ftj_of_list(ftj_sorted(run, l, key, ftj_truth(run, a[0])));
 }
 
+/* The first item whose key none of the others betters. */
 static ftj_val extreme(ftj_run *run, ftj_val self, const ftj_val *a, ftj_op better)
 {
     const ftj_list *l = ftj_items(run, self);
@@ -180,18 +195,21 @@ static ftj_val extreme(ftj_run *run, ftj_val self, const ftj_val *a, ftj_op bett
     return l->v[best];
 }
 
+/* min(case_sensitive=false, attribute=none) */
 static ftj_val f_min(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
     return extreme(run, self, a, FTJ_LT);
 }
 
+/* max(case_sensitive=false, attribute=none) */
 static ftj_val f_max(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
     return extreme(run, self, a, FTJ_GT);
 }
 
+/* unique(case_sensitive=false, attribute=none): first ones, in order */
 static ftj_val f_unique(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -207,6 +225,7 @@ static ftj_val f_unique(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return generator(run, out);
 }
 
+/* groupby(attribute, default=none, case_sensitive=false): sorted, (key, items) */
 static ftj_val f_groupby(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -230,6 +249,7 @@ static ftj_val f_groupby(ftj_run *run, ftj_val self, const ftj_val *a, const ftj
 
 /* ---- portions ------------------------------------------------------------------------------- */
 
+/* batch(linecount, fill_with=none): lists of so many */
 static ftj_val f_batch(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -248,6 +268,7 @@ static ftj_val f_batch(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return generator(run, out);
 }
 
+/* slice(slices, fill_with=none): so many lists */
 static ftj_val f_slice(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -266,6 +287,7 @@ static ftj_val f_slice(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return generator(run, out);
 }
 
+/* sum(attribute=none, start=0) */
 static ftj_val f_sum(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -291,6 +313,7 @@ static const ftj_builtin *named(ftj_run *run, ftj_val name, bool filter)
     return def;
 }
 
+/* The keyword argument of the name, or MISSING. */
 static ftj_val keyword(const ftj_args *args, const char *name)
 {
     for (size_t i = 0; i < args->n_kw; i++) {
@@ -299,6 +322,7 @@ static ftj_val keyword(const ftj_args *args, const char *name)
     return (ftj_val){ .type = FTJ_MISSING };
 }
 
+/* map(filter, arguments …) or map(attribute=a, default=d) */
 static ftj_val f_map(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
@@ -340,24 +364,28 @@ static ftj_val choose(ftj_run *run, ftj_val self, const ftj_args *args, bool att
     return generator(run, out);
 }
 
+/* select(test, arguments …) */
 static ftj_val f_select(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
     return choose(run, self, args, false, true);
 }
 
+/* reject(test, arguments …) */
 static ftj_val f_reject(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
     return choose(run, self, args, false, false);
 }
 
+/* selectattr(attribute, test, arguments …) */
 static ftj_val f_selectattr(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
     return choose(run, self, args, true, true);
 }
 
+/* rejectattr(attribute, test, arguments …) */
 static ftj_val f_rejectattr(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;

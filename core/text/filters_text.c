@@ -12,24 +12,28 @@ static const ftj_str *soft(ftj_run *run, ftj_val v)
     return v.type == FTJ_STR ? ftj_flat(run, v.s) : ftj_flat(run, ftj_to_str(run, v));
 }
 
+/* upper */
 static ftj_val f_upper(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
     return ftj_of_str(ftj_str_case(run, soft(run, self), FTJ_CASE_UPPER));
 }
 
+/* lower */
 static ftj_val f_lower(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
     return ftj_of_str(ftj_str_case(run, soft(run, self), FTJ_CASE_LOWER));
 }
 
+/* capitalize */
 static ftj_val f_capitalize(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
     return ftj_of_str(ftj_str_case(run, soft(run, self), FTJ_CASE_CAPITALIZE));
 }
 
+/* Whether the character at `at` parts words; *next is the one behind it. */
 static bool starts_word(const ftj_str *s, size_t at, size_t *next)
 {
     *next = at;
@@ -54,6 +58,7 @@ static ftj_val f_title(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return ftj_of_str(ftj_out_done(run, &out));
 }
 
+/* trim(chars=none) */
 static ftj_val f_trim(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -62,6 +67,7 @@ static ftj_val f_trim(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     return ftj_of_str(ftj_str_strip(run, soft(run, self), chars, FTJ_BOTH));
 }
 
+/* replace(old, new, count=none): on str() of all three */
 static ftj_val f_replace(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -71,30 +77,35 @@ static ftj_val f_replace(ftj_run *run, ftj_val self, const ftj_val *a, const ftj
                                       ftj_to_str(run, a[1]), count));
 }
 
+/* string: keeps the mark of safety */
 static ftj_val f_string(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
     return ftj_of_str(soft(run, self));
 }
 
+/* safe: marks the string, so that `+` escapes what is added */
 static ftj_val f_safe(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
     return ftj_of_str(ftj_markup(run, soft(run, self), true));
 }
 
+/* e, escape: unless it is marked safe already */
 static ftj_val f_escape(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
     return ftj_of_str(ftj_escape(run, soft(run, self)));
 }
 
+/* forceescape: in any case */
 static ftj_val f_forceescape(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
     return ftj_of_str(ftj_escape(run, ftj_markup(run, soft(run, self), false)));
 }
 
+/* center(width=80) */
 static ftj_val f_center(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -103,6 +114,7 @@ static ftj_val f_center(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
                                       FTJ_BOTH));
 }
 
+/* format(values …): as "…" % values */
 static ftj_val f_format(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
@@ -143,6 +155,7 @@ static ftj_val f_indent(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return ftj_of_str(ftj_markup(run, ftj_out_done(run, &out), self.s->markup));
 }
 
+/* truncate(length=255, killwords=false, end="...", leeway=5) */
 static ftj_val f_truncate(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -163,6 +176,7 @@ static ftj_val f_truncate(ftj_run *run, ftj_val self, const ftj_val *a, const ft
     return ftj_of_str(ftj_concat(run, cut, end));
 }
 
+/* wordcount: runs of letters, digits and _ */
 static ftj_val f_wordcount(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -181,6 +195,7 @@ static ftj_val f_wordcount(ftj_run *run, ftj_val self, const ftj_val *a, const f
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
+/* int(default=0, base=10): also of "3.9" */
 static ftj_val f_int(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -200,6 +215,7 @@ static ftj_val f_int(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_arg
     return isfinite(f) ? ftj_from_float(run, f) : otherwise;
 }
 
+/* float(default=0.0) */
 static ftj_val f_float(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -211,6 +227,7 @@ static ftj_val f_float(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return a[0].type == FTJ_MISSING ? ftj_float(0) : a[0];
 }
 
+/* abs */
 static ftj_val f_abs(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -222,6 +239,7 @@ static ftj_val f_abs(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_arg
     return ftj_int_of(self) < 0 ? ftj_negate(run, self) : ftj_int(ftj_int_of(self));
 }
 
+/* round(precision=0, method="common"): floor and ceil give floats */
 static ftj_val f_round(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "core/text/format.h"
 
+/* Markup would escape what is put in; no template needs that. */
 static void need_plain(ftj_run *run, const ftj_str *s)
 {
     if (s->markup) ftj_fail_code(run, FT_EUNSUP, "formats a string marked safe");
@@ -19,12 +20,14 @@ typedef struct {
     size_t used;      /* of a tuple of values */
 } percent;
 
+/* The character at hand; a format may not end here. */
 static char peek(const percent *p)
 {
     if (p->at >= p->s->n) ftj_fail(p->run, "incomplete format");
     return p->s->p[p->at];
 }
 
+/* The next of the values, or the only one. */
 static ftj_val next_value(percent *p)
 {
     size_t n = p->args.type == FTJ_TUPLE ? p->args.l->n : 1;
@@ -49,6 +52,7 @@ static int64_t read_size(percent *p, bool *negative)
     return n;
 }
 
+/* [flags][width][.precision][h, l or L]type */
 static ftj_spec read_percent_spec(percent *p)
 {
     ftj_spec spec = { .precision = -1 };
@@ -78,6 +82,7 @@ static ftj_spec read_percent_spec(percent *p)
     return spec;
 }
 
+/* One value, by the type letter. */
 static void put_percent(percent *p, ftj_out *out, ftj_val v, ftj_spec *spec)
 {
     ftj_run *run = p->run;
@@ -109,6 +114,7 @@ static void put_percent(percent *p, ftj_out *out, ftj_val v, ftj_spec *spec)
     ftj_put_formatted(run, out, v, spec);
 }
 
+/* "(name)": the value of that key. */
 static ftj_val read_key(percent *p)
 {
     size_t from = ++p->at, depth = 1;
@@ -153,6 +159,7 @@ typedef struct {
     bool numbered; /* a {0} was seen */
 } braces;
 
+/* The argument that a number, a name or the next {} stands for. */
 static ftj_val argument(braces *b, const ftj_str *s, size_t from, size_t to)
 {
     ftj_run *run = b->run;
@@ -200,6 +207,7 @@ static ftj_val field(braces *b, const ftj_str *s, size_t from, size_t to)
     return v;
 }
 
+/* Digits at *at; huge ones stay above FTJ_MAX_WIDTH. */
 static int64_t read_number(const ftj_str *s, size_t *at)
 {
     int64_t n = 0;
@@ -284,6 +292,7 @@ static void put_field(braces *b, ftj_out *out, const ftj_str *s, size_t from, si
     ftj_put_formatted(run, out, v, &spec);
 }
 
+/* s with its fields filled in; a field's specification may hold fields itself. */
 static const ftj_str *fill_braces(braces *b, const ftj_str *s, int depth)
 {
     ftj_run *run = b->run;

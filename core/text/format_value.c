@@ -7,12 +7,14 @@
 #include <string.h>
 #include "core/text/format.h"
 
+/* Digits of a row's number are data. */
 static ftj_piece history(ftj_run *run, ftj_val v)
 {
     return (ftj_piece){ .turn = run->turn, .origin = v.origin,
                         .from = v.data ? FT_FROM_DATA : FT_FROM_TEMPLATE };
 }
 
+/* n times the fill character. */
 static void put_fill(ftj_run *run, ftj_out *out, const ftj_spec *spec, int64_t n)
 {
     const ftj_piece *like = ftj_here(run);
@@ -70,6 +72,7 @@ static const char *group_digits(ftj_run *run, const char *digits, const ftj_spec
     return out;
 }
 
+/* Digits of u, zero-terminated. */
 static const char *integer_digits(ftj_run *run, uint64_t u, unsigned base, bool upper)
 {
     const char *digit = upper ? "0123456789ABCDEF" : "0123456789abcdef";
@@ -81,6 +84,7 @@ static const char *integer_digits(ftj_run *run, uint64_t u, unsigned base, bool 
     return end;
 }
 
+/* Type b, d, o, x or X; of 64 bits, or longer in base 10. */
 static void put_integer(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *spec)
 {
     char t = spec->type ? spec->type : 'd';
@@ -103,6 +107,7 @@ static void put_integer(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *s
                group_digits(run, digits, spec, base == 10 ? 3 : 4));
 }
 
+/* Type e, f, g or %, or repr() without one. */
 static void put_float(ftj_run *run, ftj_out *out, ftj_val v, const ftj_spec *spec)
 {
     double f = ftj_real_of(v);

@@ -6,6 +6,7 @@
 #include <time.h>
 #include "core/text/jinja.h"
 
+/* range(stop), range(start, stop, step=1): at most FTJ_MAX_RANGE items. */
 static ftj_val make_range(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)self;
@@ -64,6 +65,7 @@ static ftj_val make_dict(ftj_run *run, ftj_val self, const ftj_val *a, const ftj
     return ftj_of_dict(build_dict(run, args));
 }
 
+/* namespace(…): attributes that `set ns.a` may change; none with a leading underscore. */
 static ftj_val make_namespace(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)self;

@@ -19,6 +19,7 @@ ftj_cursor ftj_iterate(ftj_run *run, ftj_val v)
     return (ftj_cursor){ .over = v };
 }
 
+/* Item i of d.keys(), d.values() or d.items(). */
 static ftj_val view_item(ftj_run *run, const ftj_view *view, size_t i)
 {
     const ftj_pair *e = &view->d->e[i];
@@ -30,6 +31,7 @@ static ftj_val view_item(ftj_run *run, const ftj_view *view, size_t i)
     return pair;
 }
 
+/* The next character of a string, as a string. */
 static bool next_char(ftj_run *run, ftj_cursor *c, ftj_val *out)
 {
     const ftj_str *s = c->over.s;

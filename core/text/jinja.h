@@ -175,7 +175,7 @@ typedef enum {
 } ftj_op;
 
 /* What a, b, c, v and w are, by kind:
- *   OUTPUT v children            IF a test, v body, w else        FOR a target, b iter, c test, v, w
+ *   OUTPUT v children            IF a test, v body, w else        FOR a target, b iter, c test, v,w
  *   SET a target, b value        SET_BLOCK a target, b filters, v  MACRO name, w params, v body
  *   WITH w pairs (SET), v body   FILTER_BLOCK a filters, v body    GENERATION v body
  *   CONST, DATA value            NAME name                        SPACE_REF name, b: attribute

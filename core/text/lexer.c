@@ -44,11 +44,13 @@ _Noreturn void ftj_fail_at(ftj_run *run, const ftj_tokens *t, size_t at, const c
     longjmp(run->trap, 1);
 }
 
+/* Brings x->line up to byte `to`. */
 static void count_lines(lexer *x, size_t to)
 {
     for (; x->line_counted < to; x->line_counted++) x->line += x->s[x->line_counted] == '\n';
 }
 
+/* Appends a token that starts at byte `at`. */
 static void add(lexer *x, int type, size_t at, const char *p, size_t n)
 {
     ftj_tokens *t = x->out;
@@ -57,6 +59,7 @@ static void add(lexer *x, int type, size_t at, const char *p, size_t n)
     t->token[t->n++] = (ftj_token){ type, x->line, at, p, n };
 }
 
+/* Whether the source goes on with the text at `at`. */
 static bool looks(const lexer *x, size_t at, const char *text)
 {
     size_t n = strlen(text);
@@ -99,6 +102,7 @@ static size_t text_end(const lexer *x, size_t from, size_t to, char sign, bool v
 
 /* ---- strings -------------------------------------------------------------------------------- */
 
+/* Up to three octal digits at s; how many there are. */
 static size_t put_octal(const char *s, size_t n, uint32_t *c)
 {
     size_t k = 0;
@@ -145,6 +149,7 @@ static size_t read_escape(const char *s, size_t n, char out[4], size_t *out_n)
     return k;
 }
 
+/* The literal in [from, to), quotes included, without its escapes. */
 static void add_string(lexer *x, size_t from, size_t to)
 {
     char *text = ftj_alloc(x->run, to - from + 1);
@@ -166,6 +171,7 @@ static void add_string(lexer *x, size_t from, size_t to)
     add(x, FTJ_T_STRING, from, text, n);
 }
 
+/* Past the closing quote of the literal at x->at, or 0. */
 static size_t string_end(const lexer *x)
 {
     char quote = x->s[x->at];
@@ -209,6 +215,7 @@ static size_t float_end(const lexer *x)
     return i > whole ? i : 0;
 }
 
+/* End of the integer at x->at: 0b, 0o, 0x, decimal, or zeros. */
 static size_t integer_end(const lexer *x)
 {
     size_t i = x->at;
@@ -221,6 +228,7 @@ static size_t integer_end(const lexer *x)
 
 /* ---- inside tags ---------------------------------------------------------------------------- */
 
+/* End of the name at x->at, x->at itself when there is none. */
 static size_t name_end(const lexer *x)
 {
     size_t i = x->at;
@@ -232,6 +240,7 @@ static size_t name_end(const lexer *x)
     return i;
 }
 
+/* Keeps count of the brackets that are open. */
 static void bracket(lexer *x, char c)
 {
     static const char open[] = "([{", close[] = ")]}";
@@ -248,6 +257,7 @@ static void bracket(lexer *x, char c)
     }
 }
 
+/* The longest operator that fits. */
 static void add_operator(lexer *x)
 {
     static const struct { char text[3]; int type; } two[] = {
@@ -268,6 +278,7 @@ static void add_operator(lexer *x)
     x->at++;
 }
 
+/* One token inside of a tag. */
 static void add_inside(lexer *x)
 {
     char c = x->s[x->at];
@@ -298,6 +309,7 @@ static size_t tag_end(const lexer *x, size_t at, const char *close, bool block)
     return at + 2 + (block && looks(x, at + 2, "\n"));
 }
 
+/* From behind "{{" or "{%" to behind its end. */
 static void lex_tag(lexer *x, bool block)
 {
     const char *close = block ? "%}" : "}}";
@@ -317,6 +329,7 @@ static void lex_tag(lexer *x, bool block)
     x->at = end;
 }
 
+/* From behind "{#" to behind its end. */
 static void lex_comment(lexer *x)
 {
     size_t opened = x->at - 2, end = 0;
@@ -354,11 +367,13 @@ static size_t raw_end(const lexer *x, size_t at)
     return tag_end(x, skip_space(x, at + 6), "%}", true);
 }
 
+/* The text [from, to), unless it is empty. */
 static void add_text(lexer *x, size_t from, size_t to)
 {
     if (to > from) add(x, FTJ_T_DATA, from, x->s + from, to - from);
 }
 
+/* From behind {% raw %} to behind {% endraw %}. */
 static void lex_raw(lexer *x, size_t opened)
 {
     size_t from = x->at, end = 0;

@@ -15,6 +15,7 @@ typedef struct {
     uint8_t from;
 } reader;
 
+/* Whether the NULL-terminated list has the name. */
 static bool is_one_of(const char *const *list, const char *p, size_t n)
 {
     for (; *list; list++) {
@@ -23,12 +24,14 @@ static bool is_one_of(const char *const *list, const char *p, size_t n)
     return false;
 }
 
+/* A string with the history of what is being read. */
 static ftj_val read_text(const reader *r, const char *p, size_t n)
 {
     ftj_piece like = { .turn = -1, .origin = r->msg, .from = r->from, .content = r->content };
     return ftj_of_str(ftj_str_new(r->run, p, n, &like));
 }
 
+/* With a point or exponent a float, else an integer of any length. */
 static ftj_val read_number(const reader *r, const ft_json *v)
 {
     const ftj_str *s = read_text(r, v->text, v->len).s;
@@ -45,6 +48,7 @@ static ftj_val read_number(const reader *r, const ft_json *v)
 
 static ftj_val read_value(reader *r, const ft_json *v);
 
+/* An object; its keys are data too. */
 static ftj_dict *read_object(reader *r, const ft_json *v)
 {
     ftj_dict *d = ftj_new_dict(r->run, v->len);
@@ -56,6 +60,7 @@ static ftj_dict *read_object(reader *r, const ft_json *v)
     return d;
 }
 
+/* An array of a row. */
 static ftj_list *read_array(reader *r, const ft_json *v)
 {
     ftj_list *l = ftj_new_list(r->run, v->len);
@@ -64,6 +69,7 @@ static ftj_list *read_array(reader *r, const ft_json *v)
     return l;
 }
 
+/* Any value, all of it data of the message at hand. */
 static ftj_val read_value(reader *r, const ft_json *v)
 {
     ftj_val out = ftj_none();
@@ -85,6 +91,7 @@ static ftj_val read_value(reader *r, const ft_json *v)
 
 /* ---- messages ------------------------------------------------------------------------------- */
 
+/* One of the known roles is a name, not text. */
 static ftj_val read_role(reader *r, const ft_json *v)
 {
     static const char *const known[] = { "system", "user", "assistant", "tool", "developer",
@@ -115,6 +122,7 @@ static ftj_val alias_reasoning(reader *r, ftj_dict *d)
     return ftj_of_dict(out);
 }
 
+/* A message remembers its index. */
 static ftj_val read_message(reader *r, const ft_json *v)
 {
     if (v->type != FT_JSON_OBJECT) return read_value(r, v);
@@ -131,6 +139,7 @@ static ftj_val read_message(reader *r, const ft_json *v)
     return alias_reasoning(r, d);
 }
 
+/* The variable `messages`. */
 static ftj_val read_messages(reader *r, const ft_json *v)
 {
     if (v->type != FT_JSON_ARRAY) return read_value(r, v);
@@ -146,6 +155,7 @@ static ftj_val read_messages(reader *r, const ft_json *v)
 
 /* ---- variables ------------------------------------------------------------------------------ */
 
+/* Gives the template a variable that it names. */
 static void set_if_used(ftj_run *run, const char *name, ftj_val v)
 {
     const char *used = ftj_intern(run, name, strlen(name), false);

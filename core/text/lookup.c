@@ -5,6 +5,7 @@
 #include <string.h>
 #include "core/text/jinja.h"
 
+/* Whether the blank-separated list has the name. */
 static bool is_one_of(const char *list, const char *name, size_t n)
 {
     for (const char *p = list; *p;) {
@@ -15,12 +16,14 @@ static bool is_one_of(const char *list, const char *name, size_t n)
     return false;
 }
 
+/* What the sandbox gives for attributes it does not allow: undefined, with its reason. */
 static ftj_val unsafe_attribute(ftj_run *run, ftj_val v, const char *name, size_t n)
 {
     return ftj_undefined_hint(run, ftj_printf(run, "access to attribute '%.*s' of '%s' object is "
                                               "unsafe.", (int)n, name, ftj_type_name(v)));
 }
 
+/* A method together with the value it belongs to. */
 static ftj_val bind(ftj_run *run, ftj_val self, const ftj_builtin *table, const char *name,
                     size_t n)
 {
@@ -34,6 +37,7 @@ static ftj_val bind(ftj_run *run, ftj_val self, const ftj_builtin *table, const 
     return v;
 }
 
+/* Attributes of tuples, and the two names of groupby's. */
 static ftj_val tuple_attribute(ftj_run *run, ftj_val v, const char *name, size_t n)
 {
     if (v.l->group && is_one_of("grouper", name, n)) return v.l->v[0];
@@ -63,7 +67,9 @@ static ftj_val attribute(ftj_run *run, ftj_val v, const char *name, size_t n)
     static const char changes_list[] = "append clear pop reverse insert sort extend remove";
     ftj_val none = { .type = FTJ_MISSING, .origin = -1 };
     switch (v.type) {
-    case FTJ_STR: return bind(run, v, ftj_text_methods, name, n);
+    case FTJ_STR:
+        if (n > 2 && !memcmp(name, "is", 2)) return bind(run, v, ftj_ask_methods, name, n);
+        return bind(run, v, ftj_text_methods, name, n);
     case FTJ_TUPLE: return tuple_attribute(run, v, name, n);
     case FTJ_RANGE: return range_attribute(run, v, name, n);
     case FTJ_SPACE: return ftj_dict_find(run, v.d, name, n);
@@ -78,6 +84,7 @@ static ftj_val attribute(ftj_run *run, ftj_val v, const char *name, size_t n)
     }
 }
 
+/* A name as the key of a dict. */
 static ftj_val key_of(ftj_run *run, const char *name, size_t n)
 {
     return ftj_of_str(ftj_str_text(run, name, n));
@@ -108,6 +115,7 @@ static ftj_val element(ftj_run *run, ftj_val v, int64_t i)
     return ftj_of_str(ftj_sub(run, v.s, from, to));
 }
 
+/* Whether Python could look the key up; it fails otherwise, and the item is undefined. */
 static bool can_hash(ftj_val key)
 {
     if (key.type == FTJ_LIST || key.type == FTJ_DICT || key.type == FTJ_VIEW) return false;
@@ -117,6 +125,7 @@ static bool can_hash(ftj_val key)
     return true;
 }
 
+/* What can be indexed by number. */
 static bool is_sequence(ftj_val v)
 {
     return v.type == FTJ_STR || v.type == FTJ_LIST || v.type == FTJ_TUPLE || v.type == FTJ_RANGE;
@@ -190,6 +199,7 @@ static ftj_val slice_text(ftj_run *run, const ftj_str *s, int64_t start, int64_t
     return ftj_of_str(ftj_markup(run, ftj_out_done(run, &out), s->markup));
 }
 
+/* count items from start on, step apart. */
 static ftj_val slice_list(ftj_run *run, ftj_val v, int64_t start, int64_t step, int64_t count)
 {
     ftj_list *l = ftj_new_list(run, (size_t)count);

@@ -23,6 +23,7 @@ static bool pull(ftj_run *run, ftj_loop *loop, ftj_val *out)
     return false;
 }
 
+/* The item after the one at hand, MISSING at the end. */
 static const ftj_val *peek(ftj_run *run, ftj_loop *loop)
 {
     if (!loop->peeked) {
@@ -32,6 +33,7 @@ static const ftj_val *peek(ftj_run *run, ftj_loop *loop)
     return &loop->after;
 }
 
+/* Goes to the next item. */
 static bool advance(ftj_run *run, ftj_loop *loop)
 {
     ftj_val next = *peek(run, loop);
@@ -58,6 +60,7 @@ static int64_t length_of(ftj_run *run, ftj_loop *loop)
     return loop->length = (int64_t)rest->n + loop->index0 + 1 + one_more;
 }
 
+/* loop.cycle(a, b, …) */
 static ftj_val m_cycle(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
@@ -65,6 +68,7 @@ static ftj_val m_cycle(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return args->v[(size_t)self.loop->index0 % args->n];
 }
 
+/* loop.changed(value, …): whether they differ from the last call's */
 static ftj_val m_changed(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
@@ -82,6 +86,7 @@ const ftj_builtin ftj_loop_methods[] = {
     { 0 },
 };
 
+/* loop.nextitem and loop.previtem */
 static ftj_val neighbour(ftj_run *run, ftj_loop *loop, bool next)
 {
     if (next) {
@@ -141,6 +146,7 @@ static int32_t turn_of(const ftj_run *run, ftj_val item)
     return run->turn < 0 ? item.origin : -1;
 }
 
+/* One iteration, in a scope of its own, in the turn of its item. */
 static ftj_flow exec_body(ftj_run *run, const ftj_node *node, ftj_loop *loop)
 {
     int32_t turn = run->turn, set_turn = run->set_turn, own = turn_of(run, loop->current);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "core/text/jinja.h"
 
+/* keys(), values(), items(): views, which have a length and no index. */
 static ftj_val view_of(ftj_run *run, ftj_val self, int kind)
 {
     ftj_val v = ftj_none();
@@ -31,6 +32,7 @@ static ftj_val m_items(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return view_of(run, self, FTJ_ITEMS);
 }
 
+/* get(key, default=none) */
 static ftj_val m_get(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -38,6 +40,7 @@ static ftj_val m_get(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_arg
     return v.type != FTJ_MISSING ? v : a[1].type != FTJ_MISSING ? a[1] : ftj_none();
 }
 
+/* copy(): of a message, still that message */
 static ftj_val m_copy_dict(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a, (void)args;
@@ -59,6 +62,7 @@ const ftj_builtin ftj_dict_methods[] = {
     { 0 },
 };
 
+/* count(value) */
 static ftj_val m_count(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -67,6 +71,7 @@ static ftj_val m_count(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return ftj_int(n);
 }
 
+/* index(value, start=0, stop=end) */
 static ftj_val m_index(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;

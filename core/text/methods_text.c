@@ -2,8 +2,8 @@
 #include <string.h>
 #include "core/text/jinja.h"
 #include "core/text/textops.h"
-#include "core/text/unicode.h"
 
+/* An argument that is there and not none. */
 static bool given(ftj_val v) { return v.type != FTJ_MISSING && v.type != FTJ_NONE; }
 
 static ftj_val with_case(ftj_run *run, ftj_val self, int how)
@@ -43,6 +43,7 @@ static ftj_val m_swapcase(ftj_run *run, ftj_val self, const ftj_val *a, const ft
 
 /* ---- ends ----------------------------------------------------------------------------------- */
 
+/* strip(chars=none) and its one-sided kin. */
 static ftj_val strip(ftj_run *run, ftj_val self, const ftj_val *a, int ends)
 {
     const ftj_str *chars = given(a[0]) ? ftj_want_str(run, a[0], "strip") : NULL;
@@ -67,6 +68,7 @@ static ftj_val m_rstrip(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return strip(run, self, a, FTJ_RIGHT);
 }
 
+/* removeprefix(prefix) */
 static ftj_val m_removeprefix(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -75,6 +77,7 @@ static ftj_val m_removeprefix(ftj_run *run, ftj_val self, const ftj_val *a, cons
     return has ? ftj_of_str(ftj_sub(run, s, x->n, s->n)) : self;
 }
 
+/* removesuffix(suffix) */
 static ftj_val m_removesuffix(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -83,6 +86,7 @@ static ftj_val m_removesuffix(ftj_run *run, ftj_val self, const ftj_val *a, cons
     return has ? ftj_of_str(ftj_sub(run, s, 0, s->n - x->n)) : self;
 }
 
+/* ljust, rjust, center(width, fillchar=" ") */
 static ftj_val justify(ftj_run *run, ftj_val self, const ftj_val *a, int side)
 {
     const ftj_str *fill = a[1].type == FTJ_MISSING ? ftj_str_text(run, " ", 1)
@@ -109,6 +113,7 @@ static ftj_val m_center(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return justify(run, self, a, FTJ_BOTH);
 }
 
+/* zfill(width): zeros between sign and digits */
 static ftj_val m_zfill(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -160,6 +165,7 @@ static ftj_val m_rfind(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return ftj_int(search(run, self, a, true));
 }
 
+/* index() and rindex() fail where find() gives -1. */
 static ftj_val need_hit(ftj_run *run, int64_t i)
 {
     if (i < 0) ftj_fail(run, "substring not found");
@@ -178,6 +184,7 @@ static ftj_val m_rindex(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return need_hit(run, search(run, self, a, true));
 }
 
+/* count(sub, start, end): hits that do not overlap */
 static ftj_val m_count(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -193,12 +200,14 @@ static ftj_val m_count(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_a
     return ftj_int(n);
 }
 
+/* Whether [from, to) of s starts or ends with v. */
 static bool has_end(ftj_run *run, const ftj_str *s, ftj_val v, size_t from, size_t to, bool at_end)
 {
     const ftj_str *x = ftj_want_str(run, v, at_end ? "endswith" : "startswith");
     return x->n <= to - from && !memcmp(s->p + (at_end ? to - x->n : from), x->p, x->n);
 }
 
+/* startswith, endswith(text or tuple of texts, start, end) */
 static ftj_val with_end(ftj_run *run, ftj_val self, const ftj_val *a, bool at_end)
 {
     size_t from, to;
@@ -226,6 +235,7 @@ static ftj_val m_endswith(ftj_run *run, ftj_val self, const ftj_val *a, const ft
 
 /* ---- parts ---------------------------------------------------------------------------------- */
 
+/* split, rsplit(sep=none, maxsplit=-1) */
 static ftj_val split(ftj_run *run, ftj_val self, const ftj_val *a, bool from_right)
 {
     const ftj_str *sep = given(a[0]) ? ftj_want_str(run, a[0], "split") : NULL;
@@ -245,12 +255,14 @@ static ftj_val m_rsplit(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_
     return split(run, self, a, true);
 }
 
+/* splitlines(keepends=false) */
 static ftj_val m_splitlines(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
     return ftj_of_list(ftj_str_lines(run, self.s, ftj_truth(run, a[0])));
 }
 
+/* (before, sep, after); all of it in the first or last when sep is not there. */
 static ftj_val partition(ftj_run *run, ftj_val self, ftj_val by, bool last)
 {
     const ftj_str *s = ftj_flat(run, self.s), *sep = ftj_want_str(run, by, "partition");
@@ -283,6 +295,7 @@ static const ftj_str *escaped(ftj_run *run, ftj_val v)
     return ftj_escape(run, v.type == FTJ_STR ? v.s : ftj_to_str(run, v));
 }
 
+/* replace(old, new, count=-1) */
 static ftj_val m_replace(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -291,6 +304,7 @@ static ftj_val m_replace(ftj_run *run, ftj_val self, const ftj_val *a, const ftj
     return ftj_of_str(ftj_str_replace(run, self.s, ftj_want_str(run, a[0], "replace"), by, count));
 }
 
+/* join(iterable of strings) */
 static ftj_val m_join(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)args;
@@ -307,103 +321,11 @@ static ftj_val m_join(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_ar
     return ftj_of_str(ftj_markup(run, ftj_str_join(run, self.s, v, l->n), self.s->markup));
 }
 
+/* format(values …) */
 static ftj_val m_format(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
 {
     (void)a;
     return ftj_format(run, self.s, args);
-}
-
-/* ---- questions ------------------------------------------------------------------------------ */
-
-/* At least one character, and every one of the kind. */
-static ftj_val all_are(ftj_run *run, ftj_val self, bool (*kind)(uint32_t))
-{
-    const ftj_str *s = ftj_flat(run, self.s);
-    for (size_t at = 0; at < s->n;) {
-        if (!kind(ftj_next_char(s, &at))) return ftj_bool(false);
-    }
-    ftj_work(run, s->n / 16);
-    return ftj_bool(s->n > 0);
-}
-
-static bool alnum(uint32_t c) { return ftj_char_alpha(c) || ftj_char_numeric(c); }
-static bool ascii(uint32_t c) { return c < 0x80; }
-
-static ftj_val m_isalnum(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return all_are(run, self, alnum);
-}
-
-static ftj_val m_isalpha(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return all_are(run, self, ftj_char_alpha);
-}
-
-static ftj_val m_isascii(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return self.s->n ? all_are(run, self, ascii) : ftj_bool(true);
-}
-
-static ftj_val m_isdecimal(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return all_are(run, self, ftj_char_decimal);
-}
-
-static ftj_val m_isdigit(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return all_are(run, self, ftj_char_digit);
-}
-
-static ftj_val m_isnumeric(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return all_are(run, self, ftj_char_numeric);
-}
-
-static ftj_val m_isspace(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return all_are(run, self, ftj_char_space);
-}
-
-static ftj_val m_isprintable(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return self.s->n ? all_are(run, self, ftj_char_printable) : ftj_bool(true);
-}
-
-static ftj_val m_islower(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return ftj_apply(run, ftj_find(ftj_tests, "lower", 5), self, &(ftj_args){ 0 });
-}
-
-static ftj_val m_isupper(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    return ftj_apply(run, ftj_find(ftj_tests, "upper", 5), self, &(ftj_args){ 0 });
-}
-
-/* Words that begin with an upper- or titlecase letter and go on in lower case. */
-static ftj_val m_istitle(ftj_run *run, ftj_val self, const ftj_val *a, const ftj_args *args)
-{
-    (void)a, (void)args;
-    const ftj_str *s = ftj_flat(run, self.s);
-    bool any = false, word = false;
-    for (size_t at = 0; at < s->n;) {
-        uint32_t c = ftj_next_char(s, &at);
-        bool starts = ftj_char_upper(c) || ftj_char_title(c), goes_on = ftj_char_lower(c);
-        if ((starts && word) || (goes_on && !word)) return ftj_bool(false);
-        word = starts || goes_on;
-        any = any || word;
-    }
-    ftj_work(run, s->n / 16);
-    return ftj_bool(any);
 }
 
 const ftj_builtin ftj_text_methods[] = {
@@ -414,17 +336,6 @@ const ftj_builtin ftj_text_methods[] = {
     { "find", m_find, "/sub start end", 1 },
     { "format", m_format, NULL, 0 },
     { "index", m_index, "/sub start end", 1 },
-    { "isalnum", m_isalnum, "/", 0 },
-    { "isalpha", m_isalpha, "/", 0 },
-    { "isascii", m_isascii, "/", 0 },
-    { "isdecimal", m_isdecimal, "/", 0 },
-    { "isdigit", m_isdigit, "/", 0 },
-    { "islower", m_islower, "/", 0 },
-    { "isnumeric", m_isnumeric, "/", 0 },
-    { "isprintable", m_isprintable, "/", 0 },
-    { "isspace", m_isspace, "/", 0 },
-    { "istitle", m_istitle, "/", 0 },
-    { "isupper", m_isupper, "/", 0 },
     { "join", m_join, "/iterable", 1 },
     { "ljust", m_ljust, "/width fillchar", 1 },
     { "lower", m_lower, "/", 0 },
@@ -451,7 +362,6 @@ const ftj_builtin ftj_text_methods[] = {
     { "encode", NULL, NULL, 0 },
     { "expandtabs", NULL, NULL, 0 },
     { "format_map", NULL, NULL, 0 },
-    { "isidentifier", NULL, NULL, 0 },
     { "maketrans", NULL, NULL, 0 },
     { "translate", NULL, NULL, 0 },
     { 0 },

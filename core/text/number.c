@@ -82,6 +82,7 @@ static char *clean_digits(ftj_run *run, const ftj_str *s)
     return out;
 }
 
+/* Value of a digit in bases up to 36; 99 for other characters. */
 static int digit_value(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';
@@ -148,11 +149,13 @@ bool ftj_parse_float(ftj_run *run, const ftj_str *s, double *out)
 
 static ftj_val integer_arith(ftj_run *run, ftj_op op, int64_t a, int64_t b);
 
+/* The one thing BIG integers cannot do. */
 static _Noreturn void too_big(ftj_run *run)
 {
     ftj_fail_code(run, FT_EUNSUP, "reckons with integers beyond 64 bits");
 }
 
+/* a to the n by squaring, n >= 0. */
 static ftj_val integer_power(ftj_run *run, int64_t a, int64_t n)
 {
     int64_t r = 1;
@@ -163,6 +166,7 @@ static ftj_val integer_power(ftj_run *run, int64_t a, int64_t n)
     return ftj_int(r);
 }
 
+/* pow() with Python's refusals. */
 static ftj_val float_power(ftj_run *run, double a, double b)
 {
     if (a == 0 && b < 0) ftj_fail(run, "0.0 cannot be raised to a negative power");
@@ -191,6 +195,7 @@ static double float_divmod(double a, double b, double *mod)
     return d - whole > 0.5 ? whole + 1 : whole;
 }
 
+/* Two floats. */
 static ftj_val float_arith(ftj_run *run, ftj_op op, double a, double b)
 {
     double mod, whole;
@@ -210,6 +215,7 @@ static ftj_val float_arith(ftj_run *run, ftj_op op, double a, double b)
     return ftj_float(op == FTJ_MOD ? mod : whole);
 }
 
+/* /, // and %, of which the last two round down. */
 static ftj_val integer_divide(ftj_run *run, ftj_op op, int64_t a, int64_t b)
 {
     if (b == 0) {
@@ -226,6 +232,7 @@ static ftj_val integer_divide(ftj_run *run, ftj_op op, int64_t a, int64_t b)
     return ftj_int(op == FTJ_MOD ? r : q);
 }
 
+/* Two integers of 64 bits. */
 static ftj_val integer_arith(ftj_run *run, ftj_op op, int64_t a, int64_t b)
 {
     int64_t r = 0;

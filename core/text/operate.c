@@ -10,6 +10,7 @@ static _Noreturn void unsupported(ftj_run *run, ftj_op op, ftj_val a, ftj_val b)
              ftj_type_name(b));
 }
 
+/* Two lists or two tuples. */
 static ftj_val join_lists(ftj_run *run, ftj_val a, ftj_val b)
 {
     ftj_list *l = ftj_new_list(run, a.l->n + b.l->n);
@@ -19,6 +20,7 @@ static ftj_val join_lists(ftj_run *run, ftj_val a, ftj_val b)
     return a.type == FTJ_LIST ? ftj_of_list(l) : ftj_of_tuple(l);
 }
 
+/* + for what is no number. */
 static ftj_val add(ftj_run *run, ftj_val a, ftj_val b)
 {
     if (a.type == FTJ_STR && b.type == FTJ_STR) return ftj_of_str(ftj_concat(run, a.s, b.s));
@@ -31,6 +33,7 @@ static ftj_val add(ftj_run *run, ftj_val a, ftj_val b)
     unsupported(run, FTJ_ADD, a, b);
 }
 
+/* A sequence n times, unless that grows beyond all bounds. */
 static ftj_val repeat(ftj_run *run, ftj_val v, ftj_val times)
 {
     if (!ftj_is_int(times)) {
@@ -54,6 +57,7 @@ static ftj_val repeat(ftj_run *run, ftj_val v, ftj_val times)
     return v.type == FTJ_LIST ? ftj_of_list(l) : ftj_of_tuple(l);
 }
 
+/* What `*` repeats. */
 static bool is_sequence(ftj_val v)
 {
     return v.type == FTJ_STR || v.type == FTJ_LIST || v.type == FTJ_TUPLE;

@@ -75,6 +75,7 @@ const char *ftj_token_name(ftj_parser *p, const ftj_token *t)
 
 /* ---- targets -------------------------------------------------------------------------------- */
 
+/* What may stand to the left of `=`: names, tuples of them, and in `set` ns.name. */
 static void check_target(ftj_parser *p, const ftj_node *t, const ftj_token *at, bool space)
 {
     bool name = t->kind == FTJ_N_NAME, ref = t->kind == FTJ_N_SPACE_REF && space;
@@ -87,6 +88,7 @@ static void check_target(ftj_parser *p, const ftj_node *t, const ftj_token *at, 
     }
 }
 
+/* A target; `end`: the name that ends it (`in`). */
 static ftj_node *parse_target(ftj_parser *p, const char *end, bool space)
 {
     const ftj_token *at = p->now;
@@ -95,6 +97,7 @@ static ftj_node *parse_target(ftj_parser *p, const char *end, bool space)
     return t;
 }
 
+/* One name. */
 static ftj_node *parse_name_target(ftj_parser *p)
 {
     const ftj_token *t = ftj_expect(p, FTJ_T_NAME, "a name");
@@ -115,6 +118,7 @@ static void parse_hard_body(ftj_parser *p, ftj_node ***v, uint32_t *n, const cha
     p->soft = soft;
 }
 
+/* An elif is an if of its own in the else of the one before it. */
 static ftj_node *parse_if(ftj_parser *p)
 {
     static const char *const ends[] = { "elif", "else", "endif", NULL };
@@ -136,6 +140,7 @@ static ftj_node *parse_if(ftj_parser *p)
     return first;
 }
 
+/* for target in iter [if test] */
 static ftj_node *parse_for(ftj_parser *p)
 {
     static const char *const ends[] = { "endfor", "else", NULL };
@@ -160,6 +165,7 @@ static ftj_node *parse_for(ftj_parser *p)
     return n;
 }
 
+/* set target = value, or set target [| filters] … endset */
 static ftj_node *parse_set(ftj_parser *p)
 {
     static const char *const ends[] = { "endset", NULL };
@@ -179,6 +185,7 @@ static ftj_node *parse_set(ftj_parser *p)
     return n;
 }
 
+/* "(a, b=1)": NAME nodes with the default in `a`. */
 static void parse_parameters(ftj_parser *p, ftj_node *macro)
 {
     ftj_expect(p, '(', "'('");
@@ -197,6 +204,7 @@ static void parse_parameters(ftj_parser *p, ftj_node *macro)
     p->now++;
 }
 
+/* A macro is a function: loops around it do not count inside. */
 static ftj_node *parse_macro(ftj_parser *p)
 {
     static const char *const ends[] = { "endmacro", NULL };
@@ -214,6 +222,7 @@ static ftj_node *parse_macro(ftj_parser *p)
     return n;
 }
 
+/* {% generation %} takes no arguments. */
 static ftj_node *parse_generation(ftj_parser *p)
 {
     static const char *const ends[] = { "endgeneration", NULL };
@@ -227,6 +236,7 @@ static ftj_node *parse_generation(ftj_parser *p)
     return n;
 }
 
+/* with a = 1, b = 2 */
 static ftj_node *parse_with(ftj_parser *p)
 {
     static const char *const ends[] = { "endwith", NULL };
@@ -245,6 +255,7 @@ static ftj_node *parse_with(ftj_parser *p)
     return n;
 }
 
+/* filter name | name(…) */
 static ftj_node *parse_filter_block(ftj_parser *p)
 {
     static const char *const ends[] = { "endfilter", NULL };
@@ -258,6 +269,7 @@ static ftj_node *parse_filter_block(ftj_parser *p)
     return n;
 }
 
+/* print a, b */
 static ftj_node *parse_print(ftj_parser *p)
 {
     ftj_node *n = ftj_node_new(p, FTJ_N_OUTPUT);
@@ -268,6 +280,7 @@ static ftj_node *parse_print(ftj_parser *p)
     return n;
 }
 
+/* break and continue, where there is a loop to leave. */
 static ftj_node *parse_jump(ftj_parser *p)
 {
     const ftj_token *t = p->now - 1;
@@ -276,6 +289,7 @@ static ftj_node *parse_jump(ftj_parser *p)
     return ftj_node_new(p, leaves ? FTJ_N_BREAK : FTJ_N_CONTINUE);
 }
 
+/* What Jinja has and a chat template has no use for. */
 static ftj_node *refuse(ftj_parser *p)
 {
     const ftj_token *t = p->now - 1;
@@ -290,6 +304,7 @@ static const struct { const char *name; ftj_node *(*parse)(ftj_parser *); } stat
     { "import", refuse }, { "from", refuse }, { "autoescape", refuse },
 };
 
+/* A tag that is none, or one too few at the end. */
 _Noreturn static void unknown_tag(ftj_parser *p, const ftj_token *t)
 {
     const char *end = p->ends ? p->ends[0] : NULL;
@@ -303,6 +318,7 @@ _Noreturn static void unknown_tag(ftj_parser *p, const ftj_token *t)
                    p->tag);
 }
 
+/* The statement whose name is at hand. */
 static ftj_node *parse_statement(ftj_parser *p)
 {
     const ftj_token *t = p->now;
@@ -323,6 +339,7 @@ static ftj_node *parse_statement(ftj_parser *p)
 
 /* ---- bodies --------------------------------------------------------------------------------- */
 
+/* Joins neighbouring text and {{ … }} in one node. */
 static void add_output(ftj_parser *p, ftj_node ***v, uint32_t *n, ftj_node *child)
 {
     ftj_node *last = *n ? (*v)[*n - 1] : NULL;
@@ -333,6 +350,7 @@ static void add_output(ftj_parser *p, ftj_node ***v, uint32_t *n, ftj_node *chil
     ftj_node_add(p, &last->v, &last->n_v, child);
 }
 
+/* Text between tags. */
 static void parse_text(ftj_parser *p, ftj_node ***v, uint32_t *n)
 {
     ftj_node *data = ftj_node_new(p, FTJ_N_DATA);
@@ -341,6 +359,7 @@ static void parse_text(ftj_parser *p, ftj_node ***v, uint32_t *n)
     add_output(p, v, n, data);
 }
 
+/* Whether the name at hand is one of the end tags. */
 static bool at_end(const ftj_parser *p, const char *const *ends)
 {
     for (; ends && *ends; ends++) {
@@ -370,6 +389,7 @@ static void parse_content(ftj_parser *p, ftj_node ***v, uint32_t *n, const char 
     if (ends) unknown_tag(p, p->now);
 }
 
+/* From the end of the opening tag on. */
 static void parse_body(ftj_parser *p, ftj_node ***v, uint32_t *n, const char *const *ends)
 {
     const char *const *outer = p->ends;

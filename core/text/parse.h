@@ -25,7 +25,7 @@ typedef struct {
 /* Parses a whole template; fails with line and column. */
 ftj_program ftj_parse(ftj_run *run, const char *source, size_t n);
 
-/* ---- shared by parse.c and parse_expr.c ----------------------------------------------------- */
+/* ---- shared by parse.c, parse_expr.c and parse_atom.c --------------------------------------- */
 ftj_node *ftj_node_new(ftj_parser *p, ftj_kind kind);
 void ftj_node_add(ftj_parser *p, ftj_node ***v, uint32_t *n, ftj_node *child);
 _Noreturn void ftj_parse_fail(ftj_parser *p, const ftj_token *at, const char *fmt, ...)
@@ -41,6 +41,10 @@ enum { FTJ_TUPLE_COND = 1, FTJ_TUPLE_PARENS = 2, FTJ_TUPLE_SIMPLE = 4, FTJ_TUPLE
 /* An expression, or a tuple where commas follow; `end`: a name that ends it. */
 ftj_node *ftj_parse_tuple(ftj_parser *p, unsigned how, const char *end);
 ftj_node *ftj_parse_primary(ftj_parser *p, bool with_space);
+/* "(…)" after a callee; ".name", "[…]" and "(…)" as many as follow; "[not] name …" after `is`. */
+ftj_node *ftj_parse_call(ftj_parser *p, ftj_node *callee);
+ftj_node *ftj_parse_postfix(ftj_parser *p, ftj_node *node);
+ftj_node *ftj_parse_test(ftj_parser *p, ftj_node *of);
 /* The filters from here on, applied to node; the first one without its '|' when `inline_first`. */
 ftj_node *ftj_parse_filters(ftj_parser *p, ftj_node *node, bool inline_first);
 #endif

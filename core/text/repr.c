@@ -15,11 +15,13 @@ static ftj_piece piece_of(ftj_run *run, ftj_val v)
                         .from = data ? FT_FROM_DATA : FT_FROM_TEMPLATE };
 }
 
+/* Appends a C string. */
 static void put_c(ftj_run *run, ftj_out *out, const char *text, const ftj_piece *like)
 {
     ftj_put(run, out, text, strlen(text), like);
 }
 
+/* Escaped where str.isprintable says so. */
 static void repr_char(ftj_run *run, ftj_out *out, uint32_t c, char quote, const ftj_piece *like)
 {
     char text[16];
@@ -38,6 +40,7 @@ static void repr_char(ftj_run *run, ftj_out *out, uint32_t c, char quote, const 
     }
 }
 
+/* In single quotes, unless it holds those and no double ones. */
 static void repr_str(ftj_run *run, ftj_out *out, const ftj_str *s)
 {
     s = ftj_flat(run, s);
@@ -55,6 +58,7 @@ static void repr_str(ftj_run *run, ftj_out *out, const ftj_str *s)
     if (s->markup) put_c(run, out, ")", &like);
 }
 
+/* "[a, b]" or "(a,)" */
 static void repr_list(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *like)
 {
     bool list = v.type == FTJ_LIST;
@@ -66,6 +70,7 @@ static void repr_list(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *li
     put_c(run, out, list ? "]" : v.l->n == 1 ? ",)" : ")", like);
 }
 
+/* "{k: v}" */
 static void repr_dict(ftj_run *run, ftj_out *out, const ftj_dict *d, const ftj_piece *like)
 {
     put_c(run, out, "{", like);
@@ -78,6 +83,7 @@ static void repr_dict(ftj_run *run, ftj_out *out, const ftj_dict *d, const ftj_p
     put_c(run, out, "}", like);
 }
 
+/* "dict_keys([…])" */
 static void repr_view(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *like)
 {
     ftj_val list = ftj_of_list(ftj_new_list(run, 0));
@@ -89,6 +95,7 @@ static void repr_view(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *li
     put_c(run, out, ")", like);
 }
 
+/* Numbers and words. */
 static void repr_scalar(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *like)
 {
     char text[64] = "";
@@ -104,6 +111,7 @@ static void repr_scalar(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *
     put_c(run, out, text, like);
 }
 
+/* The rest; what Python writes with an address is refused. */
 static void repr_object(ftj_run *run, ftj_out *out, ftj_val v, const ftj_piece *like)
 {
     const ftj_range *r = v.range;

@@ -91,6 +91,7 @@ static const char **find_slot(const ftj_names *t, const char *name, size_t n)
     return &t->slot[i];
 }
 
+/* Twice the room. */
 static void grow_names(ftj_run *run, ftj_names *t)
 {
     ftj_names more = { .cap = t->cap ? t->cap * 2 : 64, .n = t->n };

@@ -15,6 +15,7 @@ const ftj_piece *ftj_here(ftj_run *run)
     return p;
 }
 
+/* A string without a history yet. */
 static ftj_str *make(ftj_run *run, const char *p, size_t n)
 {
     if (n > FTJ_MAX_OUTPUT)
@@ -194,6 +195,7 @@ size_t ftj_str_rfind(ftj_run *run, const ftj_str *s, const ftj_str *what, size_t
 
 /* ---- construction --------------------------------------------------------------------------- */
 
+/* Room for n more bytes. */
 static void make_room(ftj_run *run, ftj_out *out, size_t n)
 {
     if (n > FTJ_MAX_OUTPUT || out->n > FTJ_MAX_OUTPUT - n)
@@ -207,6 +209,7 @@ static void make_room(ftj_run *run, ftj_out *out, size_t n)
     out->cap = cap;
 }
 
+/* Whether two pieces could be one. */
 static bool same_history(const ftj_piece *a, const ftj_piece *b)
 {
     return a->turn == b->turn && a->origin == b->origin && a->mark == b->mark &&
@@ -237,6 +240,7 @@ void ftj_put(ftj_run *run, ftj_out *out, const char *p, size_t n, const ftj_piec
     out->piece[out->n_piece++].n = (uint32_t)n;
 }
 
+/* Piece by piece. */
 static void put_flat(ftj_run *run, ftj_out *out, const ftj_str *s)
 {
     size_t at = 0;

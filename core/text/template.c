@@ -42,6 +42,7 @@ struct ft_template {
 
 typedef struct { ft_template *t; const char *source; size_t n; } compile_job;
 
+/* What may fail of compiling. */
 static void compile_guarded(ftj_run *run, void *arg)
 {
     compile_job *job = arg;
@@ -100,6 +101,7 @@ uint8_t ft_role_of(const char *name, size_t n)
     return FT_ROLE_NONE;
 }
 
+/* Remembers the role of each message. */
 static void read_roles(ftj_run *run, ft_template *t, const ft_json *vars)
 {
     const ft_json *m = ft_json_get(vars, "messages");
@@ -112,6 +114,7 @@ static void read_roles(ftj_run *run, ft_template *t, const ft_json *vars)
     }
 }
 
+/* FT_ROLE_* of a message. */
 static uint8_t role_of_turn(const ft_template *t, int32_t turn)
 {
     return turn >= 0 && turn < t->n_role ? t->role[turn] : FT_ROLE_NONE;
@@ -137,6 +140,7 @@ static void make_spans(ftj_run *run, ft_template *t, const ftj_out *out)
     }
 }
 
+/* A block is a run of pieces with one mark; blocks that wrote nothing lie between. */
 static void make_generated(ftj_run *run, ft_template *t, const ftj_out *out)
 {
     ft_extent *g = t->generated = ftj_array(run, out->n_piece + run->n_empty, sizeof *g);
@@ -184,6 +188,7 @@ size_t ft_template_contents(const ft_template *t, int role, const ft_extent **ou
 
 typedef struct { ft_template *t; const ft_json *vars; ft_text *out; } render_job;
 
+/* What may fail of rendering. */
 static void render_guarded(ftj_run *run, void *arg)
 {
     render_job *job = arg;

@@ -62,6 +62,7 @@ const ftj_str *ftj_str_case(ftj_run *run, const ftj_str *s, int how)
 
 /* ---- ends ----------------------------------------------------------------------------------- */
 
+/* Whether c is one of chars, or white space. */
 static bool is_in(const ftj_str *chars, uint32_t c)
 {
     if (!chars) return ftj_char_space(c);
@@ -135,12 +136,14 @@ const ftj_str *ftj_str_replace(ftj_run *run, const ftj_str *s, const ftj_str *ol
     return ftj_markup(run, ftj_out_done(run, &out), s->markup);
 }
 
+/* Appends [from, to) of s. */
 static void add_sub(ftj_run *run, ftj_list *l, const ftj_str *s, size_t from, size_t to)
 {
     ftj_work(run, 1);
     ftj_add(run, l, ftj_of_str(ftj_sub(run, s, from, to)));
 }
 
+/* At runs of white space; what is beyond `max` keeps its end. */
 static ftj_list *split_space(ftj_run *run, const ftj_str *s, int64_t max)
 {
     ftj_list *l = ftj_new_list(run, 4);
@@ -171,6 +174,7 @@ static void reverse_list(ftj_list *l)
     }
 }
 
+/* The same from the right; what is beyond `max` keeps its start. */
 static ftj_list *rsplit_space(ftj_run *run, const ftj_str *s, int64_t max)
 {
     ftj_list *l = ftj_new_list(run, 4);

@@ -16,17 +16,20 @@ typedef struct {
     int level;
 } writer;
 
+/* Appends a C string. */
 static void put_c(writer *w, const char *text, const ftj_piece *like)
 {
     ftj_put(w->run, w->out, text, strlen(text), like);
 }
 
+/* Appends s, as somebody else's. */
 static void put_as(writer *w, const ftj_str *s, const ftj_piece *like)
 {
     s = ftj_flat(w->run, s);
     ftj_put(w->run, w->out, s->p, s->n, like);
 }
 
+/* A line break and the indentation, where there is one. */
 static void newline(writer *w, const ftj_piece *like)
 {
     if (!w->indent) return;
@@ -34,6 +37,7 @@ static void newline(writer *w, const ftj_piece *like)
     for (int i = 0; i < w->level; i++) put_as(w, w->indent, like);
 }
 
+/* A character that needs an escape, or not. */
 static void write_char(writer *w, uint32_t c, const ftj_piece *like)
 {
     static const char special[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";
@@ -60,6 +64,7 @@ static bool plain(const writer *w, char c)
     return u >= 0x20 && c != '"' && c != '\\' && !(w->ascii && u > 0x7E);
 }
 
+/* A string with its quotes. */
 static void write_str(writer *w, const ftj_str *s)
 {
     s = ftj_flat(w->run, s);
@@ -79,6 +84,7 @@ static void write_str(writer *w, const ftj_str *s)
 
 static void write_value(writer *w, ftj_val v);
 
+/* repr(), but JavaScript's names for what is no number. */
 static void write_float(writer *w, double f, const ftj_piece *like)
 {
     char text[64];
@@ -86,6 +92,7 @@ static void write_float(writer *w, double f, const ftj_piece *like)
     put_c(w, f != f ? "NaN" : f - f != 0 ? (f < 0 ? "-Infinity" : "Infinity") : text, like);
 }
 
+/* What has no items. */
 static void write_scalar(writer *w, ftj_val v, const ftj_piece *like)
 {
     switch (v.type) {
@@ -99,6 +106,7 @@ static void write_scalar(writer *w, ftj_val v, const ftj_piece *like)
     }
 }
 
+/* Keys are strings; numbers, true, false and null become some. */
 static void write_key(writer *w, ftj_val k, const ftj_piece *like)
 {
     if (k.type == FTJ_STR) {
@@ -113,6 +121,7 @@ static void write_key(writer *w, ftj_val k, const ftj_piece *like)
     put_c(w, "\"", like);
 }
 
+/* [a, b] */
 static void write_list(writer *w, const ftj_list *l, const ftj_piece *like)
 {
     put_c(w, "[", like);
@@ -142,6 +151,7 @@ static const ftj_dict *by_key(ftj_run *run, const ftj_dict *d)
     return sorted;
 }
 
+/* {k: v}, sorted if so asked. */
 static void write_dict(writer *w, const ftj_dict *d, const ftj_piece *like)
 {
     if (w->sort) d = by_key(w->run, d);
@@ -175,8 +185,10 @@ static void write_value(writer *w, ftj_val v)
     ftj_leave(w->run);
 }
 
+/* An argument that is there and not none. */
 static bool given(ftj_val v) { return v.type != FTJ_MISSING && v.type != FTJ_NONE; }
 
+/* A number of blanks or a string. */
 static void read_indent(writer *w, ftj_val v)
 {
     if (!given(v)) return;

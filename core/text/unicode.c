@@ -25,6 +25,7 @@ static bool in_ranges(const range *r, uint32_t c)
     return r->to && c >= r->from;
 }
 
+/* UTF8PROC_CATEGORY_* of c. */
 static unsigned category(uint32_t c) { return (unsigned)utf8proc_category((utf8proc_int32_t)c); }
 
 /* Whether the category of c is one of the bits in `set`. */
@@ -43,6 +44,7 @@ enum {
              1 << UTF8PROC_CATEGORY_PC,
 };
 
+/* The entry of c, or NULL. */
 static const special_case *find_special(uint32_t c)
 {
     size_t low = 0, n = sizeof special_cases / sizeof *special_cases;

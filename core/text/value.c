@@ -5,6 +5,7 @@
 #include <string.h>
 #include "core/text/jinja.h"
 
+/* A value of the type that comes from nowhere. */
 static ftj_val make(ftj_type type)
 {
     ftj_val v = { .type = (uint8_t)type, .origin = -1 };
@@ -211,6 +212,7 @@ void ftj_need_hash(ftj_run *run, ftj_val key)
     ftj_leave(run);
 }
 
+/* The pair of the key, or NULL. */
 static ftj_pair *find(ftj_run *run, const ftj_dict *d, ftj_val key)
 {
     ftj_work(run, d->n / 16);

@@ -114,8 +114,8 @@ const ftj_builtin *ftj_find(const ftj_builtin *table, const char *name, size_t n
 int64_t ftj_want_int(ftj_run *run, ftj_val v, const char *who);
 const ftj_str *ftj_want_str(ftj_run *run, ftj_val v, const char *who); /* a str; flat */
 extern const ftj_builtin ftj_filters[], ftj_text_filters[], ftj_tests[], ftj_globals[];
-extern const ftj_builtin ftj_text_methods[], ftj_dict_methods[], ftj_list_methods[],
-    ftj_loop_methods[];
+extern const ftj_builtin ftj_text_methods[], ftj_ask_methods[], ftj_dict_methods[],
+    ftj_list_methods[], ftj_loop_methods[];
 const ftj_builtin *ftj_find_filter(const char *name, size_t n);
 
 /* ---- running the tree (eval.c, exec.c, loop.c) ---------------------------------------------- */

@@ -43,6 +43,7 @@ static int inner_fail(const ft_host *host, int code, const char *fmt, ...)
     return code;
 }
 
+/* The file being read. */
 static const char *path_now(const self_t *s)
 {
     return s->second ? s->config->val_path : s->config->path;
@@ -77,6 +78,7 @@ static int bad_row(self_t *s, int code)
 
 /* ---- the template --------------------------------------------------------------------------- */
 
+/* The file of chat_template. */
 static int read_template(self_t *s, ft_buf *out)
 {
     enum { LIMIT = 8 << 20 };
@@ -118,6 +120,7 @@ static int compile_template(self_t *s, const ft_source *model)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
+/* An interface of the host; NULL after its fail(). */
 static const void *need(const ft_host *host, const char *iface)
 {
     const void *p = host->get(host, iface);
@@ -125,6 +128,7 @@ static const void *need(const ft_host *host, const char *iface)
     return p;
 }
 
+/* Opens the file at hand. */
 static int open_file(self_t *s)
 {
     int e = reader_open(&s->file, path_now(s));
@@ -133,6 +137,7 @@ static int open_file(self_t *s)
     return FT_OK;
 }
 
+/* Finds the model's template and tokens, opens the rows. */
 static int open_(void *self, const ft_host *host, const void *cfg)
 {
     self_t *s = self;
@@ -229,6 +234,7 @@ static void warn_of_stop(self_t *s)
                  path_now(s), (long long)s->file.row_line);
 }
 
+/* The next good row. */
 static int next(void *self, ft_sample *out)
 {
     self_t *s = self;

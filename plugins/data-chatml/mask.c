@@ -49,6 +49,7 @@ static int render(renderer *r, const data_row *row, const dialog *d, size_t n, b
     return r->api->render(r->host, r->template, &vars, out);
 }
 
+/* Copies a rendering, which lives only until the next one. */
 static int keep(renderer *r, rendered *to, const ft_text *from)
 {
     to->text.n = to->span.n = 0;
@@ -57,12 +58,14 @@ static int keep(renderer *r, rendered *to, const ft_text *from)
     return to->text.oom || to->span.oom ? no_memory(r) : FT_OK;
 }
 
+/* The spans under construction. */
 static ft_span *spans(const rendered *x, size_t *n)
 {
     *n = x->span.n / sizeof(ft_span);
     return (ft_span *)(void *)x->span.p;
 }
 
+/* Makes x->out of what lies in the buffers. */
 static void finish(rendered *x)
 {
     x->out = (ft_text){ x->text.p ? x->text.p : "", x->text.n, (const ft_span *)(void *)x->span.p,
@@ -115,6 +118,7 @@ static size_t outside_tail(const ft_text *t)
     return i < t->n_span ? t->span[i].begin : t->len;
 }
 
+/* Whether a message is a reply. */
 static bool is_assistant(const ft_json *m)
 {
     const ft_json *role = ft_json_get(m, "role");
@@ -165,6 +169,7 @@ typedef struct {
     bool any, data;
 } turn_extent;
 
+/* Where the bytes of a turn begin and end. */
 static turn_extent find_turn(const rendered *x, int32_t turn)
 {
     turn_extent e = { 0 };
@@ -201,8 +206,8 @@ static size_t match_prompt(const rendered *x, const turn_extent *e, size_t at, c
     return at + whole;
 }
 
-/* Whether the conversation up to the reply, with its generation prompt, is how the whole begins: then
- * *start is where the reply starts, and that is beyond doubt. */
+/* Whether the conversation up to the reply, with its generation prompt, is how the whole begins:
+ * then *start is where the reply starts, and that is beyond doubt. */
 static int probe_start(renderer *r, const data_row *row, const dialog *d, const rendered *x,
                        const turn_extent *e, int32_t turn, size_t *start, bool *found)
 {
@@ -210,7 +215,8 @@ static int probe_start(renderer *r, const data_row *row, const dialog *d, const 
     *found = false;
     int code = turn > 0 ? render(r, row, d, (size_t)turn, true, &t) : FT_EINVAL;
     if (code) return code == FT_ENOMEM ? code : FT_OK;
-    *found = t.len >= e->begin && t.len <= e->end && starts_with(x->text.p, x->text.n, t.text, t.len);
+    *found = t.len >= e->begin && t.len <= e->end &&
+             starts_with(x->text.p, x->text.n, t.text, t.len);
     if (*found) *start = t.len;
     return FT_OK;
 }
@@ -276,6 +282,7 @@ static bool *choose_replies(renderer *r, const dialog *d)
     return wanted;
 }
 
+/* What {% generation %} marks, in the replies that are wanted. */
 static void train_marked(rendered *x, const dialog *d, const bool *wanted)
 {
     size_t n;
@@ -286,6 +293,7 @@ static void train_marked(rendered *x, const dialog *d, const bool *wanted)
     }
 }
 
+/* train_on: all */
 static void train_everything(rendered *x)
 {
     size_t n;
@@ -293,6 +301,7 @@ static void train_everything(rendered *x)
     for (size_t i = 0; i < n; i++) s[i].train = 1;
 }
 
+/* A conversation. */
 static int render_chat(renderer *r, const data_row *row, const dialog *d, rendered *x)
 {
     ft_text t;

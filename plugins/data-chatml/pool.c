@@ -63,6 +63,7 @@ void pool_free(pool *p)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
+/* A value under a name, of no type yet. */
 static ft_json named(const char *key)
 {
     return (ft_json){ .key = key, .key_len = key ? strlen(key) : 0 };
@@ -85,6 +86,7 @@ ft_json json_bool(const char *key, bool truth)
     return v;
 }
 
+/* An array or object of copied items. */
 static ft_json json_items(pool *p, ft_json_type type, const char *key, const ft_json *item,
                           size_t n)
 {

@@ -16,7 +16,7 @@ void *pool_get(pool *p, size_t n);
 void pool_reset(pool *p); /* keeps one block for the next row */
 void pool_free(pool *p);
 
-/* JSON made by hand.  Texts are borrowed; the items of an object or array are copied to the pool. */
+/* JSON made by hand.  Texts are borrowed; items of objects and arrays are copied to the pool. */
 ft_json json_text(const char *key, const char *text, size_t n);
 ft_json json_bool(const char *key, bool truth);
 ft_json json_object(pool *p, const char *key, const ft_json *item, size_t n);

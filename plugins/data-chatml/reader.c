@@ -20,6 +20,7 @@ void reader_close(reader *r)
     *r = (reader){ 0 };
 }
 
+/* The next byte, counting lines. */
 static int next_char(reader *r)
 {
     int c = getc_unlocked(r->f);
@@ -27,6 +28,7 @@ static int next_char(reader *r)
     return c;
 }
 
+/* Takes a byte back. */
 static void put_back(reader *r, int c)
 {
     if (c == '\n') r->line--;
@@ -42,6 +44,7 @@ static int next_visible(reader *r)
     return c;
 }
 
+/* The file itself is at fault: nothing can follow. */
 static int fail(reader *r, const char *what)
 {
     r->ended = true;
@@ -75,6 +78,7 @@ static void keep(reader *r, int c, size_t *size)
     if (++*size <= MAX_ROW) ft_buf_putc(&r->row, (char)c);
 }
 
+/* The next line that is not blank. */
 static int next_line(reader *r)
 {
     for (;;) {

@@ -54,6 +54,7 @@ void row_done(row_reader *r)
 
 /* ---- messages ------------------------------------------------------------------------------- */
 
+/* Appends to the list. */
 static int push(row_reader *r, message_list *l, const ft_json *m)
 {
     if (l->n == l->cap) {
@@ -97,6 +98,7 @@ int add_messages(row_reader *r, message_list *l, const ft_json *array)
     return code;
 }
 
+/* Whether a message has the role. */
 static bool has_role(const ft_json *m, const char *role)
 {
     const ft_json *v = ft_json_get(m, "role");
@@ -206,6 +208,7 @@ static int check_kwargs(row_reader *r, const ft_json *kwargs)
     return FT_OK;
 }
 
+/* tools, documents and kwargs of a row. */
 static int read_extras(row_reader *r, const ft_json *v, data_row *out)
 {
     const ft_json *documents = ft_json_get(v, "documents"), *kwargs = ft_json_get(v, "kwargs");
@@ -242,6 +245,7 @@ static uint64_t question_of(const dialog *d)
 
 /* ---- types ---------------------------------------------------------------------------------- */
 
+/* {"messages": […]} */
 static int row_messages(row_reader *r, const ft_json *v, data_row *out)
 {
     message_list l = { 0 };
@@ -266,6 +270,7 @@ static const struct {
 const char *const row_types[] = { "auto", "messages",   "alpaca", "sharegpt", "prompt_completion",
                                   "text", "preference", NULL };
 
+/* Index in `types`, or FT_E*. */
 static int find_type(row_reader *r, const ft_json *v, const char *name)
 {
     bool detect = !strcmp(name, "auto");

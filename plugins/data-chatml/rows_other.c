@@ -10,6 +10,7 @@
 #include <string.h>
 #include "rows.h"
 
+/* The string of a key that must be there. */
 static int need_text(row_reader *r, const ft_json *v, const char *key, const ft_json **out)
 {
     *out = ft_json_get(v, key);
@@ -18,6 +19,7 @@ static int need_text(row_reader *r, const ft_json *v, const char *key, const ft_
 
 /* ---- Alpaca --------------------------------------------------------------------------------- */
 
+/* [[question, answer], …] */
 static int add_history(row_reader *r, message_list *l, const ft_json *history)
 {
     int code = FT_OK;
@@ -76,6 +78,7 @@ static const struct { const char *from, *role; } names[] = {
     { "function_call", NULL },
 };
 
+/* {"type": "function", "function": call} */
 static ft_json one_call(row_reader *r, const ft_json *call)
 {
     ft_json item[2] = { json_text("type", "function", 8), json_named("function", call) };
@@ -119,6 +122,7 @@ int add_turn(row_reader *r, message_list *l, const ft_json *turn)
                     l->n, from->text);
 }
 
+/* A ShareGPT conversation with its system text. */
 static int add_turns(row_reader *r, message_list *l, const ft_json *v)
 {
     const ft_json *turns = ft_json_get(v, "conversations"), *system = ft_json_get(v, "system");
@@ -175,6 +179,7 @@ int row_text(row_reader *r, const ft_json *v, data_row *out)
 
 /* ---- preference pairs ----------------------------------------------------------------------- */
 
+/* Deep equality; keys in the same order. */
 static bool same_json(const ft_json *a, const ft_json *b)
 {
     if (a->type != b->type || a->len != b->len) return false;
@@ -208,6 +213,7 @@ static size_t common_start(const ft_json *a, const ft_json *b)
     return n;
 }
 
+/* What both answers of a pair reply to. */
 static int add_question(row_reader *r, message_list *l, const ft_json *v)
 {
     const ft_json *prompt = ft_json_get(v, "prompt"), *messages = ft_json_get(v, "messages");
