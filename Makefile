@@ -54,6 +54,7 @@ $(BUILD)/pipeline: $(BUILD)/obj/core/cli/main.o $(BUILD)/libft.a
 	$(CC) $(LDFLAGS) -pie $^ $(LIBS) -o $@
 
 # ---- plugins: the public headers alone -------------------------------------------------------
+# The loader refuses what others than the owner may write to, whatever the umask was.
 .SECONDEXPANSION:
 plugin_src = $(filter-out %_test.c,$(wildcard plugins/$(1)/*.c))
 plugin_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(call plugin_src,$(1)))
@@ -65,6 +66,7 @@ $(BUILD)/obj/plugins/%.o: plugins/%.c
 $(BUILD)/plugins/%.so: $$(call plugin_obj,$$*)
 	@mkdir -p $(@D)
 	$(CC) -shared $(LDFLAGS) $^ $(LIBS_$*) -lm -o $@
+	@chmod go-w $(@D) $@
 
 # ---- kernels: each file once for every instruction set ---------------------------------------
 ISAS := avx512 avx2 plain
@@ -86,21 +88,30 @@ KERNEL_OBJ := $(foreach i,$(ISAS),$(call kernel_obj,$(i)))
 $(BUILD)/plugins/kernels-cpu.so: $(KERNEL_OBJ)
 	@mkdir -p $(@D)
 	$(CC) -shared $(LDFLAGS) $^ -lm -o $@
+	@chmod go-w $(@D) $@
 endif
 
 # ---- tests -----------------------------------------------------------------------------------
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libft.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -I. -Iinclude -Itests $(LDFLAGS) $< $(BUILD)/libft.a $(LIBS) -lcheck -lsubunit -lrt -o $@
+	$(CC) $(CFLAGS) -I. -Iinclude -Itests $(LDFLAGS) $< $(BUILD)/libft.a -lcheck -lsubunit -lrt $(LIBS) -o $@
 
 define plugin_test_rule
 $(BUILD)/tests/plugins/$(basename $(notdir $(1))): $(1) $(BUILD)/libft.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) -I. -Iinclude -Itests $$(LDFLAGS) $$< $(BUILD)/libft.a $$(LIBS) -lcheck -lsubunit -lrt -o $$@
+	$$(CC) $$(CFLAGS) -I. -Iinclude -Itests $$(LDFLAGS) $$< $(BUILD)/libft.a -lcheck -lsubunit -lrt $$(LIBS) -o $$@
 endef
 $(foreach t,$(wildcard plugins/*/*_test.c),$(eval $(call plugin_test_rule,$(t))))
 
 TESTS := $(UNIT:%=$(BUILD)/tests/unit/%) $(PLUGIN_TESTS:%=$(BUILD)/tests/plugins/%)
+
+# Plugins for the loader's tests, most of them hostile: one file of tests/data/plugins each.
+TEST_PLUGINS := $(patsubst tests/data/plugins/%.c,$(BUILD)/tests/so/%.so,$(wildcard tests/data/plugins/*.c))
+$(BUILD)/tests/so/%.so: tests/data/plugins/%.c
+	@mkdir -p $(@D)
+	$(CC) $(PLUGIN_CFLAGS) -shared $(LDFLAGS) $< -lm -o $@
+	@chmod go-w $(@D) $@
+$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli: $(TEST_PLUGINS)
 
 # One program's closing line a line; every program runs, and the first failure decides the status.
 check: all $(TESTS)

@@ -3,11 +3,21 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Names from files stand in messages, and messages reach a terminal: no escape sequences. */
+static void blank_controls(char *s)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) *s = '?';
+    }
+}
+
 int ft_verrf(ft_err *e, int code, const char *fmt, va_list ap)
 {
     if (e && !e->code) {
         e->code = code;
         vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+        blank_controls(e->msg);
     }
     return code;
 }
@@ -31,7 +41,7 @@ int ft_err_prefix(ft_err *e, const char *fmt, ...)
     int n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
     va_end(ap);
     size_t at = n < 0 ? 0 : (size_t)n < sizeof e->msg ? (size_t)n : sizeof e->msg - 1;
-    snprintf(e->msg + at, sizeof e->msg - at, ": %s", old);
+    snprintf(e->msg + at, sizeof e->msg - at, ": %.2000s", old);
     return e->code;
 }
 

@@ -26,6 +26,7 @@ typedef struct {
     ft_arena *arena;
     ft_buf stack;   /* ft_json items of the open arrays and objects */
     ft_buf scratch; /* the string being unescaped */
+    size_t limit;   /* most bytes that a tree may take; 0: any */
     ft_err *err;
 } reader;
 
@@ -190,17 +191,25 @@ static int refuse_duplicates(reader *r, const ft_json *item, size_t n)
 
 static int read_value(reader *r, ft_json *v, int depth);
 
+/* "key" : with r->at on the quote; ends behind the colon. */
+static int read_key(reader *r, const char **key, size_t *len)
+{
+    if (r->at >= r->n || r->s[r->at] != '"') return fail(r, "a key in quotes must stand here");
+    int code = read_string(r, key, len);
+    if (code) return code;
+    skip_space(r);
+    if (r->at >= r->n || r->s[r->at] != ':') return fail(r, "':' must follow a key");
+    r->at++;
+    return 0;
+}
+
 /* "key" : value, with r->at on the quote. */
 static int read_member(reader *r, ft_json *item, int depth)
 {
     const char *key;
     size_t key_len;
-    if (r->at >= r->n || r->s[r->at] != '"') return fail(r, "a key in quotes must stand here");
-    int code = read_string(r, &key, &key_len);
+    int code = read_key(r, &key, &key_len);
     if (code) return code;
-    skip_space(r);
-    if (r->at >= r->n || r->s[r->at] != ':') return fail(r, "':' must follow a key");
-    r->at++;
     code = read_value(r, item, depth);
     item->key = key;
     item->key_len = key_len;
@@ -224,6 +233,8 @@ static int read_items(reader *r, ft_json *v, int depth)
         int code = object ? read_member(r, &item, depth + 1) : read_value(r, &item, depth + 1);
         if (code) return code;
         ft_buf_add(&r->stack, &item, sizeof item);
+        if (r->limit && r->stack.n + r->arena->used > r->limit)
+            return fail(r, "one value has more parts than are allowed here");
         skip_space(r);
         if (r->at >= r->n) return fail(r, object ? "object does not end" : "array does not end");
         if (r->s[r->at] != ',' && r->s[r->at] != close) return fail(r, "',' or the end must stand here");
@@ -294,6 +305,58 @@ ft_json_doc *ft_json_parse_prefix(const char *what, const char *text, size_t n, 
 ft_json_doc *ft_json_parse(const char *what, const char *text, size_t n, ft_err *e)
 {
     return ft_json_parse_prefix(what, text, n, NULL, e);
+}
+
+/* The members of the object at r->at; with `inside`, those of the object under that key. */
+static int each_member(reader *r, const char *inside, ft_json_member on, void *ctx)
+{
+    if (r->at >= r->n || r->s[r->at] != '{') return fail(r, "an object must stand here");
+    r->at++;
+    skip_space(r);
+    bool more = !(r->at < r->n && r->s[r->at] == '}'), entered = false;
+    while (more) {
+        ft_json v = { 0 };
+        const char *key;
+        size_t key_len;
+        skip_space(r);
+        int code = read_key(r, &key, &key_len);
+        if (!code && inside && key_len == strlen(inside) && !memcmp(key, inside, key_len)) {
+            if (entered) return fail(r, "duplicate key");
+            entered = true;
+            skip_space(r);
+            code = each_member(r, NULL, on, ctx);
+        } else if (!code) {
+            code = read_value(r, &v, 1);
+            v.key = key;
+            v.key_len = key_len;
+            if (!code && !inside) code = on(ctx, &v, r->err);
+        }
+        ft_arena_free(r->arena);
+        if (code) return code;
+        skip_space(r);
+        if (r->at >= r->n) return fail(r, "object does not end");
+        if (r->s[r->at] != ',' && r->s[r->at] != '}')
+            return fail(r, "',' or the end must stand here");
+        more = r->s[r->at] == ',';
+        if (more) r->at++;
+    }
+    r->at++;
+    return 0;
+}
+
+int ft_json_each(const char *what, const char *text, size_t n, const char *inside, size_t limit,
+                 ft_json_member on, void *ctx, ft_err *e)
+{
+    ft_arena arena = { 0 };
+    reader r = { .what = what, .s = text, .n = n, .arena = &arena, .limit = limit, .err = e };
+    skip_space(&r);
+    int code = each_member(&r, inside, on, ctx);
+    skip_space(&r);
+    if (!code && r.at < n) code = fail(&r, "nothing may follow the JSON value");
+    ft_buf_free(&r.stack);
+    ft_buf_free(&r.scratch);
+    ft_arena_free(&arena);
+    return code;
 }
 
 const ft_json *ft_json_root(const ft_json_doc *d) { return &d->root; }

@@ -11,6 +11,14 @@ ft_json_doc *ft_json_parse(const char *what, const char *text, size_t n, ft_err 
 /* As above; *used receives the bytes read when something other than white space may follow. */
 ft_json_doc *ft_json_parse_prefix(const char *what, const char *text, size_t n, size_t *used,
                                   ft_err *e);
+/* Reads one object and hands its members to on(), one after the other; the tree of a member is
+ * gone when on() returns.  So a header of 100 MB takes the memory of its largest member, which
+ * may be at most `limit` bytes.  With `inside` it is the object under that key of the outer one
+ * whose members are handed over (nothing when there is none); other values are only checked.
+ * Equal keys are left for on() to find.  Stops at the first code that on() returns. */
+typedef int (*ft_json_member)(void *ctx, const ft_json *member, ft_err *e);
+int ft_json_each(const char *what, const char *text, size_t n, const char *inside, size_t limit,
+                 ft_json_member on, void *ctx, ft_err *e);
 const ft_json *ft_json_root(const ft_json_doc *);
 void ft_json_done(ft_json_doc *);
 bool ft_json_to_int(const ft_json *, int64_t *out);

@@ -8,9 +8,11 @@
  * carry their length.  Objects keep the order of their keys. */
 #ifndef FT_JSON_H
 #define FT_JSON_H
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef enum { FT_JSON_NULL, FT_JSON_BOOL, FT_JSON_NUMBER, FT_JSON_STRING, FT_JSON_ARRAY,
@@ -50,6 +52,27 @@ static inline const char *ft_json_str(const ft_json *o, const char *key, const c
 {
     const ft_json *v = ft_json_get(o, key);
     return ft_json_is_text(v) ? v->text : other;
+}
+
+/* A number as an integer: false when it has a fraction or an exponent, or does not fit. */
+static inline bool ft_json_as_int(const ft_json *v, int64_t *out)
+{
+    if (!v || v->type != FT_JSON_NUMBER || strpbrk(v->text, ".eE")) return false;
+    errno = 0;
+    long long k = strtoll(v->text, NULL, 10);
+    if (errno) return false;
+    *out = k;
+    return true;
+}
+
+/* A number as a double: false when it is too large for one. */
+static inline bool ft_json_as_real(const ft_json *v, double *out)
+{
+    if (!v || v->type != FT_JSON_NUMBER) return false;
+    double d = strtod(v->text, NULL);
+    if (!(d - d == 0)) return false;
+    *out = d;
+    return true;
 }
 
 typedef struct ft_json_doc ft_json_doc; /* owns the tree */

@@ -100,7 +100,7 @@ typedef struct {
     size_t config_size, instance_size;  /* the host allocates both, zeroed */
     /* self: instance_size zeroed bytes.  config: filled and validated, lives as long as self. */
     int (*open)(void *self, const ft_host *, const void *config); /* NULL: nothing to do */
-    void (*close)(void *self);                                    /* NULL: nothing to do */
+    void (*close)(void *self); /* NULL: nothing to do.  Not called when open failed */
     const void *vtable;
 } ft_plugin;
 
@@ -126,6 +126,6 @@ typedef struct {
         FT_ABI_MINOR, sizeof(ft_param), sizeof(ft_host), sizeof(ft_plugin), NAME };          \
     FT_EXPORT const ft_plugin *ft_plugin_entry_1(void);                                      \
     const ft_plugin *ft_plugin_entry_1(void) { return &(descriptor); }                       \
-    _Static_assert(sizeof NAME <= 64, "plugin name too long")
+    _Static_assert(sizeof NAME <= 64, "plugin name too long");
 
 #endif

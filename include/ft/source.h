@@ -17,6 +17,8 @@ typedef struct {
     const char *bos_token, *eos_token;  /* as text, "" where there is none: what templates see */
     const ft_meta *meta;                /* the GGUF's key-values; NULL for a folder */
     size_t n_meta;
+    const ft_tensor *(*tensor)(const void *file, const char *name); /* ft_source_tensor */
+    const void *file;                   /* the GGUF; NULL for a folder */
 } ft_source;
 
 static inline const ft_meta *ft_source_meta(const ft_source *s, const char *key)
@@ -25,6 +27,22 @@ static inline const ft_meta *ft_source_meta(const ft_source *s, const char *key)
         if (!strcmp(s->meta[i].key, key)) return &s->meta[i];
     }
     return NULL;
+}
+
+/* A tensor of the GGUF by name, for its shape; NULL when there is none, or for a folder. */
+static inline const ft_tensor *ft_source_tensor(const ft_source *s, const char *name)
+{
+    return s->file ? s->tensor(s->file, name) : NULL;
+}
+
+/* A number of the GGUF; false when the key is absent or holds something else. */
+static inline bool ft_source_int(const ft_source *s, const char *key, int64_t *out)
+{
+    return ft_meta_int(ft_source_meta(s, key), out);
+}
+static inline bool ft_source_real(const ft_source *s, const char *key, double *out)
+{
+    return ft_meta_real(ft_source_meta(s, key), out);
 }
 
 /* Interface "ft.source/1": the model of this run (NULL after host->fail() when it cannot be read). */

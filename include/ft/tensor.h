@@ -11,6 +11,7 @@ typedef enum {
     FT_NO_DTYPE = 0,
     FT_F32, FT_BF16, FT_F16, FT_F64, FT_I64, FT_I32, FT_I16, FT_I8, FT_U64, FT_U32, FT_U16, FT_U8,
     FT_BOOL8, FT_F8_E4M3, FT_F8_E5M2, FT_F8_E8M0, FT_F6_E2M3, FT_F6_E3M2, FT_F4_E2M1, FT_C64,
+    FT_F8_E4M3_FNUZ, FT_F8_E5M2_FNUZ,
     FT_N_DTYPES
 } ft_dtype;
 
@@ -37,8 +38,8 @@ typedef struct {
     ft_meta_type type;
     ft_meta_type item; /* ARRAY: type of the items (never ARRAY itself) */
     uint64_t n;        /* ARRAY: number of items; else 1 */
-    const void *data;  /* values as in the file, little-endian, unaligned; strings: u64 length, bytes.
-                          All lengths have been checked against the file. */
+    const void *data;  /* values as in the file, little-endian, unaligned; strings: u64 length and
+                          bytes; BOOL: a byte, true unless 0.  All lengths have been checked. */
 } ft_meta;
 
 /* Steps through the strings of a STRING or an ARRAY of STRING: start with *cursor = m->data and
@@ -49,6 +50,59 @@ static inline void ft_meta_next_str(const void **cursor, const char **s, uint64_
     memcpy(len, p, 8);
     *s = p + 8;
     *cursor = p + 8 + *len;
+}
+
+/* The value as an integer: any integer type or BOOL.  False, *out untouched, for other types and
+ * for a U64 past INT64_MAX; m may be NULL.  A reader must never guess a type. */
+static inline bool ft_meta_int(const ft_meta *m, int64_t *out)
+{
+    union { uint8_t u8; int8_t i8; uint16_t u16; int16_t i16; uint32_t u32; int32_t i32;
+            uint64_t u64; int64_t i64; } v;
+    static const uint8_t size[] = { 1, 1, 2, 2, 4, 4, 0, 1, 0, 0, 8, 8, 0 };
+    if (!m || m->type > FT_META_F64 || !size[m->type]) return false;
+    memcpy(&v, m->data, size[m->type]);
+    switch (m->type) {
+    case FT_META_U8: *out = v.u8; return true;
+    case FT_META_I8: *out = v.i8; return true;
+    case FT_META_U16: *out = v.u16; return true;
+    case FT_META_I16: *out = v.i16; return true;
+    case FT_META_U32: *out = v.u32; return true;
+    case FT_META_I32: *out = v.i32; return true;
+    case FT_META_BOOL: *out = v.u8 != 0; return true;
+    case FT_META_I64: *out = v.i64; return true;
+    default: break;
+    }
+    if (v.u64 > INT64_MAX) return false;
+    *out = (int64_t)v.u64;
+    return true;
+}
+
+/* The value as a real number: F32, F64, or an integer; false for other types. */
+static inline bool ft_meta_real(const ft_meta *m, double *out)
+{
+    float f;
+    int64_t i;
+    if (m && m->type == FT_META_F32) {
+        memcpy(&f, m->data, 4);
+        *out = (double)f;
+    } else if (m && m->type == FT_META_F64) {
+        memcpy(out, m->data, 8);
+    } else if (ft_meta_int(m, &i)) {
+        *out = (double)i;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* The value as text (not zero-terminated), or NULL when it is not a STRING. */
+static inline const char *ft_meta_str(const ft_meta *m, uint64_t *len)
+{
+    const char *s;
+    if (!m || m->type != FT_META_STRING) return NULL;
+    const void *cursor = m->data;
+    ft_meta_next_str(&cursor, &s, len);
+    return s;
 }
 
 /* ---- interface "ft.tensors/1": open a safetensors file, a folder with model.safetensors or an

@@ -1,0 +1,86 @@
+/* cmd_run.c -- `pipeline run` and `pipeline check`. */
+#include "core/base/json.h"
+#include "core/cli/options.h"
+#include "core/run/pipeline.h"
+
+enum { MOST_OVERRIDES = 256 };
+
+static int exit_status(int code)
+{
+    return code == FT_ECANCEL ? FT_EXIT_STOPPED : FT_EXIT_FAILED;
+}
+
+/* "k=v" overrides and "~k" removals follow the file. */
+static size_t overrides(const char **rest)
+{
+    size_t n = 0;
+    while (n + 1 < MOST_OVERRIDES && rest[n + 1]) n++;
+    return n;
+}
+
+int cmd_run(ft_cli *cli, int argc, char **argv)
+{
+    const char *rest[MOST_OVERRIDES] = { NULL }, *from = NULL, *only = NULL, *resume = NULL, *profile = NULL;
+    const ft_option table[] = {
+        { .name = "--from", .value = &from }, { .name = "--only", .value = &only },
+        { .name = "--resume", .value = &resume, .is_switch = true },
+        { .name = "--profile", .value = &profile, .is_switch = true },
+        { .name = NULL },
+    };
+    ft_run r;
+    ft_err e = { 0 };
+    int status = ft_options(cli, argc, argv, table, rest, MOST_OVERRIDES);
+    if (status) return status;
+    if (!rest[0]) return ft_cli_usage(cli, "run");
+    status = ft_run_open(&r, cli, rest[0], rest + 1, overrides(rest), &e);
+    r.resume = resume != NULL;
+    r.profile = profile != NULL;
+    if (!status) {
+        int code = ft_pipeline_run(&r, from, only, &e);
+        if (code) status = exit_status(code);
+    }
+    if (e.code) ft_cli_fail(status, "%s", e.msg);
+    ft_run_close(&r);
+    return status;
+}
+
+static void put(ft_buf *b, const char *key, uint64_t v)
+{
+    ft_buf_printf(b, "%s\"%s\":%llu", b->n > 1 ? "," : "", key, (unsigned long long)v);
+}
+
+static int print_plan(const ft_train_plan *p)
+{
+    ft_buf b = { 0 };
+    ft_buf_putc(&b, '{');
+    put(&b, "parameters", (uint64_t)p->parameters);
+    put(&b, "trainable", (uint64_t)p->trainable);
+    put(&b, "rows", (uint64_t)p->rows);
+    put(&b, "tokens", (uint64_t)p->tokens);
+    put(&b, "trained_tokens", (uint64_t)p->trained_tokens);
+    put(&b, "steps", (uint64_t)p->steps);
+    put(&b, "arena_bytes", p->arena_bytes);
+    put(&b, "peak_rss_bytes", p->peak_rss_bytes);
+    ft_buf_puts(&b, "}\n");
+    return ft_cli_put(&b);
+}
+
+int cmd_check(ft_cli *cli, int argc, char **argv)
+{
+    const char *rest[MOST_OVERRIDES] = { NULL }, *json = NULL;
+    const ft_option table[] = { { .name = "--json", .value = &json, .is_switch = true }, { .name = NULL } };
+    ft_run r;
+    ft_err e = { 0 };
+    ft_train_plan plan;
+    int status = ft_options(cli, argc, argv, table, rest, MOST_OVERRIDES);
+    if (status) return status;
+    if (!rest[0]) return ft_cli_usage(cli, "check");
+    status = ft_run_open(&r, cli, rest[0], rest + 1, overrides(rest), &e);
+    if (!status) {
+        int code = ft_pipeline_check(&r, &plan, !json, &e);
+        status = code ? exit_status(code) : json ? print_plan(&plan) : 0;
+    }
+    if (e.code) ft_cli_fail(status, "%s", e.msg);
+    ft_run_close(&r);
+    return status;
+}

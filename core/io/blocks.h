@@ -1,0 +1,31 @@
+/* blocks.h -- numbers as they lie in files, turned into fp32: plain ones, and the block formats of
+ * GGUF ("q4_0" … "q6_k", "iq4_nl", "iq4_xs", "mxfp4").
+ *
+ * A block is a fixed number of consecutive elements of the flat, row-major tensor, in a fixed
+ * number of bytes.  A format that GGUF knows but that cannot be decoded here has decode == NULL:
+ * a file with such a tensor opens; the tensor is refused by name where its numbers are wanted. */
+#ifndef FT_CORE_BLOCKS_H
+#define FT_CORE_BLOCKS_H
+#include "ft/tensor.h"
+
+enum { FT_MAX_BLOCK = 256 };
+
+typedef struct {
+    const char *name;         /* "q4_0"; what ft_tensor.scheme says */
+    uint32_t ggml;            /* the number of the type in GGUF files */
+    uint32_t elements, bytes; /* of one block; a plain number is a block of one element */
+    ft_dtype plain;           /* the dtype where the tensor is plain, else FT_NO_DTYPE */
+    /* n whole blocks to out[n * elements]; nothing is aligned. */
+    void (*decode)(float *restrict out, const uint8_t *restrict block, size_t n);
+} ft_block_format;
+
+/* By scheme name, by GGUF's number, for a tensor; NULL when there is none. */
+const ft_block_format *ft_block_info(const char *scheme);
+const ft_block_format *ft_block_ggml(uint32_t type);
+const ft_block_format *ft_block_of(const ft_tensor *t);
+
+/* out[n] = elements first … first+n-1 of the run of blocks at data, which may start and end in
+ * the middle of a block.  f->decode is not NULL; the caller knows that the run is that long. */
+void ft_block_decode(float *out, const ft_block_format *f, const void *data, uint64_t first,
+                     uint64_t n);
+#endif

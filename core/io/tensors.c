@@ -1,0 +1,303 @@
+/* tensors.c -- see tensors.h: which reader a path goes to, the sealed set, and the interface.
+ *
+ * A set is filled by one of the readers (safetensors.c, shards.c, gguf.c), sealed, and from then on
+ * only read, by any number of threads.  It owns the mappings that its tensors point into: a file
+ * that is replaced by rename meanwhile goes on to exist behind them.  A file that is truncated in
+ * place by another program kills the reader with SIGBUS; nothing of ours does that. */
+#include "core/io/tensors.h"
+#include <math.h>
+#include <stdarg.h>
+#include "core/base/utf8.h"
+#include "core/io/blocks.h"
+#include "core/io/tensor_set.h"
+
+enum { MAX_WARNINGS = 16 };
+
+/* The one message for a failed allocation; returns FT_ENOMEM. */
+static int no_memory(ft_err *e, const char *what)
+{
+    return ft_errf(e, FT_ENOMEM, "%s: out of memory while opening it", what);
+}
+
+/* ---- filling ------------------------------------------------------------------------------- */
+
+/* Names end up in C strings and in messages, so an empty one, a zero byte inside and broken
+ * UTF-8 are refused although the formats' reference readers accept some of that. */
+const char *ft_bad_name(const char *name, size_t len)
+{
+    size_t bad;
+    if (len == 0) return "is empty";
+    if (memchr(name, 0, len)) return "holds a zero byte";
+    return ft_utf8_valid(name, len, &bad) ? NULL : "is not valid UTF-8";
+}
+
+/* The name is copied; the rest of *t must have been checked by the caller.  The items move while
+ * the set grows, so nobody keeps a pointer to one before ft_set_seal. */
+int ft_set_add(ft_tensors *s, const char *what, const ft_tensor *t, ft_err *e)
+{
+    if (ft_set_count(s) >= FT_MAX_TENSORS)
+        return ft_errf(e, FT_EFORMAT, "%s: more than the %d tensors that are allowed", what,
+                       FT_MAX_TENSORS);
+    ft_tensor copy = *t;
+    copy.name = ft_arena_strdup(&s->arena, t->name);
+    ft_buf_add(&s->items, &copy, sizeof copy);
+    return copy.name && !s->items.oom ? 0 : no_memory(e, what);
+}
+
+int ft_set_note(ft_tensors *s, const char *key, const char *value, size_t len, ft_err *e)
+{
+    ft_note_pair note = { key, ft_arena_strndup(&s->arena, value, len) };
+    ft_buf_add(&s->notes, &note, sizeof note);
+    return note.value && !s->notes.oom ? 0 : no_memory(e, key);
+}
+
+/* A strict set makes the sentence an error.  Else the first MAX_WARNINGS are kept for the user:
+ * a hostile file could have a million. */
+int ft_set_warn(ft_tensors *s, ft_err *e, const char *fmt, ...)
+{
+    ft_err text = { 0 };
+    va_list ap;
+    va_start(ap, fmt);
+    ft_verrf(&text, FT_EFORMAT, fmt, ap);
+    va_end(ap);
+    if (s->flags & FT_TENSORS_STRICT) return ft_errf(e, FT_EFORMAT, "%s", text.msg);
+    if (s->warnings.n / sizeof(char *) >= MAX_WARNINGS) return 0;
+    const char *copy = ft_arena_strdup(&s->arena, text.msg);
+    ft_buf_add(&s->warnings, &copy, sizeof copy);
+    return copy && !s->warnings.oom ? 0 : no_memory(e, "warnings");
+}
+
+/* The mapping is given back by ft_tensors_close, also after an error further on. */
+int ft_set_map(ft_tensors *s, ft_map_file *out, const char *path, ft_err *e)
+{
+    int code = ft_file_map(out, path, e);
+    if (code) return code;
+    ft_buf_add(&s->maps, out, sizeof *out);
+    if (!s->maps.oom) return 0;
+    ft_file_unmap(out);
+    return no_memory(e, path);
+}
+
+/* Order of ft_set_seal and ft_tensors_find: bytes of the names. */
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const ft_tensor *const *)a)->name, (*(const ft_tensor *const *)b)->name);
+}
+
+/* n log n, whatever the names are: no hash that a file could be made to collide in. */
+int ft_set_seal(ft_tensors *s, const char *what, ft_err *e)
+{
+    size_t n = ft_set_count(s);
+    s->by_name = calloc(n + 1, sizeof *s->by_name);
+    if (!s->by_name) return no_memory(e, what);
+    for (size_t i = 0; i < n; i++) s->by_name[i] = &ft_set_items(s)[i];
+    qsort(s->by_name, n, sizeof *s->by_name, by_name);
+    for (size_t i = 1; i < n; i++) {
+        if (!strcmp(s->by_name[i - 1]->name, s->by_name[i]->name))
+            return ft_errf(e, FT_EFORMAT, "%s: tensor \"%.200s\" stands there twice", what,
+                           s->by_name[i]->name);
+    }
+    return 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+/* Other files that people have, told by how they begin; NULL for what may be a safetensors file:
+ * read as its header length, each of these beginnings is past all limits. */
+static const char *foreign(const char *p, size_t n)
+{
+    uint64_t length;
+    if (n < 8) return NULL;
+    memcpy(&length, p, 8);
+    if (length <= UINT32_MAX) return NULL;
+    if (!memcmp(p, "PK\3\4", 4))
+        return "a PyTorch (.bin, .pt) or zip file; save the model as safetensors";
+    if ((unsigned char)p[0] == 0x80 && p[1] >= 2 && p[1] <= 5)
+        return "a Python pickle; save the model as safetensors";
+    if (!memcmp(p, "\x89HDF\r\n\x1a\n", 8)) return "an HDF5 file; save the model as safetensors";
+    if (!memcmp(p, "version ", 8))
+        return "a Git LFS pointer, not the file itself; run `git lfs pull`";
+    return NULL;
+}
+
+/* Whether s ends with the text `end`. */
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && !strcmp(s + n - k, end);
+}
+
+/* One file: GGUF by its magic or by its name (then with GGUF's own message when the magic is
+ * wrong), safetensors otherwise. */
+static int read_bytes(ft_tensors *s, const char *what, const char *p, size_t n, ft_err *e)
+{
+    const char *other = foreign(p, n);
+    if (other) return ft_errf(e, FT_EFORMAT, "%s is %s", what, other);
+    s->gguf = ends_with(what, ".gguf") || (n >= 4 && !memcmp(p, "GGUF", 4));
+    int code = s->gguf ? ft_gguf_read(s, what, p, n, e) : ft_safetensors_read(s, what, p, n, e);
+    return code ? code : ft_set_seal(s, what, e);
+}
+
+/* A file by its path; an index leads to its shards. */
+static int read_file(ft_tensors *s, const char *path, ft_err *e)
+{
+    ft_map_file m;
+    if (ends_with(path, ".index.json")) return ft_shards_read(s, path, e);
+    int code = ft_set_map(s, &m, path, e);
+    return code ? code : read_bytes(s, path, m.p, m.n, e);
+}
+
+/* transformers' order: the single file wins over an index that an older save left behind. */
+static int read_folder(ft_tensors *s, const char *dir, ft_err *e)
+{
+    static const char *const names[] = { "model.safetensors", "model.safetensors.index.json" };
+    char path[4096];
+    for (size_t i = 0; i < 2; i++) {
+        int code = ft_path_join(path, sizeof path, dir, names[i], e);
+        if (code) return code;
+        if (ft_file_exists(path)) return read_file(s, path, e);
+    }
+    return ft_errf(e, FT_EIO, "%s holds no weights: neither %s nor %s is there", dir, names[0],
+                   names[1]);
+}
+
+ft_tensors *ft_tensors_open_with(const char *path, unsigned flags, ft_err *e)
+{
+    ft_tensors *s = calloc(1, sizeof *s);
+    int code = s ? 0 : no_memory(e, path);
+    if (s) s->flags = flags;
+    if (!code) code = ft_is_dir(path) ? read_folder(s, path, e) : read_file(s, path, e);
+    if (!code) return s;
+    ft_tensors_close(s);
+    return NULL;
+}
+
+ft_tensors *ft_tensors_open(const char *path, ft_err *e)
+{
+    return ft_tensors_open_with(path, 0, e);
+}
+
+ft_tensors *ft_tensors_parse(const char *what, const void *p, size_t n, unsigned flags, ft_err *e)
+{
+    ft_tensors *s = calloc(1, sizeof *s);
+    int code = s ? 0 : no_memory(e, what);
+    if (s) s->flags = flags;
+    if (!code) code = read_bytes(s, what, p, n, e);
+    if (!code) return s;
+    ft_tensors_close(s);
+    return NULL;
+}
+
+void ft_tensors_close(ft_tensors *s)
+{
+    if (!s) return;
+    ft_map_file *m = (ft_map_file *)(void *)s->maps.p;
+    for (size_t i = 0; i < s->maps.n / sizeof *m; i++) ft_file_unmap(&m[i]);
+    free(s->by_name);
+    ft_buf_free(&s->maps);
+    ft_buf_free(&s->items);
+    ft_buf_free(&s->notes);
+    ft_buf_free(&s->metas);
+    ft_buf_free(&s->warnings);
+    ft_arena_free(&s->arena);
+    free(s);
+}
+
+/* ---- looking ------------------------------------------------------------------------------- */
+
+size_t ft_tensors_count(const ft_tensors *s) { return ft_set_count(s); }
+bool ft_tensors_is_gguf(const ft_tensors *s) { return s->gguf; }
+
+const ft_tensor *ft_tensors_at(const ft_tensors *s, size_t i)
+{
+    return i < ft_set_count(s) ? &ft_set_items(s)[i] : NULL;
+}
+
+/* bsearch: a name against an item of by_name. */
+static int name_against(const void *key, const void *item)
+{
+    return strcmp(key, (*(const ft_tensor *const *)item)->name);
+}
+
+const ft_tensor *ft_tensors_find(const ft_tensors *s, const char *name)
+{
+    const ft_tensor **hit =
+        bsearch(name, s->by_name, ft_set_count(s), sizeof *s->by_name, name_against);
+    return hit ? *hit : NULL;
+}
+
+const char *ft_tensors_note(const ft_tensors *s, const char *key)
+{
+    const ft_note_pair *note = (const ft_note_pair *)(const void *)s->notes.p;
+    for (size_t i = 0; i < s->notes.n / sizeof *note; i++) {
+        if (!strcmp(note[i].key, key)) return note[i].value;
+    }
+    return NULL;
+}
+
+const ft_meta *ft_tensors_metas(const ft_tensors *s, size_t *n)
+{
+    *n = s->metas.n / sizeof(ft_meta);
+    return (const ft_meta *)(const void *)s->metas.p;
+}
+
+const ft_meta *ft_tensors_meta(const ft_tensors *s, const char *key)
+{
+    size_t n;
+    const ft_meta *m = ft_tensors_metas(s, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(m[i].key, key)) return &m[i];
+    }
+    return NULL;
+}
+
+const char *const *ft_tensors_warnings(const ft_tensors *s, size_t *n)
+{
+    *n = s->warnings.n / sizeof(char *);
+    return (const char *const *)(const void *)s->warnings.p;
+}
+
+/* Decodes in pieces of 1024 numbers; reads the whole tensor, so it is for base weights while
+ * they are being loaded anyway, not for opening. */
+bool ft_tensor_nonfinite(const ft_tensor *t, uint64_t *count)
+{
+    const ft_block_format *f = ft_block_of(t);
+    float x[1024];
+    if (!f || !f->decode) return false;
+    uint64_t n = t->bytes / f->bytes * f->elements;
+    *count = 0;
+    for (uint64_t at = 0; at < n; at += 1024) {
+        uint64_t k = n - at < 1024 ? n - at : 1024;
+        ft_block_decode(x, f, t->data, at, k);
+        for (uint64_t i = 0; i < k; i++) *count += isfinite(x[i]) ? 0 : 1;
+    }
+    return true;
+}
+
+/* ---- interface "ft.tensors/1" ---------------------------------------------------------------- */
+
+/* ft_tensors_open for a plugin: the error goes to fail(), each warning to the run's log. */
+static ft_tensors *open_for_plugin(const ft_host *host, const char *path)
+{
+    ft_err e = { 0 };
+    size_t n;
+    ft_tensors *s = ft_tensors_open(path, &e);
+    if (!s) {
+        host->fail(host, e.code, "%s", e.msg);
+        return NULL;
+    }
+    const char *const *text = ft_tensors_warnings(s, &n);
+    for (size_t i = 0; i < n; i++) host->log(host, FT_WARN, "%s", text[i]);
+    return s;
+}
+
+const ft_tensors_api ft_tensors_interface = {
+    .size = sizeof(ft_tensors_api),
+    .open = open_for_plugin,
+    .close = ft_tensors_close,
+    .count = ft_tensors_count,
+    .at = ft_tensors_at,
+    .find = ft_tensors_find,
+    .note = ft_tensors_note,
+    .meta = ft_tensors_meta,
+};

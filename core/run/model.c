@@ -1,0 +1,70 @@
+/* model.c -- see model.h. */
+#include "core/run/model.h"
+#include <stdio.h>
+#include <string.h>
+
+/* "model_type \"x\"" or the GGUF's architecture, for messages. */
+static void describe(char out[160], const ft_source *s)
+{
+    uint64_t n;
+    const char *arch = ft_meta_str(ft_source_meta(s, "general.architecture"), &n);
+    if (s->gguf) snprintf(out, 160, "general.architecture \"%.*s\"", (int)(arch && n < 80 ? n : 0), arch ? arch : "");
+    else snprintf(out, 160, "model_type \"%.80s\"", ft_json_str(s->config, "model_type", ""));
+}
+
+static int nobody_claims(const ft_source *s, const char *asked, ft_err *e)
+{
+    char what[160];
+    describe(what, s);
+    return ft_errf(e, FT_EUNSUP, "%s: no plugin knows %s; asked: %s", s->path, what, *asked ? asked : "none is installed");
+}
+
+/* The first model plugin that claims the source. */
+static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *e)
+{
+    const ft_listed *list;
+    size_t n, at = 0;
+    char asked[400] = "";
+    if (ft_registry_list(r, &list, &n, e)) return NULL;
+    for (size_t i = 0; i < n; i++) {
+        const ft_loaded *p = list[i].plugin;
+        if (!p || strcmp(p->desc.role, "ft.model/1")) continue;
+        if (((const ft_model *)p->desc.vtable)->claims(s)) return p;
+        if (at + 80 < sizeof asked) at += (size_t)snprintf(asked + at, sizeof asked - at, "%s%s", at ? ", " : "", p->name);
+    }
+    nobody_claims(s, asked, e);
+    return NULL;
+}
+
+int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e)
+{
+    *m = (ft_model_run){ .source = ft_source_open(path, FT_NEED_CONFIG, e) };
+    const ft_loaded *p = m->source ? find_plugin(r, m->source, e) : NULL;
+    if (p) m->plugin = ft_instance_open(p, p->name, NULL, offer, e);
+    if (m->plugin) {
+        m->vt = ft_instance_vtable(m->plugin);
+        m->self = ft_instance_self(m->plugin);
+        int code = m->vt->load(m->self, m->source, &m->info);
+        if (!code) return 0;
+        ft_instance_error(m->plugin, code, e);
+    }
+    ft_model_close(m);
+    return e->code;
+}
+
+int ft_model_open_weights(ft_model_run *m, ft_weights *w, ft_err *e)
+{
+    if (!m->tensors) m->tensors = ft_tensors_open(m->source->path, e);
+    if (!m->tensors) return e->code;
+    *w = (ft_weights){ .base = m->tensors, .gguf = m->source->gguf, .model = m->vt, .model_self = m->self,
+                       .path = m->source->path };
+    return 0;
+}
+
+void ft_model_close(ft_model_run *m)
+{
+    ft_instance_close(m->plugin);
+    ft_tensors_close(m->tensors);
+    ft_source_close(m->source);
+    *m = (ft_model_run){ .source = NULL };
+}

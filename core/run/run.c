@@ -1,0 +1,137 @@
+/* run.c -- opening a pipeline file: plugins, parameters, the wiring of stages (see run.h). */
+#include "core/run/run.h"
+#include <stdio.h>
+#include <string.h>
+#include "core/io/hash_cache.h"
+#include "core/load/bind.h"
+#include "core/run/services.h"
+
+static const char *const port_names[FT_N_PORTS] = { "samples", "tokens", "packed weights", "adapter", "trained adapter",
+                                                    "merged model" };
+const char *ft_port_name(ft_port p) { return port_names[p]; }
+
+enum { SAMPLES = 1 << FT_SAMPLES, TOKENS = 1 << FT_TOKENS, PACKED = 1 << FT_PACKED, ADAPTER = 1 << FT_ADAPTER,
+       TRAINED = 1 << FT_TRAINED, MERGED = 1 << FT_MERGED };
+
+static const ft_stage_kind kinds[] = {
+    { "ft.format/1", 0, 0, FT_SAMPLES, true, ft_stage_format, "samples.bin" },
+    { "ft.tokens/1", 0, 0, FT_TOKENS, false, ft_stage_rows, "tokens.safetensors" },
+    { "ft.tokenizer/1", SAMPLES, 0, FT_TOKENS, true, ft_stage_tokenize, "tokens.safetensors" },
+    { "ft.quantizer/1", 0, 0, FT_PACKED, true, ft_stage_quantize, "packed.safetensors" },
+    { "ft.adapter/1", 0, PACKED, FT_ADAPTER, true, NULL, NULL },
+    { "ft.trainer/1", TOKENS, PACKED | ADAPTER | TRAINED, FT_TRAINED, true, ft_stage_train, "trained.json" },
+};
+
+const ft_stage_kind *ft_stage_kind_of(const char *role)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (!strcmp(kinds[i].role, role)) return &kinds[i];
+    }
+    return NULL;
+}
+
+/* ---- wiring ----------------------------------------------------------------------------------------- */
+
+/* Which role makes a port, for the remedy. */
+static const char *maker_of(int port)
+{
+    static const char *const remedy[FT_N_PORTS] = {
+        "a data stage such as data-chatml", "a tokenizer stage such as tokenizer-bpe, or data-tokens",
+        "a quantizer stage such as quant-nf4", "an adapter stage such as lora", "a training stage such as train-sft", "a merge stage",
+    };
+    return remedy[port];
+}
+
+static void wire(ft_run *r, ft_diags *d)
+{
+    int have[FT_N_PORTS];
+    for (int p = 0; p < FT_N_PORTS; p++) have[p] = -1;
+    for (int i = 0; i < r->n_stages; i++) {
+        ft_stage *s = &r->stage[i];
+        for (int p = 0; p < FT_N_PORTS; p++) {
+            unsigned bit = 1u << p;
+            s->input[p] = s->kind && (s->kind->needs | s->kind->uses) & bit ? have[p] : -1;
+            if (s->kind && (s->kind->needs & bit) && have[p] < 0)
+                ft_diag(d, s->conf->use_at, "%s needs %s: put %s before it", s->conf->id, ft_port_name((ft_port)p), maker_of(p));
+        }
+        if (s->kind && s->kind->gives >= 0) have[s->kind->gives] = i;
+        if (s->kind && s->kind->gives == FT_ADAPTER) have[FT_TRAINED] = -1;
+    }
+}
+
+static void find_kinds(ft_run *r, ft_diags *d)
+{
+    for (int i = 0; i < r->n_stages; i++) {
+        ft_stage *s = &r->stage[i];
+        s->conf = &r->config.stage[i];
+        if (!s->conf->plugin) continue;
+        s->kind = ft_stage_kind_of(s->conf->plugin->desc.role);
+        if (!s->kind)
+            ft_diag(d, s->conf->use_at, "%s is no stage: plugins of role %s are chosen by other stages", s->conf->use, s->conf->plugin->desc.role);
+        else if (s->kind->model && !*r->config.model)
+            ft_diag(d, s->conf->use_at, "%s needs a model: set `model:` to a Hugging Face folder or a .gguf file", s->conf->id);
+    }
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static int configure(ft_run *r, const char *file, const char *const *override, size_t n, ft_err *e)
+{
+    ft_diags d = { .n = 0 };
+    int status = 0;
+    int code = ft_config_open(&r->config, r->registry, file, override, n, 0, &d);
+    r->n_stages = (int)r->config.n_stages;
+    r->stage = ft_arena_array(&r->arena, r->config.n_stages + 1, sizeof *r->stage);
+    if (!r->stage) return ft_errf(e, FT_ENOMEM, "out of memory while reading %s", file), 1;
+    find_kinds(r, &d);
+    if (!code) wire(r, &d);
+    if (ft_diags_any(&d)) {
+        ft_diags_print(stderr, &d);
+        status = 2;
+    }
+    ft_diags_free(&d);
+    return status;
+}
+
+static int open_model(ft_run *r, ft_err *e)
+{
+    char cache[4096];
+    if (!*r->config.model) return 0;
+    int code = ft_model_open(&r->model, r->config.model, r->registry, &r->offer, e);
+    if (!code) code = ft_lm_scan(&r->scan, &r->model, e);
+    if (code) return code;
+    return ft_hash_model(r->model_hash, r->config.model, ft_run_hash_cache(r, cache), NULL, e);
+}
+
+int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *override, size_t n, ft_err *e)
+{
+    *r = (ft_run){ .cli = cli, .current = -1, .registry = ft_cli_plugins(cli, e) };
+    if (!r->registry) return 1;
+    r->offer = ft_run_offer(&cli->log);
+    r->offer.run = r;
+    r->offer.progress = &r->progress;
+    int status = configure(r, file, override, n, e);
+    if (status) return status;
+    if (r->config.threads && !cli->threads) cli->threads = (int)r->config.threads;
+    if (!strcmp(r->config.device, "cuda")) return ft_errf(e, FT_EUNSUP, "device: cuda: this build has no CUDA kernels; use cpu or auto"), 1;
+    if (ft_run_place(r, e) || open_model(r, e) || ft_run_keys(r, e)) return 1;
+    return 0;
+}
+
+void ft_run_close(ft_run *r)
+{
+    ft_program_free(&r->scan);
+    ft_model_close(&r->model);
+    ft_config_free(&r->config);
+    ft_arena_free(&r->arena);
+}
+
+ft_stage *ft_run_input(const ft_run *r, const ft_stage *s, ft_port port)
+{
+    return s->input[port] >= 0 ? &r->stage[s->input[port]] : NULL;
+}
+
+ft_instance *ft_run_instance(ft_run *r, const ft_stage *s, ft_err *e)
+{
+    return ft_instance_open(s->conf->plugin, s->conf->id, s->conf->config, &r->offer, e);
+}

@@ -1,0 +1,147 @@
+/* samples.c -- see samples.h. */
+#include "core/run/samples.h"
+#include <math.h>
+#include <stdlib.h>
+
+static const char magic[8] = "FTSAMP1\n";
+
+typedef struct { int64_t line; uint32_t n_seq, pad; uint32_t n_span[2]; uint64_t len[2]; } header;
+typedef struct { uint64_t at, group; uint32_t split, pad; } record;
+typedef struct { uint64_t index, n; char magic[8]; } footer;
+
+enum { FLUSH = 1 << 20 };
+
+/* ---- writing -------------------------------------------------------------------------------------- */
+
+static int flush(ft_samples_writer *w, ft_err *e)
+{
+    if (w->pending.oom) return ft_errf(e, FT_ENOMEM, "out of memory while writing samples");
+    int code = ft_aside_write(&w->out, w->pending.p, w->pending.n, e);
+    w->at += w->pending.n;
+    w->pending.n = 0;
+    return code;
+}
+
+int ft_samples_create(ft_samples_writer *w, const char *path, ft_err *e)
+{
+    *w = (ft_samples_writer){ .at = 0 };
+    int code = ft_aside_open(&w->out, path, e);
+    if (!code) ft_buf_add(&w->pending, magic, sizeof magic);
+    return code;
+}
+
+static void pad(ft_buf *b)
+{
+    while (b->n % 8) ft_buf_putc(b, 0);
+}
+
+int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
+{
+    record r = { .at = w->at + w->pending.n, .group = s->group, .split = s->split };
+    header h = { .line = s->line, .n_seq = s->n_seq };
+    for (int i = 0; i < s->n_seq && i < 2; i++) h.n_span[i] = (uint32_t)s->seq[i].n_span, h.len[i] = s->seq[i].len;
+    ft_buf_add(&w->pending, &h, sizeof h);
+    for (int i = 0; i < s->n_seq && i < 2; i++) {
+        ft_buf_add(&w->pending, s->seq[i].span, s->seq[i].n_span * sizeof(ft_span));
+        ft_buf_add(&w->pending, s->seq[i].text, s->seq[i].len);
+        pad(&w->pending);
+    }
+    ft_buf_add(&w->index, &r, sizeof r);
+    return w->pending.n > FLUSH || w->pending.oom ? flush(w, e) : 0;
+}
+
+static int by_group(const void *a, const void *b)
+{
+    const record *x = *(const record *const *)a, *y = *(const record *const *)b;
+    if (x->group != y->group) return x->group < y->group ? -1 : 1;
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Splits what is left to the host: whole groups, until enough rows are kept apart. */
+static int decide_split(ft_samples_writer *w, double val_size, ft_err *e)
+{
+    size_t n = w->index.n / sizeof(record), m = 0;
+    record *r = (record *)(void *)w->index.p, **sorted = malloc((n + 1) * sizeof *sorted);
+    if (!sorted) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
+    for (size_t i = 0; i < n; i++) {
+        if (r[i].split == FT_SPLIT_AUTO) sorted[m++] = &r[i];
+    }
+    double want = val_size < 1 ? ceil(val_size * (double)m) : val_size;
+    if (want >= (double)m && m > 0 && want > 0) {
+        free(sorted);
+        return ft_errf(e, FT_EINVAL, "val_size %g would keep all %zu rows for evaluation", val_size, m);
+    }
+    qsort(sorted, m, sizeof *sorted, by_group);
+    size_t kept = 0;
+    while (kept < m && (double)kept < want) {
+        uint64_t g = sorted[kept]->group;
+        while (kept < m && sorted[kept]->group == g) sorted[kept++]->split = FT_SPLIT_VAL;
+    }
+    for (; kept < m; kept++) sorted[kept]->split = FT_SPLIT_TRAIN;
+    free(sorted);
+    return 0;
+}
+
+int ft_samples_finish(ft_samples_writer *w, double val_size, ft_err *e)
+{
+    int code = w->index.oom ? ft_errf(e, FT_ENOMEM, "out of memory while writing samples") : flush(w, e);
+    footer f = { .index = w->at, .n = w->index.n / sizeof(record) };
+    memcpy(f.magic, magic, sizeof magic);
+    if (!code && f.n) code = decide_split(w, val_size, e);
+    if (!code) code = ft_aside_write(&w->out, w->index.p, w->index.n, e);
+    if (!code) code = ft_aside_write(&w->out, &f, sizeof f, e);
+    if (!code) code = ft_aside_commit(&w->out, e);
+    ft_samples_drop(w);
+    return code;
+}
+
+void ft_samples_drop(ft_samples_writer *w)
+{
+    ft_aside_drop(&w->out);
+    ft_buf_free(&w->pending);
+    ft_buf_free(&w->index);
+}
+
+/* ---- reading -------------------------------------------------------------------------------------- */
+
+static int damaged(ft_err *e) { return ft_errf(e, FT_EFORMAT, "the samples file is damaged; run its stage again with --from"); }
+
+int ft_samples_open(ft_samples *s, const char *path, ft_err *e)
+{
+    footer f;
+    int code = ft_file_map(&s->map, path, e);
+    if (code) return code;
+    bool good = s->map.n >= sizeof magic + sizeof f && !memcmp(s->map.p, magic, sizeof magic);
+    if (good) {
+        memcpy(&f, s->map.p + s->map.n - sizeof f, sizeof f);
+        good = !memcmp(f.magic, magic, sizeof magic) && f.n < UINT64_MAX / sizeof(record) && f.index <= s->map.n &&
+               f.index + f.n * sizeof(record) + sizeof f == s->map.n;
+    }
+    if (!good) {
+        ft_file_unmap(&s->map);
+        return damaged(e);
+    }
+    s->n = f.n;
+    s->index = f.index;
+    return 0;
+}
+
+void ft_samples_close(ft_samples *s) { ft_file_unmap(&s->map); }
+
+int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
+{
+    record r;
+    header h;
+    memcpy(&r, s->map.p + s->index + i * sizeof r, sizeof r);
+    if (r.at > s->index || s->index - r.at < sizeof h) return damaged(e);
+    memcpy(&h, s->map.p + r.at, sizeof h);
+    *out = (ft_sample){ .file = "", .line = h.line, .group = r.group, .split = (uint8_t)r.split, .n_seq = (uint8_t)h.n_seq };
+    uint64_t at = r.at + sizeof h;
+    for (uint32_t k = 0; k < h.n_seq && k < 2; k++) {
+        uint64_t spans = (uint64_t)h.n_span[k] * sizeof(ft_span);
+        if (spans > s->index - at || h.len[k] > s->index - at - spans) return damaged(e);
+        out->seq[k] = (ft_text){ s->map.p + at + spans, h.len[k], (const ft_span *)(const void *)(s->map.p + at), h.n_span[k] };
+        at = (at + spans + h.len[k] + 7) / 8 * 8;
+    }
+    return 0;
+}

@@ -1,0 +1,252 @@
+/* stage_data.c -- the stages that make rows: format, ready rows, tokenize. */
+#include <stdlib.h>
+#include <string.h>
+#include "core/run/run.h"
+#include "core/run/samples.h"
+
+static int file_in(char out[4096], const char *dir, const char *name, ft_err *e) { return ft_path_join(out, 4096, dir, name, e); }
+
+/* ---- format --------------------------------------------------------------------------------------- */
+
+static int copy_samples(ft_run *r, ft_stage *s, ft_instance *i, ft_samples_writer *w, ft_err *e)
+{
+    const ft_format *f = ft_instance_vtable(i);
+    ft_sample sample;
+    int64_t n = 0;
+    int code;
+    while ((code = f->next(ft_instance_self(i), &sample)) > 0) {
+        if ((code = ft_samples_add(w, &sample, e))) return code;
+        ft_progress_update(&r->progress, "rows", ++n, 0);
+        if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");
+    }
+    if (code < 0) return ft_instance_error(i, code, e);
+    int64_t skipped = f->skipped ? f->skipped(ft_instance_self(i)) : 0;
+    if (n == 0) return ft_errf(e, FT_EFORMAT, "%s: the data has no rows%s", s->conf->id, skipped ? ": all were skipped" : "");
+    ft_log_line(&r->cli->log, FT_INFO, s->conf->id, "%lld rows%s", (long long)n, "");
+    if (skipped) ft_log_line(&r->cli->log, FT_WARN, s->conf->id, "%lld bad rows were skipped", (long long)skipped);
+    return 0;
+}
+
+int ft_stage_format(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
+{
+    ft_samples_writer w;
+    char path[4096];
+    ft_instance *i = ft_run_instance(r, s, e);
+    if (!i) return e->code;
+    const ft_format *f = ft_instance_vtable(i);
+    const ft_data_args *a = (const ft_data_args *)(const void *)((const char *)s->conf->config + f->args);
+    int code = file_in(path, dir, "samples.bin", e);
+    if (!code) code = ft_samples_create(&w, path, e);
+    if (!code) {
+        code = copy_samples(r, s, i, &w, e);
+        if (code) ft_samples_drop(&w);
+        else code = ft_samples_finish(&w, a->val_size, e);
+    }
+    ft_instance_close(i);
+    return code;
+}
+
+/* ---- ready rows ----------------------------------------------------------------------------------- */
+
+int ft_stage_rows(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
+{
+    ft_token_set set = { .n_docs = 0 };
+    char path[4096];
+    ft_instance *i = ft_run_instance(r, s, e);
+    if (!i) return e->code;
+    int code = ft_tokens_from_rows(&set, ft_instance_vtable(i), ft_instance_self(i), e);
+    if (code) ft_instance_error(i, code, e);
+    if (!code) code = file_in(path, dir, "tokens.safetensors", e);
+    if (!code) code = ft_tokens_save(&set, path, e);
+    ft_tokens_free(&set);
+    ft_instance_close(i);
+    return code;
+}
+
+/* ---- tokenize ------------------------------------------------------------------------------------- */
+
+/* What is counted on the way, for one line at the end. */
+typedef struct { int64_t rows, dropped, truncated, straddling, unstopped; } tally;
+
+typedef struct {
+    ft_run *r;
+    ft_stage *s;
+    ft_instance *i;
+    const ft_tokenizer *vt;
+    const ft_tokenizer_args *args;
+    ft_vocab vocab;
+    void *encoder;
+    ft_token_builder out;
+    ft_buf labels, ids;
+    tally count;
+} tokenizing;
+
+static int bad_row(const tokenizing *t, const ft_sample *s, int code, ft_err *e, const char *what)
+{
+    return ft_errf(e, code, "%s: row at line %lld %s", t->s->conf->id, (long long)s->line, what);
+}
+
+/* A token is trained when all of its bytes are; one across a border is not, and counted. */
+static void label_tokens(tokenizing *t, const ft_text *text, const ft_tokens *k, int32_t *labels)
+{
+    size_t span = 0;
+    for (size_t i = 0; i < k->n; i++) {
+        bool all = true, any = false;
+        while (span + 1 < text->n_span && text->span[span].end <= k->begin[i]) span++;
+        for (size_t j = span; j < text->n_span && text->span[j].begin < k->end[i]; j++) {
+            if (text->span[j].train) any = true;
+            else all = false;
+        }
+        bool empty = k->begin[i] >= k->end[i];
+        labels[i] = any && all && !empty ? (int32_t)k->id[i] : -100;
+        t->count.straddling += any && !all;
+    }
+}
+
+static bool has_label(const int32_t *labels, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        if (labels[i] >= 0) return true;
+    }
+    return false;
+}
+
+/* Cuts a row to max_length, but leaves a trained special token at its end, so that the model still
+ * learns to stop. */
+static void cut(const tokenizing *t, int32_t *ids, int32_t *labels, size_t *n)
+{
+    size_t last = *n - 1, keep = (size_t)t->args->max_length;
+    if (labels[last] >= 0 && t->vt->special(ft_instance_self(t->i), (uint32_t)ids[last])) {
+        ids[keep - 1] = ids[last];
+        labels[keep - 1] = labels[last];
+    }
+    *n = keep;
+}
+
+/* 1: the row is to be left out. */
+static int check_length(tokenizing *t, const ft_sample *s, int32_t *ids, int32_t *labels, size_t *n, ft_err *e)
+{
+    char text[200];
+    if (*n <= (size_t)t->args->max_length) return 0;
+    if (!strcmp(t->args->on_overlong, "drop")) {
+        t->count.dropped++;
+        return 1;
+    }
+    if (!strcmp(t->args->on_overlong, "truncate")) {
+        t->count.truncated++;
+        cut(t, ids, labels, n);
+        return 0;
+    }
+    snprintf(text, sizeof text, "has %zu tokens, more than max_length %lld; raise max_length, or set on_overlong: drop or truncate",
+             *n, (long long)t->args->max_length);
+    return bad_row(t, s, FT_EFORMAT, e, text);
+}
+
+static int check_bos(const tokenizing *t, const ft_sample *s, const int32_t *ids, size_t n, ft_err *e)
+{
+    if (t->vocab.bos < 0 || n < 2 || ids[0] != t->vocab.bos || ids[1] != t->vocab.bos || t->args->allow_double_bos) return 0;
+    return bad_row(t, s, FT_EFORMAT, e, "starts with two BOS tokens; the template writes one and so does the data "
+                   "(allow_double_bos: true accepts it)");
+}
+
+/* Whether the last trained token ends the turn. */
+static bool stops(const tokenizing *t, const int32_t *labels, size_t n)
+{
+    while (n && labels[n - 1] < 0) n--;
+    return n && t->vt->special(ft_instance_self(t->i), (uint32_t)labels[n - 1]);
+}
+
+static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
+{
+    ft_tokens k;
+    if (s->n_seq != 1) return bad_row(t, s, FT_EUNSUP, e, "is a preference pair; train-sft takes single answers");
+    unsigned flags = t->args->allow_special_in_data ? FT_ENCODE_SPECIAL_IN_DATA : 0;
+    int code = t->vt->encode(ft_instance_self(t->i), t->encoder, &s->seq[0], flags, &k);
+    if (code) return ft_instance_error(t->i, code, e);
+    t->ids.n = t->labels.n = 0;
+    int32_t *ids = ft_buf_grow(&t->ids, k.n * sizeof *ids), *labels = ft_buf_grow(&t->labels, k.n * sizeof *labels);
+    if (!ids || !labels) return ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
+    for (size_t i = 0; i < k.n; i++) ids[i] = (int32_t)k.id[i];
+    label_tokens(t, &s->seq[0], &k, labels);
+    size_t n = k.n;
+    code = check_length(t, s, ids, labels, &n, e);
+    if (code) return code > 0 ? 0 : code;
+    code = check_bos(t, s, ids, n, e);
+    if (code) return code;
+    if (!has_label(labels, n)) return bad_row(t, s, FT_EFORMAT, e, "has nothing to train on: no token of it carries loss");
+    t->count.unstopped += !stops(t, labels, n);
+    t->count.rows++;
+    return ft_tokens_add(&t->out, ids, labels, (int64_t)n, s->split) ? ft_errf(e, FT_ENOMEM, "out of memory while tokenizing") : 0;
+}
+
+static int tokenize_all(tokenizing *t, const ft_samples *in, ft_err *e)
+{
+    for (uint64_t i = 0; i < in->n; i++) {
+        ft_sample s;
+        int code = ft_samples_get(in, i, &s, e);
+        if (!code) code = tokenize_one(t, &s, e);
+        if (code) return code;
+        ft_progress_update(&t->r->progress, "rows", (int64_t)i + 1, (int64_t)in->n);
+        if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");
+    }
+    if (t->count.rows == 0) return ft_errf(e, FT_EFORMAT, "%s: no row is left: all are longer than max_length", t->s->conf->id);
+    return 0;
+}
+
+static void report(const tokenizing *t)
+{
+    ft_log *log = &t->r->cli->log;
+    const char *id = t->s->conf->id;
+    if (t->count.dropped) ft_log_line(log, FT_WARN, id, "%lld rows longer than max_length were dropped", (long long)t->count.dropped);
+    if (t->count.truncated) ft_log_line(log, FT_WARN, id, "%lld rows were truncated to max_length", (long long)t->count.truncated);
+    if (t->count.straddling)
+        ft_log_line(log, FT_INFO, id, "%lld tokens lie across the border of what is trained and carry no loss", (long long)t->count.straddling);
+    if (t->count.unstopped)
+        ft_log_line(log, FT_WARN, id, "%lld of %lld rows do not end in a trained end-of-turn token: the model may not learn to stop",
+                    (long long)t->count.unstopped, (long long)t->count.rows);
+}
+
+static int save(tokenizing *t, const char *dir, ft_err *e)
+{
+    ft_token_set set = { .n_docs = 0 };
+    char path[4096];
+    int code = ft_tokens_seal(&t->out, &set, e);
+    set.max_length = t->args->max_length;
+    set.packing = t->args->packing;
+    if (!code) code = file_in(path, dir, "tokens.safetensors", e);
+    if (!code) code = ft_tokens_save(&set, path, e);
+    ft_tokens_free(&set);
+    return code;
+}
+
+int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
+{
+    tokenizing t = { .r = r, .s = s };
+    ft_samples in = { .n = 0 };
+    char path[4096];
+    int code = ft_source_tokenizer(r->model.source, e);
+    if (!code) code = file_in(path, ft_run_input(r, s, FT_SAMPLES)->dir, "samples.bin", e);
+    if (!code) code = ft_samples_open(&in, path, e);
+    if (code) return code;
+    t.i = ft_run_instance(r, s, e);
+    if (t.i) {
+        t.vt = ft_instance_vtable(t.i);
+        t.args = (const ft_tokenizer_args *)(const void *)((const char *)s->conf->config + t.vt->args);
+        code = t.vt->load(ft_instance_self(t.i), r->model.source, &t.vocab);
+        if (code) ft_instance_error(t.i, code, e);
+        t.encoder = code ? NULL : t.vt->encoder(ft_instance_self(t.i));
+        if (!code && !t.encoder) code = ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
+    } else {
+        code = e->code;
+    }
+    if (!code) code = tokenize_all(&t, &in, e);
+    if (!code) report(&t);
+    if (!code) code = save(&t, dir, e);
+    if (t.encoder) t.vt->encoder_done(ft_instance_self(t.i), t.encoder);
+    ft_tokens_builder_free(&t.out);
+    ft_buf_free(&t.ids);
+    ft_buf_free(&t.labels);
+    ft_instance_close(t.i);
+    ft_samples_close(&in);
+    return code;
+}

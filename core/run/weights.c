@@ -1,0 +1,230 @@
+/* weights.c -- see weights.h. */
+#include "core/run/weights.h"
+#include <stdio.h>
+#include <string.h>
+#include "core/base/half.h"
+#include "core/graph/plan.h"
+#include "core/graph/rules.h"
+#include "core/io/blocks.h"
+#include "core/io/dtype.h"
+
+/* ---- block formats and interleaved rows as packed numbers ------------------------------------------ */
+
+typedef struct {
+    ft_packed pub; /* first */
+    const ft_block_format *format;
+    const char *data;
+    int64_t heads; /* rows of each of so many heads are interleaved in the file; 0: not */
+} blocks;
+
+/* The row of the file that holds row r (ft_gguf_name.interleaved_heads). */
+static int64_t file_row(const blocks *b, int64_t r)
+{
+    if (!b->heads) return r;
+    int64_t size = b->pub.rows / b->heads, in = r % size, half = size / 2;
+    return r - in + in % half * 2 + in / half;
+}
+
+static void to_bf16(uint16_t *out, const float *in, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = ft_float_to_bf16(in[i]);
+}
+
+static void decode_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype to, void *dst, int64_t ld)
+{
+    const blocks *b = (const blocks *)(const void *)p;
+    float part[FT_MAX_BLOCK];
+    for (int64_t r = 0; r < nr; r++) {
+        uint64_t at = (uint64_t)(file_row(b, r0 + r) * p->cols + c0);
+        if (to == FT_F32) {
+            ft_block_decode((float *)dst + r * ld, b->format, b->data, at, (uint64_t)nc);
+            continue;
+        }
+        for (int64_t c = 0; c < nc; c += FT_MAX_BLOCK) {
+            int64_t n = nc - c < FT_MAX_BLOCK ? nc - c : FT_MAX_BLOCK;
+            ft_block_decode(part, b->format, b->data, at + (uint64_t)c, (uint64_t)n);
+            to_bf16((uint16_t *)dst + r * ld + c, part, n);
+        }
+    }
+}
+
+static int open_blocks(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg *out, ft_err *e)
+{
+    blocks *b = ft_arena_alloc(&w->arena, sizeof *b);
+    const ft_block_format *f = ft_block_of(t);
+    if (!b) return ft_errf(e, FT_ENOMEM, "out of memory while opening weights");
+    if (!f || !f->decode)
+        return ft_errf(e, FT_EUNSUP, "%s: tensor %s has format %s, whose numbers cannot be decoded", w->path, t->name,
+                       t->scheme ? t->scheme : ft_dtype_name(t->dtype));
+    *b = (blocks){ .pub = { .tile = decode_tile, .rows = out->rows, .cols = out->cols }, .format = f,
+                   .data = t->data, .heads = heads };
+    out->packed = &b->pub;
+    return 0;
+}
+
+/* ---- the quantizer's parts ------------------------------------------------------------------------- */
+
+/* 1 when the packed set has this weight, 0 when not, or an error. */
+static int open_packed(ft_weights *w, const char *name, const ft_shape *s, ft_arg *out, ft_err *e)
+{
+    ft_part part[FT_MAX_PARTS];
+    ft_tensor t[FT_MAX_PARTS] = { { .name = NULL } };
+    char key[512];
+    if (!w->packed || s->ndim != 2) return 0;
+    int n = w->quantizer->parts(w->quantizer_self, s->dim, s->ndim, part);
+    for (int i = 0; i < n; i++) {
+        snprintf(key, sizeof key, "%s%s", name, part[i].suffix);
+        const ft_tensor *found = ft_tensors_find(w->packed, key);
+        if (i == 0 && (!found || found->dtype != part[0].dtype)) return 0;
+        if (found) t[i] = *found;
+    }
+    if (n <= 0) return 0;
+    ft_packed *p = ft_arena_alloc(&w->arena, sizeof *p);
+    if (!p) return ft_errf(e, FT_ENOMEM, "out of memory while opening weights");
+    int code = w->quantizer->open(w->quantizer_self, s->dim, s->ndim, t, p);
+    if (code) return ft_errf(e, code, "the packed weight %s cannot be opened", name);
+    p->rows = out->rows;
+    p->cols = out->cols;
+    out->packed = p;
+    return 1;
+}
+
+/* ---- plain tensors --------------------------------------------------------------------------------- */
+
+static int wrong_shape(const ft_weights *w, const char *name, const ft_tensor *t, const ft_shape *s, ft_err *e)
+{
+    ft_desc want = { .shape = *s }, have = { .shape = { .ndim = t->ndim < 4 ? t->ndim : 4 } };
+    char text[80];
+    for (int i = 0; i < have.shape.ndim; i++) have.shape.dim[i] = t->dim[i];
+    snprintf(text, sizeof text, "%s", g_shape_text(&have));
+    return ft_errf(e, FT_EFORMAT, "%s: tensor %s has shape %s where the model needs %s (%s)", w->path, t->name, text,
+                   g_shape_text(&want), name);
+}
+
+static bool same_shape(const ft_tensor *t, const ft_shape *s)
+{
+    if (t->ndim != s->ndim) return false;
+    for (int i = 0; i < s->ndim; i++) {
+        if (t->dim[i] != s->dim[i]) return false;
+    }
+    return true;
+}
+
+/* A plain tensor is read in place; when it is not aligned for its dtype, from a copy. */
+static int open_plain(ft_weights *w, const ft_tensor *t, ft_arg *out, ft_err *e)
+{
+    out->data = (void *)(uintptr_t)t->data;
+    out->dtype = t->dtype;
+    if ((uintptr_t)t->data % (uintptr_t)g_dtype_bytes(t->dtype) == 0) return 0;
+    out->data = ft_arena_alloc(&w->arena, t->bytes);
+    if (!out->data) return ft_errf(e, FT_ENOMEM, "out of memory while copying tensor %s", t->name);
+    memcpy(out->data, t->data, t->bytes);
+    return 0;
+}
+
+/* A vector with interleaved heads (a query or key bias) is put in order once. */
+static int open_vector(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg *out, ft_err *e)
+{
+    int code = open_blocks(w, t, 0, out, e);
+    if (code) return code;
+    blocks order = { .pub = { .rows = out->cols }, .heads = heads };
+    float *v = ft_arena_array(&w->arena, (size_t)out->cols, sizeof *v);
+    if (!v) return ft_errf(e, FT_ENOMEM, "out of memory while copying tensor %s", t->name);
+    for (int64_t i = 0; i < out->cols; i++) out->packed->tile(out->packed, 0, 1, file_row(&order, i), 1, FT_F32, &v[i], 1);
+    out->packed = NULL;
+    out->data = v;
+    out->dtype = FT_F32;
+    return 0;
+}
+
+/* Bytes that a weight will take packed, or 0. */
+static uint64_t planned_bytes(const ft_weights *w, const char *name)
+{
+    for (uint32_t i = 0; w->planned && i < w->planned_for->n_weight; i++) {
+        if (!strcmp(w->planned_for->weight[i].name, name)) return w->planned[i];
+    }
+    return 0;
+}
+
+int ft_weights_find(ft_weights *w, const char *name, const ft_shape *s, ft_arg *out, ft_err *e)
+{
+    ft_gguf_name in_gguf = { .interleaved_heads = 0 };
+    ft_desc d = { .shape = *s };
+    *out = (ft_arg){ .rows = g_rows(&d), .cols = g_cols(&d), .ld = g_cols(&d), .dtype = FT_F32 };
+    static const ft_packed to_come; /* a packed weight without numbers */
+    if (planned_bytes(w, name)) {
+        out->packed = &to_come;
+        return 0;
+    }
+    int code = open_packed(w, name, s, out, e);
+    if (code) return code < 0 ? code : 0;
+    const char *key = name;
+    if (w->gguf) {
+        if (!w->model->gguf_name) return ft_errf(e, FT_EUNSUP, "%s: this model cannot be read from GGUF", w->path);
+        code = w->model->gguf_name(w->model_self, name, &in_gguf);
+        if (code) return ft_errf(e, code, "%s: weight %s has no name in GGUF files", w->path, name);
+        key = in_gguf.name;
+    }
+    const ft_tensor *t = ft_tensors_find(w->base, key);
+    if (!t) return ft_errf(e, FT_EFORMAT, "%s: tensor %s is missing", w->path, key);
+    if (!same_shape(t, s)) return wrong_shape(w, name, t, s, e);
+    bool plain = !t->scheme && (t->dtype == FT_F32 || t->dtype == FT_BF16 || t->dtype == FT_F16);
+    if (plain && !in_gguf.interleaved_heads) return open_plain(w, t, out, e);
+    if (s->ndim < 2) return open_vector(w, t, in_gguf.interleaved_heads, out, e);
+    return open_blocks(w, t, in_gguf.interleaved_heads, out, e);
+}
+
+int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e)
+{
+    char missing[600] = "";
+    size_t at = 0, n = 0;
+    int code = 0;
+    for (uint32_t i = 0; i < g->n_weight; i++) {
+        ft_err one = { 0 };
+        if (!ft_weights_find(w, g->weight[i].name, &g->weight[i].shape, &out[i], &one)) continue;
+        if (n++ == 0) code = one.code;
+        if (n <= 4) at += (size_t)snprintf(missing + at, sizeof missing - at, "%s%.120s", n > 1 ? "; " : "", one.msg);
+    }
+    if (!n) return 0;
+    if (n > 4) return ft_errf(e, code, "%s; and %zu more", missing, n - 4);
+    return ft_errf(e, code, "%s", missing);
+}
+
+void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out)
+{
+    if (a->packed) {
+        a->packed->tile(a->packed, r0, nr, 0, a->cols, FT_F32, out, a->cols);
+        return;
+    }
+    for (int64_t r = 0; r < nr; r++) {
+        for (int64_t c = 0; c < a->cols; c++) {
+            int64_t i = (r0 + r) * a->ld + c;
+            float *to = &out[r * a->cols + c];
+            if (a->dtype == FT_BF16) *to = ft_bf16_to_float(((const uint16_t *)a->data)[i]);
+            else if (a->dtype == FT_F16) *to = ft_half_to_float(((const uint16_t *)a->data)[i]);
+            else *to = ((const float *)a->data)[i];
+        }
+    }
+}
+
+uint64_t ft_weights_bytes(const ft_weights *w, const char *name)
+{
+    ft_gguf_name in_gguf;
+    const char *key = name;
+    uint64_t packed = planned_bytes(w, name);
+    size_t n = strlen(name), count = w->packed ? ft_tensors_count(w->packed) : 0;
+    for (size_t i = 0; i < count; i++) { /* all parts: NAME and NAME.suffix */
+        const ft_tensor *t = ft_tensors_at(w->packed, i);
+        if (!strncmp(t->name, name, n) && (t->name[n] == 0 || t->name[n] == '.')) packed += t->bytes;
+    }
+    if (packed) return packed;
+    if (w->gguf && !w->model->gguf_name(w->model_self, name, &in_gguf)) key = in_gguf.name;
+    const ft_tensor *t = ft_tensors_find(w->base, key);
+    return t ? t->bytes : 0;
+}
+
+void ft_weights_free(ft_weights *w)
+{
+    ft_arena_free(&w->arena);
+    *w = (ft_weights){ .base = NULL };
+}

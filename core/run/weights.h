@@ -1,0 +1,39 @@
+/* weights.h -- the numbers behind a graph's weights: found by name, checked against the shape that
+ * the model declares, and seen as ft_arg without copying.
+ *
+ * A weight comes from the first place that has it: the packed set that a quantizer made, else the
+ * checkpoint (under its HF name, or the GGUF name that the model plugin gives).  Plain tensors are
+ * used where they lie in the mapped file; block formats become ft_packed and are decoded tile by
+ * tile. */
+#ifndef FT_CORE_WEIGHTS_H
+#define FT_CORE_WEIGHTS_H
+#include "core/base/arena.h"
+#include "core/graph/graph.h"
+#include "core/io/tensors.h"
+#include "ft/model.h"
+#include "ft/quant.h"
+
+typedef struct {
+    const ft_tensors *base;        /* the checkpoint */
+    bool gguf;
+    const ft_model *model;         /* gives GGUF names */
+    void *model_self;
+    const char *path;              /* for messages */
+    const ft_tensors *packed;      /* the quantizer's output, or NULL */
+    const ft_quantizer *quantizer;
+    void *quantizer_self;
+    const uint64_t *planned;       /* planning before the quantizer has run: bytes that weight i of */
+    const ft_g *planned_for;       /* this plain build will take packed, 0: it stays; else NULL */
+    ft_arena arena;                /* packed headers and copies of unaligned tensors */
+} ft_weights;
+
+/* One weight.  FT_EFORMAT when it is missing or has another shape. */
+int ft_weights_find(ft_weights *w, const char *name, const ft_shape *shape, ft_arg *out, ft_err *e);
+/* All weights of a graph; out: [g->n_weight].  Missing ones are reported together. */
+int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e);
+/* Rows r0 … of a weight as fp32, row-major; whatever form it has. */
+void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out);
+/* Bytes that the weight takes in the file where it is read; 0 when there is none. */
+uint64_t ft_weights_bytes(const ft_weights *w, const char *name);
+void ft_weights_free(ft_weights *w);
+#endif

@@ -1,0 +1,35 @@
+/* ft/model.h -- role "ft.model/1": a family of architectures, as a builder of graphs.
+ *
+ * A model plugin claims `model_type` (config.json) or `general.architecture` (GGUF), reads the
+ * hyper-parameters, and builds the forward pass for a batch of tokens.  Weight names and shapes
+ * come from the build itself: there is no second list of them. */
+#ifndef FT_MODEL_H
+#define FT_MODEL_H
+#include "ft/graph.h"
+#include "ft/source.h"
+
+typedef struct {
+    uint32_t size;
+    const char *family;                  /* "llama": for messages */
+    int64_t vocab, width, layers, context;
+    bool tied;                           /* the head shares the embedding */
+} ft_model_info;
+
+typedef struct { ft_val ids, positions; } ft_model_inputs; /* (T) each */
+
+/* How a GGUF tensor's rows differ from the HF one: with n > 0 heads, row 2i+p of each head there is
+ * row p*head_dim/2 + i here (llama.cpp's interleaved rotary layout). */
+typedef struct { char name[128]; int64_t interleaved_heads; } ft_gguf_name;
+
+typedef struct {
+    uint32_t size;
+    bool (*claims)(const ft_source *);
+    int (*load)(void *self, const ft_source *, ft_model_info *out);
+    /* The logits (T, vocab), symbolic. */
+    ft_val (*build)(void *self, ft_graph *, const ft_model_inputs *);
+    /* The GGUF tensor that holds the HF weight `name`; NULL: this family has no GGUF form. */
+    int (*gguf_name)(void *self, const char *name, ft_gguf_name *out);
+    /* config.json as transformers reads it, for a model that came from GGUF; valid until close. */
+    int (*config)(void *self, const char **json, size_t *n);
+} ft_model;
+#endif

@@ -1,0 +1,45 @@
+/* table.c -- all kernels of one instruction set in one array. */
+#include "kernel.h"
+#include "tables.h"
+
+enum { MOST = 160 };
+
+/* Appends the tables one after the other; returns their number of kernels. */
+static size_t join(ft_kernel *all, ft_table (*const *part)(void), size_t parts)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < parts; i++) {
+        ft_table t = part[i]();
+        for (size_t k = 0; k < t.n && n < MOST; k++) all[n++] = t.kernel[k];
+    }
+    return n;
+}
+
+/* Filled at the first call, which the host makes before it starts threads. */
+const ft_kernel *FT_NAME(all_kernels)(size_t *n)
+{
+    static ft_table (*const parts[])(void) = {
+        FT_NAME(attention), FT_NAME(elementwise), FT_NAME(head), FT_NAME(linear), FT_NAME(linear_dw),
+        FT_NAME(norm), FT_NAME(reduce), FT_NAME(rope), FT_NAME(rows), FT_NAME(shape),
+    };
+    static ft_kernel all[MOST];
+    static size_t count;
+    if (!count) count = join(all, parts, sizeof parts / sizeof *parts);
+    *n = count;
+    return all;
+}
+
+#ifdef FT_ISA_plain
+const ft_kernel *all_kernels_reference(size_t *n)
+{
+    static ft_table (*const parts[])(void) = {
+        reference_attention, reference_elementwise, reference_head, reference_linear, reference_linear_dw,
+        reference_norm, reference_reduce, reference_rope, reference_rows, reference_shape,
+    };
+    static ft_kernel all[MOST];
+    static size_t count;
+    if (!count) count = join(all, parts, sizeof parts / sizeof *parts);
+    *n = count;
+    return all;
+}
+#endif

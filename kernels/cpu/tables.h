@@ -1,0 +1,28 @@
+/* tables.h -- the kernel tables that table.c joins and backend.c offers. */
+#ifndef FT_CPU_TABLES_H
+#define FT_CPU_TABLES_H
+#include "kernel.h"
+
+#define FT_TABLES(set)                                                                               \
+    ft_table FT_PASTE(attention, set)(void), FT_PASTE(elementwise, set)(void), FT_PASTE(head, set)(void), \
+        FT_PASTE(linear, set)(void), FT_PASTE(linear_dw, set)(void), FT_PASTE(norm, set)(void),        \
+        FT_PASTE(reduce, set)(void), FT_PASTE(rope, set)(void), FT_PASTE(rows, set)(void),             \
+        FT_PASTE(shape, set)(void)
+FT_TABLES(avx512);
+FT_TABLES(avx2);
+FT_TABLES(plain);
+
+ft_table reference_attention(void), reference_elementwise(void), reference_head(void), reference_linear(void),
+    reference_linear_dw(void), reference_norm(void), reference_reduce(void), reference_rope(void),
+    reference_rows(void), reference_shape(void);
+
+const ft_kernel *all_kernels_avx512(size_t *n);
+const ft_kernel *all_kernels_avx2(size_t *n);
+const ft_kernel *all_kernels_plain(size_t *n);
+const ft_kernel *all_kernels_reference(size_t *n);
+
+/* Whether this instruction set's vdpbf16ps and fma keep the order of gemm.h on this machine. */
+bool gemm_keeps_order_avx512(void);
+bool gemm_keeps_order_avx2(void);
+bool gemm_keeps_order_plain(void);
+#endif

@@ -1,0 +1,119 @@
+/* test_cli.c -- the program's outside: help, list, version, and the statuses of wrong calls. */
+#include "harness.h"
+#include <string.h>
+#include <sys/wait.h>
+#include "core/base/json.h"
+
+/* Runs the program with a shell; standard output and error together in out.  Returns its status. */
+static int run(ft_buf *out, const char *args)
+{
+    char cmd[1024], block[4096];
+    size_t n;
+    snprintf(cmd, sizeof cmd, "unset PIPELINE_PLUGIN_PATH; %s/pipeline %s 2>&1", test_build(),
+        args);
+    FILE *f = popen(cmd, "r");
+    ck_assert_ptr_nonnull(f);
+    out->n = 0;
+    ft_buf_puts(out, "");
+    while ((n = fread(block, 1, sizeof block, f))) ft_buf_add(out, block, n);
+    int status = pclose(f);
+    ck_assert_msg(WIFEXITED(status), "%s was killed", args);
+    return WEXITSTATUS(status);
+}
+
+START_TEST(calls)
+{
+    static const struct { const char *args; int status; const char *want; } cases[] = {
+        { "", 0, "usage: pipeline COMMAND" },
+        { "help", 0, "  list       the plugins there are" },
+        { "--help", 0, "usage: pipeline COMMAND" },
+        { "--version", 0, "pipeline 0.1.0 (plugin ABI 1.0)\n" },
+        { "lst", 2, "pipeline: no command \"lst\"; did you mean \"list\"?\n" },
+        { "frobnicate", 2, "pipeline: no command \"frobnicate\"; `pipeline help` lists them\n" },
+        { "help list", 0, "usage: pipeline list [--json]\n" },
+        { "list --help", 0, "usage: pipeline list [--json]\n" },
+        { "list --jsn", 2, "usage: pipeline list [--json]\n" },
+        { "help a b", 2, "usage: pipeline help " },
+        { "help no-such-thing", 2, "pipeline: no plugin \"no-such-thing\"" },
+        { "help ../x", 2, "is not a plugin's name" },
+        { "list --plugin-dir", 2, "pipeline: --plugin-dir needs a value\n" },
+        { "list --plugin-dir /no/such/folder", 2,
+          "pipeline: --plugin-dir: plugin folder /no/such/folder: No such" },
+        { "list --threads 0", 2,
+          "pipeline: --threads: \"0\" is no number of threads; 1 to 4096\n" },
+        { "--threads=x list", 2,
+          "pipeline: --threads: \"x\" is no number of threads; 1 to 4096\n" },
+    };
+    ft_buf out = { 0 };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status = run(&out, cases[i].args);
+        ck_assert_msg(status == cases[i].status, "%s: status %d", cases[i].args, status);
+        ck_assert_msg(strstr(out.p, cases[i].want) != NULL, "%s:\n%s", cases[i].args, out.p);
+    }
+    ft_buf_free(&out);
+}
+END_TEST
+
+START_TEST(list)
+{
+    ft_buf out = { 0 };
+    ft_err e = { 0 };
+    char args[512];
+    snprintf(args, sizeof args, "list --plugin-dir %s/tests/so", test_build());
+    ck_assert_int_eq(run(&out, args), 0);
+    ck_assert_ptr_nonnull(strstr(out.p, "  1.2.3    does what it is told  (/"));
+    ck_assert_ptr_nonnull(strstr(out.p, "\nno-note           refused: /"));
+    snprintf(args, sizeof args, "--plugin-dir=%s/tests/so list --json", test_build());
+    ck_assert_int_eq(run(&out, args), 0);
+    ft_json_doc *d = ft_json_parse("list", out.p, out.n, &e);
+    ck_assert_msg(d != NULL, "%s", e.msg);
+    const ft_json *all = ft_json_root(d);
+    int good = 0, refused = 0;
+    for (size_t i = 0; i < all->len; i++) {
+        refused += ft_json_get(&all->item[i], "refused") != NULL;
+        if (strcmp(ft_json_str(&all->item[i], "name", ""), "good")) continue;
+        ck_assert_uint_eq(strlen(ft_json_str(&all->item[i], "sha256", "")), 64);
+        good++;
+    }
+    ck_assert_int_eq(good, 1);
+    ck_assert_int_ge(refused, 17);
+    ft_json_done(d);
+    ft_buf_free(&out);
+}
+END_TEST
+
+START_TEST(help_plugin)
+{
+    ft_buf out = { 0 };
+    ft_err e = { 0 };
+    char args[512];
+    snprintf(args, sizeof args, "help good --plugin-dir %s/tests/so", test_build());
+    ck_assert_int_eq(run(&out, args), 0);
+    ck_assert_ptr_nonnull(strstr(out.p, "good 1.2.3 (ft.tokens/1): does what it is told\n/"));
+    ck_assert_ptr_nonnull(strstr(out.p,
+        "\n  rows = 3                              an integer, 1 to 1000\n"
+                                 "      rows there are\n"));
+    ck_assert_ptr_nonnull(strstr(out.p, "text: nothing | fail | silent"));
+    snprintf(args, sizeof args, "help good --json --plugin-dir %s/tests/so", test_build());
+    ck_assert_int_eq(run(&out, args), 0);
+    ft_json_doc *d = ft_json_parse("schema", out.p, out.n, &e);
+    ck_assert_msg(d != NULL, "%s", e.msg);
+    ck_assert_uint_eq(ft_json_get(ft_json_root(d), "properties")->len, 9);
+    ft_json_done(d);
+    /* A full disk is a failure, not silence. */
+    ck_assert_int_eq(run(&out, "list > /dev/full"), 1);
+    ft_buf_free(&out);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("cli");
+    TCase *t = tcase_create("cli");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, calls);
+    tcase_add_test(t, list);
+    tcase_add_test(t, help_plugin);
+    suite_add_tcase(s, t);
+    return s;
+}
