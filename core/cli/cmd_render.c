@@ -44,6 +44,14 @@ static void print_spans(ft_buf *out, const ft_template *t)
     ft_buf_puts(out, "]}\n");
 }
 
+/* The JSON reader says "place:1:column", as a row is one line: the 1 is of no use. */
+static void drop_line_one(ft_err *e, const char *place)
+{
+    size_t n = strlen(place);
+    if (!strncmp(e->msg, place, n) && !strncmp(e->msg + n, ":1:", 3))
+        memmove(e->msg + n, e->msg + n + 2, strlen(e->msg + n + 2) + 1);
+}
+
 /* One line of the file into one line of output. */
 static void render_row(ft_buf *out, ft_buf *vars_buf, ft_template *t, const char *line, size_t n,
                        const char *place)
@@ -54,6 +62,7 @@ static void render_row(ft_buf *out, ft_buf *vars_buf, ft_template *t, const char
     ft_json_doc *doc = NULL;
     if (n > MAX_ROW) ft_errf(&e, FT_EFORMAT, "%s: longer than %d MiB", place, MAX_ROW >> 20);
     else doc = ft_json_parse(place, line, n, &e);
+    drop_line_one(&e, place);
     if (doc && !row_vars(vars_buf, ft_json_root(doc), &vars, &e))
         ft_template_render(t, &vars, &text, &e);
     if (e.code) {

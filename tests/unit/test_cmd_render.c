@@ -61,7 +61,7 @@ START_TEST(rows_with_a_template)
     snprintf(want, sizeof want,
              "{\"text\": \"K<é></s><two></s>\", \"assistant_spans\": [[10, 13]]}\n"
              "{\"text\": \"!\", \"assistant_spans\": []}\n{\"error\": \"no\"}\n"
-             "{\"error\": \"%s:5:1:12: ':' must follow a key\"}\n"
+             "{\"error\": \"%s:5:12: ':' must follow a key\"}\n"
              "{\"error\": \"a row must be a JSON object\"}\n", rows_path);
     const char *argv[] = { "render", "--template", template_path, rows_path };
     check_command(4, argv, 0, want);
