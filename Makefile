@@ -12,7 +12,7 @@ WARN     = -Wall -Wextra -Wshadow -Wconversion
 CFLAGS  += -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC \
            -fstack-protector-strong $(SAN) -MMD -MP
 LDFLAGS += $(SAN) -Wl,-z,now,-z,relro,-z,noexecstack
-LIBS     = -lyaml -lpcre2-8 -lpthread -ldl -lm
+LIBS     = -lyaml -lpcre2-8 -lutf8proc -lpthread -ldl -lm
 PLUGIN_CFLAGS = $(CFLAGS) -fvisibility=hidden -Iinclude
 
 # What a plugin links with besides libc; everything of ours reaches it through ft_host.

@@ -34,7 +34,8 @@ typedef struct {
 typedef struct ft_template ft_template;
 typedef struct {
     uint32_t size;
-    /* NULL after host->fail() with line and column of the template. */
+    /* NULL after host->fail() with line and column of the template.  source NULL: ChatML, for
+     * models that have no template. */
     ft_template *(*compile)(const ft_host *, const char *source, size_t n);
     /* vars: an object with messages, tools, add_generation_prompt, bos_token, eos_token and any
      * further variables.  *out is valid until the next render or done.  An error raised by the

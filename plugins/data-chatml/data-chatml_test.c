@@ -1,0 +1,827 @@
+/* data-chatml_test.c -- the built plugin behind a small host of the test's own: rows of every type,
+ * what is trained of them under templates of every kind, bad rows, and files of both formats. */
+#include "harness.h"
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+#include "core/base/json.h"
+#include "core/text/template.h"
+
+/* ---- a host --------------------------------------------------------------------------------- */
+
+typedef struct {
+    const ft_plugin *plugin;
+    const ft_format *format;
+    ft_host host;
+    ft_source source;
+    void *self, *config;
+    char failed[2048], logged[4096];
+    int progressed;
+} bench;
+
+static int host_fail(const ft_host *h, int code, const char *fmt, ...)
+{
+    bench *b = h->ctx;
+    va_list ap;
+    va_start(ap, fmt);
+    if (!*b->failed) vsnprintf(b->failed, sizeof b->failed, fmt, ap);
+    va_end(ap);
+    return code;
+}
+
+static void host_log(const ft_host *h, ft_level level, const char *fmt, ...)
+{
+    bench *b = h->ctx;
+    size_t n = strlen(b->logged);
+    va_list ap;
+    (void)level;
+    va_start(ap, fmt);
+    vsnprintf(b->logged + n, sizeof b->logged - n, fmt, ap);
+    va_end(ap);
+}
+
+static int host_progress(const ft_host *h, const char *unit, int64_t done, int64_t total)
+{
+    (void)unit, (void)done, (void)total;
+    ((bench *)h->ctx)->progressed++;
+    return FT_OK;
+}
+
+static ft_json_doc *api_parse(const ft_host *h, const char *what, const char *text, size_t n)
+{
+    ft_err e = { 0 };
+    ft_json_doc *d = ft_json_parse(what, text, n, &e);
+    if (!d) (h->fail)(h, e.code, "%s", e.msg);
+    return d;
+}
+
+static const ft_source *api_model(const ft_host *h) { return &((bench *)h->ctx)->source; }
+
+static const void *host_get(const ft_host *h, const char *iface)
+{
+    static const ft_json_api json = { sizeof json,  api_parse,      ft_json_root,
+                                      ft_json_done, ft_json_to_int, ft_json_to_real };
+    static const ft_source_api source = { sizeof source, api_model };
+    (void)h;
+    return !strcmp(iface, "ft.json/1") ? (const void *)&json
+         : !strcmp(iface, "ft.source/1") ? (const void *)&source
+         : !strcmp(iface, "ft.template/1") ? (const void *)&ft_template_interface : NULL;
+}
+
+static void set_value(const bench *b, const ft_param *p, const char *text)
+{
+    char *at = (char *)b->config + p->offset;
+    double real = strtod(text, NULL);
+    if (p->kind == FT_REAL) memcpy(at, &real, sizeof real);
+    else memcpy(at, &text, sizeof text);
+}
+
+/* Parameters as "key", "value", …, NULL; the others keep their defaults. */
+static void setup(bench *b, const char *template, const char *eos, ...)
+{
+    char path[600];
+    va_list ap;
+    *b = (bench){ .host = { .size = sizeof b->host, .ctx = b, .fail = host_fail, .log = host_log,
+                            .progress = host_progress, .get = host_get } };
+    snprintf(path, sizeof path, "%s/plugins/data-chatml.so", test_build());
+    void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    ck_assert_msg(so != NULL, "%s", dlerror());
+    const ft_plugin *(*entry)(void);
+    *(void **)&entry = dlsym(so, "ft_plugin_entry_1");
+    b->plugin = entry();
+    b->format = b->plugin->vtable;
+    b->source = (ft_source){ .size = sizeof b->source, .path = "model", .chat_template = template,
+                             .bos_token = "<s>", .eos_token = eos };
+    b->self = calloc(1, b->plugin->instance_size);
+    b->config = calloc(1, b->plugin->config_size);
+    for (const ft_param *p = b->plugin->params; p->key; p++) set_value(b, p, p->def ? p->def : "");
+    va_start(ap, eos);
+    for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
+        const char *value = va_arg(ap, const char *);
+        const ft_param *p = b->plugin->params;
+        while (p->key && strcmp(p->key, key)) p++;
+        ck_assert_msg(p->key != NULL, "no parameter %s", key);
+        set_value(b, p, value);
+    }
+    va_end(ap);
+}
+
+static int open_bench(bench *b) { return b->plugin->open(b->self, &b->host, b->config); }
+
+static void teardown(bench *b)
+{
+    b->plugin->close(b->self);
+    free(b->self);
+    free(b->config);
+}
+
+/* ---- files of rows -------------------------------------------------------------------------- */
+
+static char row_path[300], other_path[300];
+
+static void make_paths(void)
+{
+    const char *dir = getenv("TMPDIR");
+    snprintf(row_path, sizeof row_path, "%s/chatml-%d.jsonl", dir ? dir : "/tmp", (int)getpid());
+    snprintf(other_path, sizeof other_path, "%s/chatml-%d.jinja", dir ? dir : "/tmp",
+             (int)getpid());
+}
+
+static void remove_paths(void)
+{
+    unlink(row_path);
+    unlink(other_path);
+}
+
+static void write_rows(const char *path, const char *text)
+{
+    ft_err e = { 0 };
+    ck_assert_msg(!ft_file_write(path, text, strlen(text), &e), "%s", e.msg);
+}
+
+/* The text with "{{" and "}}" around what is trained; checks the spans' order on the way. */
+static void put_trained(ft_buf *out, const ft_text *t)
+{
+    uint32_t at = 0;
+    bool inside = false;
+    for (size_t i = 0; i < t->n_span; i++) {
+        const ft_span *s = &t->span[i];
+        ck_assert_uint_eq(s->begin, at);
+        ck_assert_uint_lt(s->begin, s->end);
+        at = s->end;
+        if ((s->train != 0) != inside) ft_buf_puts(out, inside ? "}}" : "{{");
+        inside = s->train;
+        ft_buf_add(out, t->text + s->begin, s->end - s->begin);
+    }
+    ck_assert_uint_eq(at, t->len);
+    if (inside) ft_buf_puts(out, "}}");
+}
+
+/* All rows of the file, each as "text" or "chosen ### rejected", with a line between. */
+static void read_all(bench *b, ft_buf *out)
+{
+    ft_sample s;
+    int got;
+    while ((got = b->format->next(b->self, &s)) == 1) {
+        if (out->n) ft_buf_puts(out, "\n---\n");
+        put_trained(out, &s.seq[0]);
+        if (s.n_seq == 2) {
+            ft_buf_puts(out, " ### ");
+            put_trained(out, &s.seq[1]);
+        }
+    }
+    ck_assert_msg(got == 0 || *b->failed, "next gave %d and no reason", got);
+}
+
+static void check_row(const char *template, const char *eos, const char *key, const char *value,
+                      const char *row, const char *want)
+{
+    bench b;
+    ft_buf got = { 0 };
+    write_rows(row_path, row);
+    setup(&b, template, eos, "path", row_path, key, value, NULL);
+    ck_assert_msg(!open_bench(&b), "%s", b.failed);
+    read_all(&b, &got);
+    ck_assert_msg(!*b.failed, "%s\nof %s", b.failed, row);
+    ck_assert_str_eq(got.p ? got.p : "", want);
+    ft_buf_free(&got);
+    teardown(&b);
+}
+
+/* ---- templates ------------------------------------------------------------------------------ */
+
+static const char im[] =
+    "{% for m in messages %}<|im|>{{ m.role + '\n' + m.content + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im|>assistant\n{% endif %}";
+static const char tail[] =
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}";
+static const char inst[] =
+    "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[Q]' + m.content + '[/Q]' }}"
+    "{% else %}{{ ' ' + m.content + ' ' + eos_token }}{% endif %}{% endfor %}";
+static const char think[] =
+    "{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content }}{% else %}<A>"
+    "{{ m.content.split('</t>')[-1] }}<E>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<A><t>\n' }}{% endif %}";
+static const char think_last[] =
+    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' and loop.last %}[why]{% "
+    "endif %}"
+    "{{ m.content }}<E>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+static const char marked[] =
+    "{% for m in messages %}{{ '<' + m.role + '>' }}{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content + '<E>' }}{% endgeneration %}{% else %}{{ m.content + '<E>' }}{% endif %}{% "
+    "endfor %}";
+static const char tools[] = "{% if tools %}T:{{ tools|tojson }}\n{% endif %}{% for m in messages "
+                            "%}<{{ m.role }}>{{ m.content }}"
+                            "{% for c in m.tool_calls or [] %}@{{ c.function.name }}{{ "
+                            "c.function.arguments|tojson }}{% endfor %}<E>\n"
+                            "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+static const char strict[] = "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 "
+                             "== 0) %}{{ raise_exception('take turns') }}"
+                             "{% endif %}<{{ m.role }}>{{ m.content }}<E>{% endfor %}";
+
+#define CHAT2                                                                                      \
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "         \
+    "\"content\": \"A\"}, "                                                                        \
+    "{\"role\": \"user\", \"content\": \"R\"}, {\"role\": \"assistant\", \"content\": \"B\"}]}\n"
+
+/* ---- what is trained ------------------------------------------------------------------------ */
+
+START_TEST(every_reply)
+{
+    check_row(im, "<|end|>", "type", "auto", CHAT2,
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\n{{A<|end|>}}\n<|im|>user\nR<|end|>\n<|im|>"
+              "assistant\n{{B<|end|>}}\n");
+    check_row(im, "", "type", "messages", CHAT2,
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\n{{A<|end|>}}\n<|im|>user\nR<|end|>\n<|im|>"
+              "assistant\n{{B<|end|>}}\n");
+    check_row(inst, "</s>", "type", "auto", CHAT2, "<s>[Q]Q[/Q]{{ A </s>}}<s>[Q]R[/Q]{{ B </s>}}");
+    check_row(tail, "</s>", "type", "auto", CHAT2,
+              "<|user|>\nQ<|end|>\n<|assistant|>\n{{A<|end|>}}\n<|user|>\nR<|end|>\n<|assistant|>"
+              "\n{{B<|end|>}}\n</s>");
+}
+END_TEST
+
+START_TEST(the_last_reply_or_all)
+{
+    check_row(im, "", "train_on", "last", CHAT2,
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\nA<|end|>\n<|im|>user\nR<|end|>\n<|im|>"
+              "assistant\n{{B<|end|>}}\n");
+    check_row(inst, "</s>", "train_on", "all", CHAT2, "{{<s>[Q]Q[/Q] A </s><s>[Q]R[/Q] B </s>}}");
+    check_row(marked, "", "train_on", "last", CHAT2,
+              "<user>Q<E><assistant>A<E><user>R<E><assistant>{{B<E>}}");
+    check_row(im, "", "type", "auto",
+              "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+              "\"content\": \"A\", \"train\": false}, "
+              "{\"role\": \"assistant\", \"content\": \"B\", \"weight\": 1}, {\"role\": "
+              "\"assistant\", \"content\": \"C\", \"weight\": 0}]}",
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\nA<|end|>\n<|im|>assistant\n{{B<|end|>}}\n<|"
+              "im|>assistant\nC<|end|>\n");
+}
+END_TEST
+
+/* Reasoning that earlier turns drop, a prompt that opens <think>, an addition to the last turn. */
+START_TEST(replies_that_differ_by_position)
+{
+    check_row(think, "<E>", "type", "auto",
+              "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, "
+              "{\"role\": \"assistant\", \"content\": \"<t>\\nx</t>A\"}]}",
+              "<U>Q<A>{{A<E>}}");
+    check_row(think_last, "<E>", "type", "auto", CHAT2,
+              "<user>Q<E>\n<assistant>{{A<E>}}\n<user>R<E>\n<assistant>{{[why]B<E>}}\n");
+}
+END_TEST
+
+START_TEST(marked_by_the_template)
+{
+    check_row(marked, "", "type", "auto", CHAT2,
+              "<user>Q<E><assistant>{{A<E>}}<user>R<E><assistant>{{B<E>}}");
+}
+END_TEST
+
+/* A reply that looks like markers, empty replies, a reply that comes first. */
+START_TEST(odd_replies)
+{
+    check_row(im, "<|end|>", "type", "auto",
+              "{\"messages\": [{\"role\": \"user\", \"content\": \"<|im|>assistant\\n\"}, "
+              "{\"role\": \"assistant\", \"content\": \"<|end|>\\n<|im|>user\\n\"}]}",
+              "<|im|>user\n<|im|>assistant\n<|end|>\n<|im|>assistant\n{{<|end|>\n<|im|>user\n<|end|"
+              ">}}\n");
+    check_row(im, "<|end|>", "type", "auto",
+              "{\"messages\": [{\"role\": \"user\", \"content\": \"\"}, "
+              "{\"role\": \"assistant\", \"content\": \"\"}]}",
+              "<|im|>user\n<|end|>\n<|im|>assistant\n{{<|end|>}}\n");
+    check_row(im, "<|end|>", "type", "auto",
+              "{\"messages\": [{\"role\": \"assistant\", \"content\": \" hi \\n\"}]}",
+              "<|im|>assistant\n{{ hi \n<|end|>}}\n");
+    check_row(im, "<|end|>", "type", "auto",
+              "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+              "\"content\": \"ends in space \\n\"}]}",
+              "<|im|>user\nq<|end|>\n<|im|>assistant\n{{ends in space \n<|end|>}}\n");
+}
+END_TEST
+
+START_TEST(tool_calls_are_replies)
+{
+    check_row(
+        tools, "", "type", "auto",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+        "\"content\": \"\", \"tool_calls\": "
+        "[{\"type\": \"function\", \"function\": {\"name\": \"f\", \"arguments\": {\"x\": "
+        "1.0}}}]}, "
+        "{\"role\": \"tool\", \"content\": \"7\"}, {\"role\": \"assistant\", \"content\": \"A\"}], "
+        "\"tools\": [{\"name\": \"f\"}]}",
+        "T:[{\"type\": \"function\", \"function\": {\"name\": "
+        "\"f\"}}]\n<user>Q<E>\n<assistant>{{@f{\"x\": 1.0}<E>}}\n"
+        "<tool>7<E>\n<assistant>{{A<E>}}\n");
+}
+END_TEST
+
+START_TEST(system_of_the_configuration)
+{
+    check_row(im, "", "system", "Be brief.",
+              "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+              "\"content\": "
+              "\"A\"}]}\n{\"messages\": [{\"role\": \"system\", \"content\": \"S\"}, {\"role\": "
+              "\"assistant\", \"content\": \"A\"}]}\n",
+              "<|im|>system\nBe "
+              "brief.<|end|>\n<|im|>user\nQ<|end|>\n<|im|>assistant\n{{A<|end|>}}\n\n---\n"
+              "<|im|>system\nS<|end|>\n<|im|>assistant\n{{A<|end|>}}\n");
+}
+END_TEST
+
+/* ---- types of rows -------------------------------------------------------------------------- */
+
+START_TEST(alpaca_rows)
+{
+    check_row(im, "", "type", "auto",
+              "{\"instruction\": \"I\", \"input\": \"\", \"output\": \"O\"}\n",
+              "<|im|>user\nI<|end|>\n<|im|>assistant\n{{O<|end|>}}\n");
+    check_row(im, "", "type", "alpaca",
+              "{\"instruction\": \"I\", \"input\": \"X\", \"output\": \"O\", \"system\": \"S\", "
+              "\"history\": "
+              "[[\"q\", \"a\"]]}",
+              "<|im|>system\nS<|end|>\n<|im|>user\nq<|end|>\n<|im|>assistant\n{{a<|end|>}}\n"
+              "<|im|>user\nI\nX<|end|>\n<|im|>assistant\n{{O<|end|>}}\n");
+}
+END_TEST
+
+START_TEST(sharegpt_rows)
+{
+    check_row(
+        tools, "", "type", "auto",
+        "{\"conversations\": [{\"from\": \"human\", \"value\": \"Q\"}, {\"from\": "
+        "\"function_call\", \"value\": "
+        "\"{\\\"name\\\": \\\"f\\\", \\\"arguments\\\": {\\\"a\\\": 1}}\"}, {\"from\": "
+        "\"observation\", \"value\": \"7\"}, "
+        "{\"from\": \"gpt\", \"value\": \"A\"}], \"system\": \"S\", \"tools\": \"[{\\\"name\\\": "
+        "\\\"f\\\"}]\"}",
+        "T:[{\"type\": \"function\", \"function\": {\"name\": \"f\"}}]\n<system>S<E>\n<user>Q<E>\n"
+        "<assistant>{{@f{\"a\": 1}<E>}}\n<tool>7<E>\n<assistant>{{A<E>}}\n");
+}
+END_TEST
+
+START_TEST(prompt_and_completion)
+{
+    check_row(im, "</s>", "type", "auto", "{\"prompt\": \"P \", \"completion\": \"C\"}",
+              "P {{C</s>}}");
+    check_row(im, "</s>", "type", "auto", "{\"prompt\": \"P \", \"completion\": \"C</s>\"}",
+              "P {{C</s>}}");
+    check_row(im, "", "type", "auto", "{\"prompt\": \"P \", \"completion\": \"C\"}", "P {{C}}");
+    check_row(im, "", "type", "prompt_completion",
+              "{\"prompt\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+              "\"content\": "
+              "\"A\"}, {\"role\": \"user\", \"content\": \"R\"}], \"completion\": [{\"role\": "
+              "\"assistant\", \"content\": \"B\"}]}",
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\nA<|end|>\n<|im|>user\nR<|end|>\n<|im|>"
+              "assistant\n{{B<|end|>}}\n");
+}
+END_TEST
+
+START_TEST(plain_text)
+{
+    check_row(im, "</s>", "type", "auto", "{\"text\": \"Once\\nmore\"}", "{{Once\nmore</s>}}");
+    check_row(NULL, "</s>", "train_on", "last", "{\"text\": \"a</s>\"}", "{{a</s>}}");
+}
+END_TEST
+
+START_TEST(preference_pairs)
+{
+    check_row(im, "</s>", "type", "auto",
+              "{\"prompt\": \"P\", \"chosen\": \"C\", \"rejected\": \"D\"}",
+              "P{{C</s>}} ### P{{D</s>}}");
+    check_row(im, "", "type", "auto",
+              "{\"chosen\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+              "\"content\": \"C\"}], "
+              "\"rejected\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+              "\"content\": \"D\"}]}",
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\n{{C<|end|>}}\n ### "
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\n{{D<|end|>}}\n");
+    check_row(im, "", "type", "preference",
+              "{\"conversations\": [{\"from\": \"human\", \"value\": \"Q\"}], \"chosen\": "
+              "{\"from\": \"gpt\", "
+              "\"value\": \"C\"}, \"rejected\": {\"from\": \"gpt\", \"value\": \"D\"}}",
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\n{{C<|end|>}}\n ### "
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\n{{D<|end|>}}\n");
+    check_row(im, "", "type", "auto",
+              "{\"instruction\": \"Q\", \"input\": \"x\", \"chosen\": \"C\", \"rejected\": \"D\"}",
+              "<|im|>user\nQ\nx<|end|>\n<|im|>assistant\n{{C<|end|>}}\n ### "
+              "<|im|>user\nQ\nx<|end|>\n<|im|>assistant\n{{D<|end|>}}\n");
+    check_row(im, "", "type", "auto",
+              "{\"prompt\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", "
+              "\"content\": \"X\"}, "
+              "{\"role\": \"user\", \"content\": \"R\"}], \"chosen\": [{\"role\": \"assistant\", "
+              "\"content\": \"C\"}], \"rejected\": "
+              "[{\"role\": \"assistant\", \"content\": \"D\"}]}",
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\nX<|end|>\n<|im|>user\nR<|end|>\n<|im|>"
+              "assistant\n{{C<|end|>}}\n ### "
+              "<|im|>user\nQ<|end|>\n<|im|>assistant\nX<|end|>\n<|im|>user\nR<|end|>\n<|im|>"
+              "assistant\n{{D<|end|>}}\n");
+}
+END_TEST
+
+/* ---- files ---------------------------------------------------------------------------------- */
+
+#define TEXT(x) "{\"text\": \"" x "\"}"
+
+START_TEST(json_and_jsonl)
+{
+    const char *both = "{{a</s>}}\n---\n{{b]}</s>}}";
+    check_row(im, "</s>", "type", "auto", TEXT("a") "\n" TEXT("b]}") "\n", both);
+    check_row(im, "</s>", "type", "auto", TEXT("a") "\r\n\n  \n" TEXT("b]}"), both);
+    check_row(im, "</s>", "type", "auto", "\xEF\xBB\xBF\n" TEXT("a") "\n" TEXT("b]}"), both);
+    check_row(im, "</s>", "type", "auto", "[" TEXT("a") "," TEXT("b]}") "]", both);
+    check_row(im, "</s>", "type", "auto",
+              "\xEF\xBB\xBF [\n " TEXT(
+                  "a") " ,\n{\n\"text\": \"b]}\", \"x\": [\"\\\"\", {\"]\": \"\\\\\"}]\n}\n] \n",
+              both);
+    check_row(im, "</s>", "type", "auto", "[]", "");
+    check_row(im, "</s>", "type", "auto", "", "");
+}
+END_TEST
+
+static void check_error(const char *key, const char *value, const char *rows, const char *says)
+{
+    bench b;
+    ft_buf got = { 0 };
+    char want[700];
+    write_rows(row_path, rows);
+    setup(&b, strict, "</s>", "path", row_path, key, value, NULL);
+    ck_assert_msg(!open_bench(&b), "%s", b.failed);
+    read_all(&b, &got);
+    snprintf(want, sizeof want, says[0] == ':' ? "%s%s" : "%.0s%s", row_path, says);
+    ck_assert_msg(strstr(b.failed, want) != NULL, "wanted %s\ngot    %s", want, b.failed);
+    ft_buf_free(&got);
+    teardown(&b);
+}
+
+static const struct { const char *type, *rows, *says;
+} wrong[] = {
+    { "auto", TEXT("a") "\n{\"text\": \"b\n", ":2: string does not end" },
+    { "auto", TEXT("a") "\n{\"text\": \"b\"} x\n", ":2: nothing may follow" },
+    { "auto", "[" TEXT("a") ",\n{\"text\":\n 01}]", ":3: a number may not start with 0" },
+    { "auto", "[" TEXT("a") " " TEXT("b") "]", ":1: nothing may follow" },
+    { "auto", "[" TEXT("a") ",\n]", ":2: a row must stand here" },
+    { "auto", "[" TEXT("a") ",\n" TEXT("b"), ":2: the array does not end" },
+    { "auto", "[" TEXT("a") "]\n1", ":2: nothing may follow the array" },
+    { "auto", "{\"text\": \"a\", \"text\": \"b\"}", ":1: duplicate key" },
+    { "auto", "5", ":1: a row must be a JSON object" },
+    { "auto", "{\"question\": \"a\"}", ":1: its keys are those of no known type" },
+    { "auto", "{\"completion\": \"a\", \"prompt\": \"b\", \"label\": true}",
+      "(KTO) is not supported" },
+    { "text", "{\"text\": 5}", ":1: text is missing or not a text" },
+    { "text", "{\"text\": \"\"}", "" },
+    { "messages", "{}", ":1: a list of messages is missing" },
+    { "messages", "{\"messages\": []}", ":1: the conversation is empty" },
+    { "messages", "{\"messages\": [{\"content\": \"x\"}]}", ":1: message 0 has no role" },
+    { "messages", "{\"messages\": [{\"role\": \"user\"}]}",
+      ":1: message 0 has neither content nor tool_calls" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": 5}]}",
+      "is neither text nor a list" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"x\", \"weight\": 0.5}]}",
+      "weight of message 0" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}",
+      ":1: nothing to train" },
+    { "messages", "\n{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}",
+      ":2: take turns" },
+    { "messages",
+      "{\"messages\": [{\"role\": \"user\", \"content\": [1]}, {\"role\": \"assistant\", "
+      "\"content\": \"\"}], \"kwargs\": "
+      "{\"bos_token\": \"x\"}}",
+      "kwargs may not set bos_token" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": \"[{\"}",
+      "tools:1" },
+    { "alpaca", "{\"instruction\": \"a\", \"output\": null}", ":1: output is missing" },
+    { "alpaca", "{\"instruction\": \"a\", \"output\": \"b\", \"history\": [[\"x\"]]}",
+      "history 0 is not" },
+    { "sharegpt", "{\"conversations\": [{\"from\": \"alien\", \"value\": \"x\"}]}",
+      "turn 0 is from \"alien\"" },
+    { "sharegpt", "{\"conversations\": [{\"from\": \"human\"}]}", "turn 0 has no `value`" },
+    { "sharegpt", "{\"conversations\": [{\"from\": \"function_call\", \"value\": \"f(x)\"}]}",
+      "function_call:1:1" },
+    { "prompt_completion", "{\"prompt\": \"a\", \"completion\": []}",
+      "must be two texts or two lists" },
+    { "preference", "{\"chosen\": \"a\", \"rejected\": \"b\"}", "prompt is missing" },
+    { "preference", "{\"chosen\": \"a\", \"prompt\": \"b\"}",
+      "chosen and rejected must both be there" },
+};
+
+START_TEST(bad_rows)
+{
+    check_error("type", wrong[_i].type, wrong[_i].rows, wrong[_i].says);
+}
+END_TEST
+
+START_TEST(bad_rows_are_counted)
+{
+    bench b;
+    ft_buf got = { 0 };
+    write_rows(row_path,
+               TEXT("a") "\n{\n" TEXT("b") "\n{\"text\": 1}\n{\"nothing\": 1}\n" TEXT("c") "\n");
+    setup(&b, im, "", "path", row_path, "on_bad_row", "skip", NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    read_all(&b, &got);
+    ck_assert_str_eq(got.p, "{{a}}\n---\n{{b}}\n---\n{{c}}");
+    ck_assert_int_eq(b.format->skipped(b.self), 3);
+    ck_assert_str_eq(b.failed, "");
+    ft_buf_free(&got);
+    teardown(&b);
+}
+END_TEST
+
+/* A row beyond the limit is passed over without being kept. */
+START_TEST(a_row_too_long)
+{
+    bench b;
+    ft_buf rows = { 0 }, got = { 0 };
+    ft_buf_puts(&rows, TEXT("a") "\n{\"text\": \"");
+    for (int i = 0; i < 17 << 10; i++) ft_buf_printf(&rows, "%01024d", 0);
+    ft_buf_puts(&rows, "\"}\n" TEXT("b") "\n");
+    write_rows(row_path, rows.p);
+    setup(&b, im, "", "path", row_path, "on_bad_row", "skip", NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    read_all(&b, &got);
+    ck_assert_str_eq(got.p, "{{a}}\n---\n{{b}}");
+    teardown(&b);
+    setup(&b, im, "", "path", row_path, NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    got.n = 0;
+    read_all(&b, &got);
+    ck_assert_ptr_nonnull(strstr(b.failed, ":2: the row is longer than 16 MiB"));
+    teardown(&b);
+    ft_buf_free(&rows);
+    ft_buf_free(&got);
+}
+END_TEST
+
+START_TEST(places_groups_and_sides)
+{
+    bench b;
+    ft_sample s;
+    uint64_t group;
+    write_rows(row_path, "\n" CHAT2 "{\"instruction\": \"Q\", \"output\": \"else\"}\n{\"prompt\": "
+                                    "\"Z\", \"completion\": \"B\"}\n");
+    write_rows(other_path, TEXT("v"));
+    setup(&b, im, "", "path", row_path, "val_path", other_path, NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    ck_assert_int_eq(b.format->next(b.self, &s), 1);
+    group = s.group;
+    ck_assert_str_eq(s.file, row_path);
+    ck_assert(s.line == 2 && s.n_seq == 1 && s.split == FT_SPLIT_TRAIN);
+    ck_assert_int_eq(b.format->next(b.self, &s), 1);
+    ck_assert_uint_eq(s.group, group); /* the same question in another type of row */
+    ck_assert_int_eq(b.format->next(b.self, &s), 1);
+    ck_assert_uint_ne(s.group, group);
+    ck_assert_int_eq(b.format->next(b.self, &s), 1);
+    ck_assert_str_eq(s.file, other_path);
+    ck_assert(s.line == 1 && s.split == FT_SPLIT_VAL);
+    ck_assert_int_eq(b.format->next(b.self, &s), 0);
+    ck_assert_int_eq(b.format->next(b.self, &s), 0);
+    teardown(&b);
+}
+END_TEST
+
+START_TEST(whose_bytes)
+{
+    bench b;
+    ft_sample s;
+    write_rows(row_path, CHAT2);
+    setup(&b, im, "<|end|>", "path", row_path, NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    ck_assert_int_eq(b.format->next(b.self, &s), 1);
+    ck_assert_int_eq(s.split, FT_SPLIT_AUTO);
+    for (size_t i = 0; i < s.seq[0].n_span; i++) {
+        const ft_span *p = &s.seq[0].span[i];
+        size_t n = p->end - p->begin;
+        bool data = n == 1 && strchr("QARB", s.seq[0].text[p->begin]);
+        ck_assert_int_eq(p->from, data ? FT_FROM_DATA : FT_FROM_TEMPLATE);
+        ck_assert_int_eq(p->role, p->turn % 2 ? FT_ROLE_ASSISTANT : FT_ROLE_USER);
+        ck_assert(!p->train || p->role == FT_ROLE_ASSISTANT);
+    }
+    teardown(&b);
+}
+END_TEST
+
+START_TEST(templates_from_elsewhere)
+{
+    bench b;
+    ft_buf got = { 0 };
+    write_rows(row_path, CHAT2);
+    setup(&b, NULL, "<|im_end|>", "path", row_path, NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    ck_assert_ptr_nonnull(strstr(b.logged, "written as ChatML"));
+    read_all(&b, &got);
+    ck_assert_str_eq(got.p, "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n{{A<|im_end|>}}"
+                            "\n<|im_start|>user\nR<|im_end|>\n"
+                            "<|im_start|>assistant\n{{B<|im_end|>}}\n");
+    teardown(&b);
+    write_rows(other_path, inst);
+    got.n = 0;
+    setup(&b, im, "</s>", "path", row_path, "chat_template", other_path, NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    read_all(&b, &got);
+    ck_assert_str_eq(got.p, "<s>[Q]Q[/Q]{{ A </s>}}<s>[Q]R[/Q]{{ B </s>}}");
+    ck_assert_str_eq(b.logged, "");
+    teardown(&b);
+    write_rows(other_path, "\n{% if %}");
+    setup(&b, im, "</s>", "path", row_path, "chat_template", other_path, NULL);
+    ck_assert_int_ne(open_bench(&b), 0);
+    ck_assert_ptr_nonnull(strstr(b.failed, ":2:"));
+    teardown(&b);
+    ft_buf_free(&got);
+}
+END_TEST
+
+START_TEST(a_missing_file_and_no_end_of_turn)
+{
+    bench b;
+    ft_buf got = { 0 };
+    setup(&b, im, "", "path", "/nonexistent/rows.jsonl", NULL);
+    ck_assert_int_eq(open_bench(&b), FT_EIO);
+    ck_assert_ptr_nonnull(strstr(b.failed, "/nonexistent/rows.jsonl"));
+    teardown(&b);
+    write_rows(row_path, CHAT2 CHAT2);
+    setup(&b, "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}", "",
+          "path", row_path, NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    read_all(&b, &got);
+    ck_assert_ptr_nonnull(strstr(b.logged, "will not learn to stop"));
+    ck_assert_ptr_null(
+        strstr(strstr(b.logged, "will not learn") + 5, "will not learn")); /* said once */
+    teardown(&b);
+    ft_buf_free(&got);
+}
+END_TEST
+
+/* Many rows: the memory of a row is given back, and progress is told. */
+START_TEST(many_rows)
+{
+    bench b;
+    ft_sample s;
+    ft_buf rows = { 0 };
+    int n = 0;
+    for (int i = 0; i < 3000; i++)
+        ft_buf_printf(&rows, "{\"instruction\": \"q%d\", \"output\": \"%0200d\"}\n", i, i);
+    write_rows(row_path, rows.p);
+    setup(&b, im, "", "path", row_path, NULL);
+    ck_assert_int_eq(open_bench(&b), 0);
+    while (b.format->next(b.self, &s) == 1) n++;
+    ck_assert_int_eq(n, 3000);
+    ck_assert_int_eq(b.progressed, 3000 / 256);
+    teardown(&b);
+    ft_buf_free(&rows);
+}
+END_TEST
+
+/* ---- known templates ------------------------------------------------------------------------ */
+
+typedef struct { int rows, spans, refused; } tally;
+
+static size_t byte_offset(const char *s, int64_t chars)
+{
+    size_t at = 0;
+    for (; chars > 0 && s[at]; chars--)
+        for (at++; (s[at] & 0xC0) == 0x80; at++) {}
+    return at;
+}
+
+static bool all_trained(const ft_text *t, size_t from, size_t to)
+{
+    for (size_t i = 0; i < t->n_span; i++) {
+        if (t->span[i].end > from && t->span[i].begin < to && !t->span[i].train) return false;
+    }
+    return true;
+}
+
+/* Golden spans are what must at least be trained, and what {% generation %} marks exactly that. */
+static void check_golden(const ft_json *golden, const ft_json *conv, tally *sum)
+{
+    char template[700];
+    bench b;
+    ft_sample s;
+    ft_buf row = { 0 };
+    const char *name = ft_json_str(golden, "template", "?");
+    snprintf(template, sizeof template, "%s/templates/%s.jinja", test_goldens(), name);
+    ft_json_write(&row, conv, -1);
+    write_rows(row_path, row.p);
+    setup(&b, im, ft_json_str(golden, "eos_token", ""), "path", row_path, "chat_template", template,
+          NULL);
+    b.source.bos_token = ft_json_str(golden, "bos_token", "");
+    ck_assert_msg(!open_bench(&b), "%s: %s", name, b.failed);
+    int got = b.format->next(b.self, &s);
+    const ft_json *want = ft_json_get(golden, "rendered"),
+                  *spans = ft_json_get(golden, "assistant_spans");
+    size_t trained = 0, generated = 0;
+    if (got != 1) {
+        sum->refused++;
+        ck_assert_msg(!want || strstr(b.failed, "nothing to train"), "%s, %s: %s", name,
+                      ft_json_str(conv, "id", ""), b.failed);
+    } else {
+        ck_assert_str_eq(s.seq[0].text, want->text);
+        for (size_t i = 0; i < s.seq[0].n_span; i++) {
+            const ft_span *p = &s.seq[0].span[i];
+            ck_assert_msg(!p->train || p->role == FT_ROLE_ASSISTANT,
+                          "%s, %s: trained outside of replies", name, ft_json_str(conv, "id", ""));
+            if (p->train) trained += p->end - p->begin;
+            if (p->marked) generated += p->end - p->begin;
+        }
+        for (size_t i = 0; spans && i < spans->len; i++, sum->spans++) {
+            int64_t from, to;
+            ft_json_to_int(&spans->item[i].item[0], &from);
+            ft_json_to_int(&spans->item[i].item[1], &to);
+            ck_assert_msg(
+                all_trained(&s.seq[0], byte_offset(want->text, from), byte_offset(want->text, to)),
+                "%s, %s: reply %zu is not trained", name, ft_json_str(conv, "id", ""), i);
+        }
+        if (!strcmp(ft_json_str(golden, "spans_by", ""), "generation"))
+            ck_assert_uint_eq(trained, generated);
+        sum->rows++;
+    }
+    teardown(&b);
+    ft_buf_free(&row);
+}
+
+static ft_json_doc *read_lines(const char *name, ft_buf *text)
+{
+    char path[700];
+    ft_err e = { 0 };
+    ft_buf array = { 0 };
+    snprintf(path, sizeof path, "%s/templates/%s", test_goldens(), name);
+    ck_assert_msg(!ft_file_read(text, path, 64 << 20, &e), "%s", e.msg);
+    ft_buf_puts(&array, "[");
+    for (char *p = text->p, *end; *p; p = end + 1) {
+        end = strchr(p, '\n');
+        if (array.n > 1) ft_buf_puts(&array, ",");
+        ft_buf_add(&array, p, (size_t)(end - p));
+    }
+    ft_buf_puts(&array, "]");
+    ft_json_doc *d = ft_json_parse(name, array.p, array.n, &e);
+    ck_assert_msg(d != NULL, "%s", e.msg);
+    ft_buf_free(&array);
+    return d;
+}
+
+START_TEST(known_templates)
+{
+    tally sum = { 0 };
+    if (!test_goldens()) {
+        printf(
+            "not run: masks under the chat templates of known models (no shared goldens here)\n");
+        return;
+    }
+    setenv("SOURCE_DATE_EPOCH", "1741064767", 1);
+    ft_buf t1 = { 0 }, t2 = { 0 };
+    ft_json_doc *goldens = read_lines("golden.jsonl", &t1),
+                *convs = read_lines("conversations.jsonl", &t2);
+    const ft_json *g = ft_json_root(goldens), *c = ft_json_root(convs);
+    for (size_t i = 0; i < g->len; i++) {
+        const ft_json *golden = &g->item[i], *conv = NULL;
+        if (ft_json_get(golden, "add_generation_prompt")->truth) continue;
+        for (size_t k = 0; k < c->len; k++) {
+            if (!strcmp(ft_json_str(&c->item[k], "id", ""), ft_json_str(golden, "conv", "?")))
+                conv = &c->item[k];
+        }
+        check_golden(golden, conv, &sum);
+    }
+    printf("goldens: %d rows, %d replies trained, %d rows refused or without a reply\n", sum.rows,
+           sum.spans, sum.refused);
+    ck_assert_int_gt(sum.spans, 200);
+    ft_json_done(goldens);
+    ft_json_done(convs);
+    ft_buf_free(&t1);
+    ft_buf_free(&t2);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("data-chatml");
+    TCase *c = tcase_create("data-chatml");
+    tcase_add_checked_fixture(c, make_paths, remove_paths);
+    tcase_set_timeout(c, 120);
+    tcase_add_test(c, every_reply);
+    tcase_add_test(c, the_last_reply_or_all);
+    tcase_add_test(c, replies_that_differ_by_position);
+    tcase_add_test(c, marked_by_the_template);
+    tcase_add_test(c, odd_replies);
+    tcase_add_test(c, tool_calls_are_replies);
+    tcase_add_test(c, system_of_the_configuration);
+    tcase_add_test(c, alpaca_rows);
+    tcase_add_test(c, sharegpt_rows);
+    tcase_add_test(c, prompt_and_completion);
+    tcase_add_test(c, plain_text);
+    tcase_add_test(c, preference_pairs);
+    tcase_add_test(c, json_and_jsonl);
+    tcase_add_loop_test(c, bad_rows, 0, sizeof wrong / sizeof *wrong);
+    tcase_add_test(c, bad_rows_are_counted);
+    tcase_add_test(c, a_row_too_long);
+    tcase_add_test(c, places_groups_and_sides);
+    tcase_add_test(c, whose_bytes);
+    tcase_add_test(c, templates_from_elsewhere);
+    tcase_add_test(c, a_missing_file_and_no_end_of_turn);
+    tcase_add_test(c, many_rows);
+    tcase_add_test(c, known_templates);
+    suite_add_tcase(s, c);
+    return s;
+}
