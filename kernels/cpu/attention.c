@@ -193,10 +193,9 @@ static inline void do_strip(const ft_attention *a, const layout *l, const piece 
     int64_t size = t == FT_BF16 ? 2 : 4, per = t == FT_BF16 ? 2 : 1; /* numbers a step */
     range all = seen_by_rows(a, p, b, r0, n);
     if (all.from >= all.to) return;
-    memset(l->score, 0, (size_t)n * ATT_KEYS * sizeof *l->score);
     gemm_a q = { l->q + r0 * a->even * size, a->even * size, 4 };
     for (int64_t j = all.from; j < all.to; j += GEMM_N)
-        FT_NAME(gemm_tile)(l->score + j, ATT_KEYS, q, l->keys + j / GEMM_N * gemm_panel_bytes(t, a->hd), n, gemm_steps(t, a->hd), t);
+        FT_NAME(gemm_first)(l->score + j, ATT_KEYS, q, l->keys + j / GEMM_N * gemm_panel_bytes(t, a->hd), n, gemm_steps(t, a->hd), t);
     float m[16] = { 0 }, by[16];
     for (int64_t i = 0; i < n; i++) {
         float greatest = score_row(a, l->score + i * ATT_KEYS, all, seen_by(a, p, b, r0 + i));

@@ -224,10 +224,8 @@ static inline void do_block(const ft_attention *a, const layout *l, const querie
         range s = seen[i] = seen_by_panel(a, q, &b, i);
         int64_t n = s.to - s.from;
         if (n == 0) continue;
-        memset(l->s + s.from * GEMM_N, 0, (size_t)(n * GEMM_N) * sizeof *l->s);
-        memset(l->dp + s.from * GEMM_N, 0, (size_t)(n * GEMM_N) * sizeof *l->dp);
-        FT_NAME(gemm_tile)(l->s + s.from * GEMM_N, GEMM_N, skip_rows(key, s.from), l->qt[i], n, gemm_steps(t, a->hd), t);
-        FT_NAME(gemm_tile)(l->dp + s.from * GEMM_N, GEMM_N, skip_rows(value, s.from), l->dot[i], n, gemm_steps(t, a->hd), t);
+        FT_NAME(gemm_first)(l->s + s.from * GEMM_N, GEMM_N, skip_rows(key, s.from), l->qt[i], n, gemm_steps(t, a->hd), t);
+        FT_NAME(gemm_first)(l->dp + s.from * GEMM_N, GEMM_N, skip_rows(value, s.from), l->dot[i], n, gemm_steps(t, a->hd), t);
         do_rows(a, l, q, &b, i, s, t);
         if (b.dq) add_dq(a, l, q, &b, i, s, t);
     }
