@@ -1,211 +1,280 @@
-/* attention.c -- attention, attention_dx, attention_dsinks, attention_dek, attention_dev,
- * attention_cached: causal attention inside documents, grouped-query, with optional window, score
- * softcap, sinks, and extra keys and values that every document sees first.
+/* attention.c -- attention, attention_cached: causal attention inside documents, grouped-query, with
+ * optional window, score softcap, sinks, and extra keys and values that every document sees first.
  *
- *   s_j = scale q.k_j, softcapped: cap tanh(s/cap);  j from max(0, i - window + 1) to i, and all extra
- *   p = softmax over the s_j and the head's sink;  o = sum p_j v_j;  lse = log sum e^s
- *   D = do.o;  ds_j = p_j (do.v_j - D) (1 - tanh^2);  dq = scale sum ds_j k_j;  dk_j = scale sum ds q;
- *   dv_j = sum p_j do;  dsink = -p_sink D
+ * Dao et al. 2022, arXiv:2205.14135: keys are taken block by block, a query keeps its greatest score m,
+ * the sum l of e^(s - m) and the sum of e^(s - m) v, and rescales them when m grows:
  *
- * Dao et al. 2022, arXiv:2205.14135 (blocks, log-sum-exp kept instead of the probabilities). */
-#include "vec.h"
+ *   m' = max(m, max_j s_j)   c = e^(m - m')   l' = c l + sum_j e^(s_j - m')   a' = c a + sum_j e^(s_j - m') v_j
+ *   o = a / l                lse = m + log l  (a sink is a first score without a value)
+ *
+ * An item is a block of queries of one document and all heads (at most MANY) that share a key head, as
+ * rows of one matrix; it packs each block of keys and values once, and goes through its rows in strips.
+ * Memory does not grow with the length.  A query's numbers depend on the order of key blocks alone, which
+ * start at the document's first token: not on the rows beside it.  Scores, m, l and a are fp32; with bf16,
+ * e^(s - m) is rounded to bf16 before it meets v (but not for l): that is part of the op. */
+#include "attention.h"
 
-enum { HEADS, KV_HEADS, WINDOW, SCALE, CAP, OPTIONS };
-enum { SINKS = 1, EXTRA = 2 };
+enum { STRIP = 14, MANY = 8 };
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- items -------------------------------------------------------------------------------------- */
 
-/* One query of one head: which keys it sees, and how to find them. */
-typedef struct {
-    const ft_call *k;
-    const ft_arg *q, *key, *value, *ek, *ev, *sinks;
-    int64_t t, h, kv, hd, first, last, n_extra; /* keys first … last are tokens of the document */
-} query;
+/* Queries of a head in an item: rows enough to make up for packing the keys. */
+static int64_t item_queries(const ft_attention *a) { return STRIP * (12 / att_least(a->group, 3)); }
+static int64_t item_heads(const ft_attention *a) { return att_least(a->group, MANY); }
+static int64_t parts_of(const ft_attention *a) { return (a->group + MANY - 1) / MANY; }
 
-static void open_query(query *x, const ft_call *k, int base, int extras, int64_t t, int64_t h)
+static ft_attention open_call(const ft_call *k, bool cached)
 {
-    int options = (int)k->attr[OPTIONS], at = extras;
-    int64_t heads = (int64_t)k->attr[HEADS], doc = 0;
-    *x = (query){ .k = k, .q = &k->in[base], .key = &k->in[base + 1], .value = &k->in[base + 2], .t = t, .h = h };
-    if (options & SINKS) x->sinks = &k->in[at++];
-    if (options & EXTRA) {
-        x->ek = &k->in[at];
-        x->ev = &k->in[at + 1];
-        x->n_extra = x->ek->rows;
-    }
-    x->hd = x->q->cols / heads;
-    x->kv = h / (heads / (int64_t)k->attr[KV_HEADS]);
-    while (k->batch->doc_start[doc + 1] <= t) doc++;
-    x->first = k->batch->doc_start[doc];
-    int64_t window = (int64_t)k->attr[WINDOW];
-    if (window > 0 && t - window + 1 > x->first) x->first = t - window + 1;
-    x->last = t;
+    ft_attention a = attention_open(k, 0, cached ? 5 : 3);
+    if (cached) a.key = &k->in[3], a.value = &k->in[4];
+    return a;
 }
 
-/* Key or value j of the query: the extra ones come first. */
-static double element(const query *x, const ft_arg *token, const ft_arg *extra, int64_t j, int64_t c)
+/* Items of a document: blocks of queries by key heads by parts of a group. */
+static int64_t items_of_doc(const ft_attention *a, int64_t doc)
 {
-    int64_t col = x->kv * x->hd + c;
-    return j < x->n_extra ? ft_get(extra, j, col) : ft_get(token, x->first + j - x->n_extra, col);
-}
-static double key_of(const query *x, int64_t j, int64_t c) { return element(x, x->key, x->ek, j, c); }
-static double value_of(const query *x, int64_t j, int64_t c) { return element(x, x->value, x->ev, j, c); }
-static int64_t n_keys(const query *x) { return x->n_extra + x->last - x->first + 1; }
-
-/* Score, and its slope before the softcap. */
-static double score(const query *x, int64_t j, double *slope)
-{
-    double s = 0, cap = x->k->attr[CAP];
-    for (int64_t c = 0; c < x->hd; c++) s += ft_get(x->q, x->t, x->h * x->hd + c) * key_of(x, j, c);
-    s *= x->k->attr[SCALE];
-    double u = cap > 0 ? tanh(s / cap) : 0;
-    if (slope) *slope = cap > 0 ? 1 - u * u : 1;
-    return cap > 0 ? cap * u : s;
+    int64_t n = a->k->batch->doc_start[doc + 1] - a->k->batch->doc_start[doc], step = item_queries(a);
+    return (n + step - 1) / step * a->kv_heads * parts_of(a);
 }
 
-static double log_sum(const query *x)
+static int64_t all_items(const ft_call *k, bool cached)
 {
-    double m = x->sinks ? ft_get(x->sinks, 0, x->h) : -INFINITY, sum = 0;
-    for (int64_t j = 0; j < n_keys(x); j++) m = fmax(m, score(x, j, NULL));
-    for (int64_t j = 0; j < n_keys(x); j++) sum += exp(score(x, j, NULL) - m);
-    if (x->sinks) sum += exp(ft_get(x->sinks, 0, x->h) - m);
-    return m + log(sum);
+    ft_attention a = open_call(k, cached);
+    int64_t n = 0;
+    for (int64_t d = 0; d < k->batch->n_docs; d++) n += items_of_doc(&a, d);
+    return n;
 }
+static int64_t attention_items(const ft_call *k) { return all_items(k, false); }
+static int64_t cached_items(const ft_call *k) { return all_items(k, true); }
 
-static void ref_attention(const ft_call *k, int64_t b, int64_t e, void *s)
-{
-    query x;
-    (void)b, (void)e, (void)s;
-    for (int64_t t = 0; t < k->batch->n_tokens; t++) {
-        for (int64_t h = 0; h < (int64_t)k->attr[HEADS]; h++) {
-            open_query(&x, k, 0, 3, t, h);
-            double lse = log_sum(&x);
-            for (int64_t c = 0; c < x.hd; c++) {
-                double o = 0;
-                for (int64_t j = 0; j < n_keys(&x); j++) o += exp(score(&x, j, NULL) - lse) * value_of(&x, j, c);
-                ft_put(&k->out[0], t, h * x.hd + c, o);
-            }
-            ft_put(&k->out[1], t, h, lse);
-        }
-    }
-}
+/* Queries token … token+n-1 of heads head … head+heads-1.  Their keys start at row `origin`; the
+ * first query is number `position` of its document. */
+typedef struct { int64_t kv, head, heads, token, n, origin, position; } piece;
 
-/* What every gradient needs of one query: p_j, ds_j and D.  Inputs: do, q, k, v, o, lse, …. */
-static double output_dot(const query *x)
+/* The longest sums come first, so that threads end together. */
+static piece piece_of(const ft_attention *a, int64_t doc, int64_t item, bool cached)
 {
-    double d = 0;
-    for (int64_t c = 0; c < x->hd; c++)
-        d += ft_get(&x->k->in[0], x->t, x->h * x->hd + c) * ft_get(&x->k->in[4], x->t, x->h * x->hd + c);
-    return d;
-}
-
-static double weight(const query *x, int64_t j, double *ds)
-{
-    double slope, p = exp(score(x, j, &slope) - ft_get(&x->k->in[5], x->t, x->h)), dp = 0;
-    for (int64_t c = 0; c < x->hd; c++) dp += ft_get(&x->k->in[0], x->t, x->h * x->hd + c) * value_of(x, j, c);
-    *ds = p * (dp - output_dot(x)) * slope * x->k->attr[SCALE];
+    const ft_batch *b = a->k->batch;
+    int64_t parts = parts_of(a), step = item_queries(a), n = b->doc_start[doc + 1] - b->doc_start[doc];
+    int64_t part = item % parts, block = (n + step - 1) / step - 1 - item / parts / a->kv_heads;
+    piece p = { .kv = item / parts % a->kv_heads };
+    p.head = p.kv * a->group + part * MANY;
+    p.heads = att_least(MANY, a->group - part * MANY);
+    p.token = b->doc_start[doc] + block * step;
+    p.n = att_least(step, n - block * step);
+    p.origin = cached ? b->slot[doc] * b->slot_tokens : b->doc_start[doc];
+    p.position = block * step + (cached ? b->cached[doc] : 0);
     return p;
 }
 
-static void zero(const ft_call *k, const ft_arg *a)
+/* ---- memory of an item ---------------------------------------------------------------------------- */
+
+typedef struct {
+    char *q, *keys, *values, *tmp; /* rows of queries; panels; room for packing */
+    float *score;                  /* [STRIP][ATT_KEYS]; e^(s - m) takes its place */
+    float *sum;                    /* [rows][wide] a */
+    float *m, *l;                  /* [rows] */
+    size_t bytes;
+} layout;
+
+static layout lay_out(const ft_attention *a, ft_dtype t, void *scratch)
 {
-    for (int64_t r = 0; r < ft_rows(k, a); r++) {
-        for (int64_t c = 0; c < a->cols; c++) ft_put(a, r, c, 0);
-    }
+    int64_t rows = item_queries(a) * item_heads(a);
+    int64_t key_panels = gemm_panel_bytes(t, a->hd) * (ATT_KEYS / GEMM_N);
+    layout l = { .q = (char *)scratch };
+    l.keys = l.q + att_round64(rows * a->even * (t == FT_BF16 ? 2 : 4));
+    l.values = l.keys + key_panels;
+    l.tmp = l.values + gemm_panel_bytes(t, ATT_KEYS) * (a->wide / GEMM_N);
+    l.score = (float *)(void *)(l.tmp + gemm_pack_bytes(att_most(a->hd, ATT_KEYS)));
+    l.sum = l.score + STRIP * ATT_KEYS;
+    l.m = l.sum + rows * a->wide;
+    l.l = l.m + rows;
+    l.bytes = (size_t)((char *)(l.l + rows) - (char *)scratch);
+    return l;
 }
 
-static void add(const ft_arg *a, int64_t r, int64_t c, double v) { ft_put(a, r, c, ft_get(a, r, c) + v); }
-
-/* Adds the gradients of every query's keys and values: of tokens (extra false) or of the extra ones. */
-static void send_back(const ft_call *k, const ft_arg *dq, const ft_arg *dk, const ft_arg *dv, bool extra)
+static size_t scratch_bytes(const ft_call *k, bool cached, ft_dtype t)
 {
-    query x;
-    for (int64_t t = 0; t < k->batch->n_tokens; t++) {
-        for (int64_t h = 0; h < (int64_t)k->attr[HEADS]; h++) {
-            open_query(&x, k, 1, 6, t, h);
-            for (int64_t j = 0; j < n_keys(&x); j++) {
-                double ds, p = weight(&x, j, &ds);
-                bool here = (j < x.n_extra) == extra;
-                int64_t row = extra ? j : x.first + j - x.n_extra;
-                for (int64_t c = 0; c < x.hd; c++) {
-                    if (dq) add(dq, t, h * x.hd + c, ds * key_of(&x, j, c));
-                    if (dk && here) add(dk, row, x.kv * x.hd + c, ds * ft_get(x.q, t, h * x.hd + c));
-                    if (dv && here) add(dv, row, x.kv * x.hd + c, p * ft_get(&k->in[0], t, h * x.hd + c));
-                }
-            }
+    ft_attention a = open_call(k, cached);
+    return lay_out(&a, t, NULL).bytes;
+}
+
+/* Row h n + i of the item is query i of its head h. */
+static void start_rows(const ft_attention *a, const layout *l, const piece *p, ft_dtype t)
+{
+    int64_t size = t == FT_BF16 ? 2 : 4;
+    memset(l->q, 0, (size_t)(p->heads * p->n * a->even * size));
+    memset(l->sum, 0, (size_t)(p->heads * p->n * a->wide) * sizeof *l->sum);
+    for (int64_t h = 0; h < p->heads; h++) {
+        float sink = a->sinks ? (float)ft_get(a->sinks, 0, p->head + h) : -3.0e38f;
+        FT_NAME(gemm_fetch)(l->q + h * p->n * a->even * size, a->even, a->q, p->token, p->n, (p->head + h) * a->hd, a->hd, t);
+        for (int64_t i = 0; i < p->n; i++) {
+            l->m[h * p->n + i] = sink;
+            l->l[h * p->n + i] = a->sinks ? 1 : 0;
         }
     }
 }
 
-static void ref_attention_dx(const ft_call *k, int64_t b, int64_t e, void *s)
+/* ---- one block of keys ------------------------------------------------------------------------------ */
+
+/* n keys and values: rows row … of `key` and `value`.  first: number of the first one in its document;
+ * extra ones, which every query sees, have none. */
+typedef struct { const ft_arg *key, *value; int64_t row, n, first; bool extra; } block;
+
+static void pack_block(const ft_attention *a, const layout *l, const piece *p, const block *b, ft_dtype t)
 {
-    (void)b, (void)e, (void)s;
-    for (int i = 0; i < 3; i++) zero(k, &k->out[i]);
-    send_back(k, &k->out[0], &k->out[1], &k->out[2], false);
+    ft_arg key = head_of(b->key, p->kv, a->hd, b->row + b->n), value = head_of(b->value, p->kv, a->hd, b->row + b->n);
+    for (int64_t j = 0; j < b->n; j += GEMM_N)
+        FT_NAME(gemm_pack_rows)(l->keys + j / GEMM_N * gemm_panel_bytes(t, a->hd), &key, b->row + j, p->kv * a->hd, a->hd, t, l->tmp);
+    for (int64_t c = 0; c < a->hd; c += GEMM_N)
+        FT_NAME(gemm_pack_cols)(l->values + c / GEMM_N * gemm_panel_bytes(t, ATT_KEYS), &value, b->row, b->n, p->kv * a->hd + c, t, l->tmp);
 }
 
-static void ref_attention_dek(const ft_call *k, int64_t b, int64_t e, void *s)
+/* Keys from … to-1 of a block. */
+typedef struct { int64_t from, to; } range;
+
+/* Those that the query of row r sees. */
+static range seen_by(const ft_attention *a, const piece *p, const block *b, int64_t r)
 {
-    (void)b, (void)e, (void)s;
-    if (!k->accumulate) zero(k, &k->out[0]);
-    send_back(k, NULL, &k->out[0], NULL, true);
+    int64_t at = p->position + r % p->n - b->first;
+    if (b->extra) return (range){ 0, b->n };
+    range s = { a->window > 0 ? att_most(at - a->window + 1, 0) : 0, att_least(at + 1, b->n) };
+    return s.from < s.to ? s : (range){ 0, 0 };
 }
 
-static void ref_attention_dev(const ft_call *k, int64_t b, int64_t e, void *s)
+/* Those that any of the rows sees; it starts at a panel. */
+static range seen_by_rows(const ft_attention *a, const piece *p, const block *b, int64_t r0, int64_t n)
 {
-    (void)b, (void)e, (void)s;
-    if (!k->accumulate) zero(k, &k->out[0]);
-    send_back(k, NULL, NULL, &k->out[0], true);
+    range all = { b->n, 0 };
+    for (int64_t r = r0; r < r0 + n; r++) {
+        range s = seen_by(a, p, b, r);
+        if (s.to == 0) continue;
+        all.from = att_least(all.from, s.from);
+        all.to = att_most(all.to, s.to);
+    }
+    all.from = all.from / GEMM_N * GEMM_N;
+    return all;
 }
 
-static void ref_attention_dsinks(const ft_call *k, int64_t b, int64_t e, void *s)
+/* Scores of one row from its products, in place; returns the greatest. */
+static inline float score_row(const ft_attention *a, float *s, range all, range seen)
 {
-    query x;
-    (void)b, (void)e, (void)s;
-    if (!k->accumulate) zero(k, &k->out[0]);
-    for (int64_t t = 0; t < k->batch->n_tokens; t++) {
-        for (int64_t h = 0; h < (int64_t)k->attr[HEADS]; h++) {
-            open_query(&x, k, 1, 6, t, h);
-            double p = exp(ft_get(x.sinks, 0, h) - ft_get(&k->in[5], t, h));
-            add(&k->out[0], 0, h, -p * output_dot(&x));
-        }
+    v16 greatest = v_set(-INFINITY), scale = v_set(a->scale), cap = v_set(a->cap);
+    for (int64_t j = all.from; j < all.to; j += 16) {
+        v16 x = v_mul(v_load(s + j), scale);
+        if (a->cap > 0) x = v_mul(cap, v_tanh(v_div(x, cap)));
+        if (j < seen.from || j + 16 > seen.to) x = v_keep(x, seen.from - j, seen.to - j);
+        v_store(s + j, x);
+        greatest = v_max(greatest, x);
+    }
+    return v_greatest(greatest);
+}
+
+/* e^(s - m) of one row, rounded to t in place; returns their sum. */
+static inline float exp_row(float *s, range all, float m, ft_dtype t)
+{
+    v16 sum = v_zero(), greatest = v_set(m);
+    for (int64_t j = all.from; j < all.to; j += 16) {
+        v16 e = v_exp(v_sub(v_load(s + j), greatest));
+        v_put(s, t, j, e);
+        sum = v_add(sum, e);
+    }
+    return v_sum(sum);
+}
+
+static inline void rescale_row(float *sum, int64_t n, float by)
+{
+    for (int64_t c = 0; c < n; c += 16) v_store(sum + c, v_mul(v_load(sum + c), v_set(by)));
+}
+
+/* Rows r0 … of the item, at most STRIP, meet the block. */
+static inline void do_strip(const ft_attention *a, const layout *l, const piece *p, const block *b, int64_t r0, int64_t n, ft_dtype t)
+{
+    int64_t size = t == FT_BF16 ? 2 : 4, per = t == FT_BF16 ? 2 : 1; /* numbers a step */
+    range all = seen_by_rows(a, p, b, r0, n);
+    if (all.from >= all.to) return;
+    gemm_a q = { l->q + r0 * a->even * size, a->even * size, 4 };
+    for (int64_t j = all.from; j < all.to; j += GEMM_N)
+        FT_NAME(gemm_first)(l->score + j, ATT_KEYS, q, l->keys + j / GEMM_N * gemm_panel_bytes(t, a->hd), n, gemm_steps(t, a->hd), t);
+    float m[16] = { 0 }, by[16];
+    for (int64_t i = 0; i < n; i++) {
+        float greatest = score_row(a, l->score + i * ATT_KEYS, all, seen_by(a, p, b, r0 + i));
+        m[i] = greatest > l->m[r0 + i] ? greatest : l->m[r0 + i];
+    }
+    v_store(by, v_exp(v_sub(v_in(l->m + r0, FT_F32, 0, n), v_load(m))));
+    for (int64_t i = 0; i < n; i++) {
+        float sum = exp_row(l->score + i * ATT_KEYS, all, m[i], t);
+        l->l[r0 + i] = l->l[r0 + i] * by[i] + sum;
+        l->m[r0 + i] = m[i];
+        if (by[i] != 1) rescale_row(l->sum + (r0 + i) * a->wide, a->wide, by[i]);
+    }
+    gemm_a e = { (const char *)l->score + all.from * size, ATT_KEYS * 4, 4 };
+    for (int64_t c = 0; c < a->wide; c += GEMM_N)
+        FT_NAME(gemm_tile)(l->sum + r0 * a->wide + c, a->wide, e,
+                           l->values + c / GEMM_N * gemm_panel_bytes(t, ATT_KEYS) + all.from / per * 128, n,
+                           gemm_steps(t, all.to - all.from), t);
+}
+
+/* ---- an item ------------------------------------------------------------------------------------------ */
+
+static inline void do_block(const ft_attention *a, const layout *l, const piece *p, block b, ft_dtype t)
+{
+    int64_t rows = p->heads * p->n;
+    pack_block(a, l, p, &b, t);
+    for (int64_t r = 0; r < rows; r += STRIP) do_strip(a, l, p, &b, r, att_least(STRIP, rows - r), t);
+}
+
+/* o = a / l, and lse where it is asked for. */
+static inline void finish_rows(const ft_attention *a, const layout *l, const piece *p, ft_dtype t)
+{
+    const ft_call *k = a->k;
+    float *lse = k->n_out > 1 ? (float *)k->out[1].data : NULL;
+    int64_t rows = p->heads * p->n;
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t h = p->head + r / p->n, token = p->token + r % p->n;
+        v16 by = v_set(1 / l->l[r]);
+        for (int64_t c = 0; c < a->hd; c += 16)
+            v_out(ft_row(&k->out[0], token), t, h * a->hd + c, a->hd - c, v_mul(v_load(l->sum + r * a->wide + c), by));
+    }
+    for (int64_t r = 0; lse && r < rows; r += 16) {
+        float x[16];
+        v_store(x, v_add(v_in(l->m + r, FT_F32, 0, rows - r), v_log(v_in(l->l + r, FT_F32, 0, rows - r))));
+        for (int64_t i = r; i < r + 16 && i < rows; i++)
+            lse[(p->token + i % p->n) * k->out[1].ld + p->head + i / p->n] = x[i - r];
     }
 }
 
-/* Generation: the keys and values of a document lie in its slot; those of this batch are there
- * already (cache).  Inputs: q, k, v, K, V, …. */
-static void ref_attention_cached(const ft_call *k, int64_t b, int64_t e, void *s)
+__attribute__((always_inline))
+static inline void run(const ft_call *k, int64_t begin, int64_t end, void *scratch, bool cached, ft_dtype t)
 {
-    const ft_batch *bt = k->batch;
-    query x;
-    (void)b, (void)e, (void)s;
-    for (int64_t d = 0; d < bt->n_docs; d++) {
-        for (int64_t t = bt->doc_start[d]; t < bt->doc_start[d + 1]; t++) {
-            for (int64_t h = 0; h < (int64_t)k->attr[HEADS]; h++) {
-                open_query(&x, k, 0, 5, t, h);
-                int64_t slot = bt->slot[d] * bt->slot_tokens, window = (int64_t)k->attr[WINDOW];
-                x.key = &k->in[3];
-                x.value = &k->in[4];
-                x.last = slot + bt->cached[d] + t - bt->doc_start[d];
-                x.first = window > 0 && x.last - window + 1 > slot ? x.last - window + 1 : slot;
-                double lse = log_sum(&x);
-                for (int64_t c = 0; c < x.hd; c++) {
-                    double o = 0;
-                    for (int64_t j = 0; j < n_keys(&x); j++) o += exp(score(&x, j, NULL) - lse) * value_of(&x, j, c);
-                    ft_put(&k->out[0], t, h * x.hd + c, o);
-                }
-            }
-        }
+    ft_attention a = open_call(k, cached);
+    layout l = lay_out(&a, t, scratch);
+    int64_t doc = 0, before = 0;
+    for (int64_t i = begin; i < end; i++) {
+        while (i - before >= items_of_doc(&a, doc)) before += items_of_doc(&a, doc++);
+        piece p = piece_of(&a, doc, i - before, cached);
+        int64_t end_key = p.position + p.n, first = a.window > 0 ? att_most(p.position - a.window + 1, 0) : 0;
+        start_rows(&a, &l, &p, t);
+        for (int64_t j = 0; j < a.n_extra; j += ATT_KEYS)
+            do_block(&a, &l, &p, (block){ a.ek, a.ev, j, att_least(ATT_KEYS, a.n_extra - j), 0, true }, t);
+        for (int64_t j = first / ATT_KEYS * ATT_KEYS; j < end_key; j += ATT_KEYS)
+            do_block(&a, &l, &p, (block){ a.key, a.value, p.origin + j, att_least(ATT_KEYS, end_key - j), j, false }, t);
+        finish_rows(&a, &l, &p, t);
     }
 }
 
-#define REF(name, fn) { .size = sizeof(ft_kernel), .op = name, .items = one_item, .run = fn }
-static const ft_kernel references[] = {
-    REF("attention", ref_attention), REF("attention_dx", ref_attention_dx),
-    REF("attention_dsinks", ref_attention_dsinks), REF("attention_dek", ref_attention_dek),
-    REF("attention_dev", ref_attention_dev), REF("attention_cached", ref_attention_cached),
+#define VARIANT(name, suffix, cached, t)                                                                   \
+    static void name##_##suffix(const ft_call *k, int64_t b, int64_t e, void *s) { run(k, b, e, s, cached, t); } \
+    static size_t name##_scratch_##suffix(const ft_call *k) { return scratch_bytes(k, cached, t); }
+VARIANT(attention, f32, false, FT_F32)
+VARIANT(attention, bf16, false, FT_BF16)
+VARIANT(cached, f32, true, FT_F32)
+VARIANT(cached, bf16, true, FT_BF16)
+
+#define ROW(op_name, name, suffix, t) { .size = sizeof(ft_kernel), .op = op_name, .dtype = t, .scratch = name##_scratch_##suffix, \
+                                        .items = name##_items, .run = name##_##suffix }
+static const ft_kernel kernels[] = {
+    ROW("attention", attention, f32, FT_F32), ROW("attention", attention, bf16, FT_BF16),
+    ROW("attention_cached", cached, f32, FT_F32), ROW("attention_cached", cached, bf16, FT_BF16),
 };
-#ifdef FT_ISA_plain
-FT_REFERENCE(attention, references)
-#endif
-FT_TABLE(attention, references)
+FT_TABLE(attention, kernels)

@@ -9,17 +9,17 @@
 #if defined(FT_ISA_avx512)
 enum { TILE = 14 };
 
-/* acc += A panel for R rows; R and t are compile-time constants in every caller. */
+/* C = (fresh: 0, else C) + A panel for R rows; R, t and fresh are compile-time constants in every caller. */
 __attribute__((always_inline))
-static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, int64_t steps, ft_dtype t, const int R)
+static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, int64_t steps, ft_dtype t, bool fresh, const int R)
 {
     __m512 acc[TILE][2];
     const char *p0 = a.a, *p1 = a.a + 5 * a.row, *p2 = a.a + 10 * a.row;
     const int64_t row = a.row;
 #pragma GCC unroll 14
     for (int m = 0; m < R; m++) {
-        acc[m][0] = _mm512_loadu_ps(c + m * ld);
-        acc[m][1] = _mm512_loadu_ps(c + m * ld + 16);
+        acc[m][0] = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c + m * ld);
+        acc[m][1] = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c + m * ld + 16);
     }
     for (int64_t s = 0; s < steps; s++, panel += 128, p0 += a.step, p1 += a.step, p2 += a.step) {
         __m512 b0 = _mm512_load_ps(panel), b1 = _mm512_load_ps(panel + 64);
@@ -45,14 +45,15 @@ static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, 
     }
 }
 
-static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t)
+__attribute__((always_inline))
+static inline void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
 {
     switch (m) { /* a full tile first: nearly all are */
-    case 14: t == FT_BF16 ? tile_rows(c, ld, a, panel, steps, FT_BF16, 14) : tile_rows(c, ld, a, panel, steps, FT_F32, 14); break;
-    case 8: t == FT_BF16 ? tile_rows(c, ld, a, panel, steps, FT_BF16, 8) : tile_rows(c, ld, a, panel, steps, FT_F32, 8); break;
-    case 4: t == FT_BF16 ? tile_rows(c, ld, a, panel, steps, FT_BF16, 4) : tile_rows(c, ld, a, panel, steps, FT_F32, 4); break;
-    case 2: t == FT_BF16 ? tile_rows(c, ld, a, panel, steps, FT_BF16, 2) : tile_rows(c, ld, a, panel, steps, FT_F32, 2); break;
-    default: t == FT_BF16 ? tile_rows(c, ld, a, panel, steps, FT_BF16, 1) : tile_rows(c, ld, a, panel, steps, FT_F32, 1); break;
+    case 14: tile_rows(c, ld, a, panel, steps, t, fresh, 14); break;
+    case 8: tile_rows(c, ld, a, panel, steps, t, fresh, 8); break;
+    case 4: tile_rows(c, ld, a, panel, steps, t, fresh, 4); break;
+    case 2: tile_rows(c, ld, a, panel, steps, t, fresh, 2); break;
+    default: tile_rows(c, ld, a, panel, steps, t, fresh, 1); break;
     }
 }
 
@@ -64,13 +65,13 @@ enum { TILE = 6 };
 static inline __m256 low_half(__m256i w) { return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)); }
 static inline __m256 high_half(__m256i w) { return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000u))); }
 
-/* acc += A panel for R rows by 8 columns; vdpbf16ps as two fused multiply-adds. */
+/* The same for R rows by 8 columns; vdpbf16ps as two fused multiply-adds. */
 __attribute__((always_inline))
-static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, int64_t steps, ft_dtype t, const int R)
+static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, int64_t steps, ft_dtype t, bool fresh, const int R)
 {
     __m256 acc[TILE];
 #pragma GCC unroll 6
-    for (int m = 0; m < R; m++) acc[m] = _mm256_loadu_ps(c + m * ld);
+    for (int m = 0; m < R; m++) acc[m] = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c + m * ld);
     for (int64_t s = 0; s < steps; s++, panel += 128) {
         __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)panel);
         __m256 lo = low_half(b), hi = high_half(b), whole = _mm256_castsi256_ps(b);
@@ -87,21 +88,25 @@ static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, 
     for (int m = 0; m < R; m++) _mm256_storeu_ps(c + m * ld, acc[m]);
 }
 
-static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t)
+__attribute__((always_inline))
+static inline void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
 {
     for (int j = 0; j < GEMM_N; j += 8, c += 8, panel += 32) {
-        if (m == 6) t == FT_BF16 ? tile_rows(c, ld, a, panel, steps, FT_BF16, 6) : tile_rows(c, ld, a, panel, steps, FT_F32, 6);
-        else t == FT_BF16 ? tile_rows(c, ld, a, panel, steps, FT_BF16, 1) : tile_rows(c, ld, a, panel, steps, FT_F32, 1);
+        if (m == 6) tile_rows(c, ld, a, panel, steps, t, fresh, 6);
+        else if (m == 4) tile_rows(c, ld, a, panel, steps, t, fresh, 4);
+        else if (m == 2) tile_rows(c, ld, a, panel, steps, t, fresh, 2);
+        else tile_rows(c, ld, a, panel, steps, t, fresh, 1);
     }
 }
 
-static int64_t tile_size(int64_t left) { return left >= 6 ? 6 : 1; }
+static int64_t tile_size(int64_t left) { return left >= 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 #else
 /* One row: the definition of what the others do. */
-static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t)
+static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
 {
     (void)ld, (void)m;
+    if (fresh) memset(c, 0, GEMM_N * sizeof *c);
     for (int64_t s = 0; s < steps; s++, panel += 128) {
         uint16_t pair[2], b[2];
         float x, w;
@@ -119,12 +124,25 @@ static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t 
 static int64_t tile_size(int64_t left) { return left > 0; }
 #endif
 
-void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t)
+__attribute__((always_inline))
+static inline void tiles(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
 {
     for (int64_t i = 0, n; i < m; i += n) {
         n = tile_size(m - i);
-        tile_one(c + i * ld, ld, (gemm_a){ a.a + i * a.row, a.row, a.step }, (const char *)panel, n, steps, t);
+        tile_one(c + i * ld, ld, (gemm_a){ a.a + i * a.row, a.row, a.step }, (const char *)panel, n, steps, t, fresh);
     }
+}
+
+void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t)
+{
+    if (t == FT_BF16) tiles(c, ld, a, panel, m, steps, FT_BF16, false);
+    else tiles(c, ld, a, panel, m, steps, FT_F32, false);
+}
+
+void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t)
+{
+    if (t == FT_BF16) tiles(c, ld, a, panel, m, steps, FT_BF16, true);
+    else tiles(c, ld, a, panel, m, steps, FT_F32, true);
 }
 
 /* ---- packing -------------------------------------------------------------------------------------- */
@@ -138,7 +156,9 @@ void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int
     for (int64_t r = 0; r < nr; r++) {
         int64_t at = (r0 + r) * w->ld + c0;
         void *to = (char *)dst + r * ld * (t == FT_BF16 ? 2 : 4);
-        if (w->dtype == FT_F16) {
+        if (w->dtype == t) {
+            memcpy(to, (const char *)w->data + at * (t == FT_BF16 ? 2 : 4), (size_t)nc * (t == FT_BF16 ? 2 : 4));
+        } else if (w->dtype == FT_F16) {
             for (int64_t i = 0; i < nc; i++) v_put_n(to, t, i, v_set(f16_get(((const uint16_t *)w->data)[at + i])), 1);
         } else {
             for (int64_t i = 0; i < nc; i += 16) v_out(to, t, i, nc - i, v_in(w->data, w->dtype, at + i, nc - i));
@@ -149,13 +169,13 @@ void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int
 /* panel[s][j] = word s of row j, for 32 rows of `row` bytes of which n are there. */
 static void transpose_words(char *panel, const char *rows, int64_t row, int64_t n, int64_t steps)
 {
-    int64_t s = 0;
 #if defined(FT_ISA_avx512)
-    for (; n == GEMM_N && s + 16 <= steps; s += 16) {
+    for (int64_t s = 0; s < steps; s += 16) {
+        __mmask16 words = steps - s < 16 ? (__mmask16)((1u << (steps - s)) - 1u) : 0xFFFF;
         for (int half = 0; half < 2; half++) {
             const char *p = rows + half * 16 * row + s * 4;
             __m512 a[16], b[16];
-            for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_ps(p + i * row);
+            for (int i = 0; i < 16; i++) a[i] = half * 16 + i < n ? _mm512_maskz_loadu_ps(words, p + i * row) : _mm512_setzero_ps();
             for (int i = 0; i < 16; i += 2) { /* pairs of rows, then fours, eights, sixteens */
                 b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
                 b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
@@ -170,20 +190,21 @@ static void transpose_words(char *panel, const char *rows, int64_t row, int64_t 
                 __m512 x = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88), y = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xDD);
                 __m512 z = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88), w = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xDD);
                 char *to = panel + (s + i) * 128 + half * 64;
-                _mm512_store_ps(to, _mm512_shuffle_f32x4(x, z, 0x88));
-                _mm512_store_ps(to + 4 * 128, _mm512_shuffle_f32x4(y, w, 0x88));
-                _mm512_store_ps(to + 8 * 128, _mm512_shuffle_f32x4(x, z, 0xDD));
-                _mm512_store_ps(to + 12 * 128, _mm512_shuffle_f32x4(y, w, 0xDD));
+                if (s + i < steps) _mm512_store_ps(to, _mm512_shuffle_f32x4(x, z, 0x88));
+                if (s + i + 4 < steps) _mm512_store_ps(to + 4 * 128, _mm512_shuffle_f32x4(y, w, 0x88));
+                if (s + i + 8 < steps) _mm512_store_ps(to + 8 * 128, _mm512_shuffle_f32x4(x, z, 0xDD));
+                if (s + i + 12 < steps) _mm512_store_ps(to + 12 * 128, _mm512_shuffle_f32x4(y, w, 0xDD));
             }
         }
     }
-#endif
-    for (; s < steps; s++) {
+#else
+    for (int64_t s = 0; s < steps; s++) {
         for (int64_t j = 0; j < GEMM_N; j++) {
             if (j < n) memcpy(panel + s * 128 + j * 4, rows + j * row + s * 4, 4);
             else memset(panel + s * 128 + j * 4, 0, 4);
         }
     }
+#endif
 }
 
 void FT_NAME(gemm_pack_rows)(void *panel, const ft_arg *w, int64_t n0, int64_t k0, int64_t k, ft_dtype t, void *tmp)

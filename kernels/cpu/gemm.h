@@ -25,6 +25,8 @@ typedef struct { const char *a; int64_t row, step; } gemm_a;
 
 /* C (m rows of 32 floats, ld floats apart) += A times panel, over `steps`. */
 void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t);
+/* The same from zero: C = A times panel. */
+void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t);
 
 /* Rows r0 …, columns c0 … of a matrix, packed or of any float dtype, as rows of dtype t, ld elements
  * apart.  Rows and columns must be there. */

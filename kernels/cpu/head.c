@@ -67,11 +67,17 @@ static double ref_z(const head *h, int64_t r, int64_t v, double lse)
 
 static void ref_dx(const head *h, int64_t r, double lse, const ft_arg *const *dx)
 {
+    enum { PART = 64 };
     for (int i = 0; i < terms_of(h->k); i++) {
-        for (int64_t c = 0; c < h->in[2 * i].cols; c++) {
-            double sum = 0;
-            for (int64_t v = 0; v < h->vocab; v++) sum += ref_z(h, r, v, lse) * ft_get(&h->in[2 * i + 1], v, c);
-            ft_put(dx[i], r, c, sum);
+        int64_t cols = h->in[2 * i].cols;
+        for (int64_t c0 = 0; c0 < cols; c0 += PART) {
+            int64_t n = cols - c0 < PART ? cols - c0 : PART;
+            double sum[PART] = { 0 };
+            for (int64_t v = 0; v < h->vocab; v++) {
+                double z = ref_z(h, r, v, lse);
+                for (int64_t c = 0; c < n; c++) sum[c] += z * ft_get(&h->in[2 * i + 1], v, c0 + c);
+            }
+            for (int64_t c = 0; c < n; c++) ft_put(dx[i], r, c0 + c, sum[c]);
         }
     }
 }
@@ -194,11 +200,13 @@ static bool group_at(const ft_call *k, const ft_arg *x, int64_t g, ft_block *out
     return true;
 }
 
+/* Where no row is trained, dW is still cleared. */
 static int64_t rounds_of(const ft_call *k, int op)
 {
     ft_block b;
     int64_t n = 0;
     while (group_at(k, &inputs_of(k, op)[0], n, &b)) n++;
+    if (n == 0 && op == LOGPROB_DW) n = 1;
     return n * recipes[op].n;
 }
 

@@ -19,7 +19,7 @@ static size_t join(ft_kernel *all, ft_table (*const *part)(void), size_t parts)
 const ft_kernel *FT_NAME(all_kernels)(size_t *n)
 {
     static ft_table (*const parts[])(void) = {
-        FT_NAME(attention), FT_NAME(elementwise), FT_NAME(head), FT_NAME(linear), FT_NAME(linear_dw),
+        FT_NAME(attention), FT_NAME(attention_dx), FT_NAME(elementwise), FT_NAME(head), FT_NAME(linear), FT_NAME(linear_dw),
         FT_NAME(norm), FT_NAME(reduce), FT_NAME(rope), FT_NAME(rows), FT_NAME(shape),
     };
     static ft_kernel all[MOST];

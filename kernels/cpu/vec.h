@@ -392,6 +392,15 @@ static inline void v_put_n(void *p, ft_dtype t, int64_t i, v16 a, int64_t n)
     else v_store_n((float *)p + i, a, n);
 }
 
+/* a and b rounded to bf16, lane by lane side by side: a in the lower half of each word. */
+static inline void v_store_pairs(uint32_t *p, v16 a, v16 b)
+{
+    uint16_t x[16], y[16];
+    v_store_bf16(x, a);
+    v_store_bf16(y, b);
+    for (int i = 0; i < 16; i++) p[i] = x[i] | (uint32_t)y[i] << 16;
+}
+
 /* As many of 16 elements from i on as the row has left: m may be more. */
 static inline v16 v_in(const void *p, ft_dtype t, int64_t i, int64_t m)
 {
