@@ -139,7 +139,7 @@ static int print_answers(asking *a, ft_err *e)
     for (int64_t i = 0; i < a->n && !code; i++) {
         const ft_continuation *t = &a->text[i];
         text.n = 0;
-        code = ft_chat_decode(&a->chat, t->out, t->n_out, &text, e);
+        code = ft_chat_text(&a->chat, t->out, t->n_out, false, &text, e);
         if (a->o->json) {
             ft_buf_puts(&b, "{\"text\": ");
             ft_json_quote(&b, text.p ? text.p : "", text.n);

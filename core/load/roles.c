@@ -7,6 +7,7 @@
 #include <string.h>
 #include "ft/adapter.h"
 #include "ft/data.h"
+#include "ft/evaluate.h"
 #include "ft/kernel.h"
 #include "ft/model.h"
 #include "ft/quant.h"
@@ -104,6 +105,13 @@ static const ft_role_argument trainer_args[] = {
     { 0 },
 };
 
+static const ft_role_member evaluator[] = { { "run", offsetof(ft_evaluator, run) }, { 0 } };
+static const ft_role_argument evaluator_args[] = {
+    { "max_new_tokens", FT_INT, offsetof(ft_evaluate_args, max_new_tokens) },
+    { "compute_dtype", FT_STR, offsetof(ft_evaluate_args, compute_dtype) },
+    { 0 },
+};
+
 static const ft_role_member optimizer[] = {
     { "states", offsetof(ft_optimizer, states) },
     { "update", offsetof(ft_optimizer, update) },
@@ -140,6 +148,8 @@ static const ft_role roles[] = {
       offsetof(ft_quantizer, skip_modules) },
     { "ft.trainer/1", sizeof(ft_trainer), sizeof(ft_trainer), trainer, trainer_args,
       offsetof(ft_trainer, args), 0 },
+    { "ft.evaluator/1", sizeof(ft_evaluator), sizeof(ft_evaluator), evaluator, evaluator_args,
+      offsetof(ft_evaluator, args), 0 },
     { "ft.optimizer/1", sizeof(ft_optimizer), sizeof(ft_optimizer), optimizer, NULL, 0, 0 },
     { "ft.schedule/1", sizeof(ft_schedule), sizeof(ft_schedule), schedule, NULL, 0, 0 },
     { "ft.backend/1", sizeof(ft_backend), sizeof(ft_backend), backend, NULL, 0, 0 },

@@ -115,10 +115,10 @@ int ft_chat_raw(ft_chat *c, const char *text, size_t n, unsigned flags, ft_buf *
     return encode(c, &t, flags, ids, e);
 }
 
-int ft_chat_decode(ft_chat *c, const int32_t *ids, int64_t n, ft_buf *text, ft_err *e)
+int ft_chat_text(ft_chat *c, const int32_t *ids, int64_t n, bool raw, ft_buf *text, ft_err *e)
 {
     ft_bytes b;
-    int code = c->vt->decode(c->self, c->encoder, (const uint32_t *)(const void *)ids, (size_t)n, FT_DECODE_SKIP_SPECIAL, &b);
+    int code = c->vt->decode(c->self, c->encoder, (const uint32_t *)(const void *)ids, (size_t)n, raw ? 0 : FT_DECODE_SKIP_SPECIAL, &b);
     if (code) return ft_instance_error(c->tokenizer, code, e);
     ft_buf_add(text, b.p, b.n);
     return text->oom ? ft_errf(e, FT_ENOMEM, "out of memory while decoding") : 0;

@@ -28,6 +28,6 @@ void ft_chat_close(ft_chat *c);
 int ft_chat_prompt(ft_chat *c, const ft_json *messages, ft_buf *ids, ft_err *e);
 /* Text as it stands, special tokens recognised; flags: FT_ENCODE_*. */
 int ft_chat_raw(ft_chat *c, const char *text, size_t n, unsigned flags, ft_buf *ids, ft_err *e);
-/* Appends the text of n ids, without special tokens. */
-int ft_chat_decode(ft_chat *c, const int32_t *ids, int64_t n, ft_buf *text, ft_err *e);
+/* Appends the text of n ids; special tokens are left out, or spelled out (raw). */
+int ft_chat_text(ft_chat *c, const int32_t *ids, int64_t n, bool raw, ft_buf *text, ft_err *e);
 #endif

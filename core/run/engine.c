@@ -42,7 +42,7 @@ static int bind(ft_engine *e, int i, ft_err *err)
 {
     ft_program *p = e->program[i];
     g_memory m = { .keep = e->region + e->at[i][0], .work = e->region + e->work_at, .state = e->region + e->slots_at,
-                   .param = e->param, .grad = e->grad, .scratch = e->region + e->scratch_at };
+                   .param = e->param, .grad = p->args.purpose == FT_FOR_TRAINING ? e->grad : NULL, .scratch = e->region + e->scratch_at };
     ft_micro_init(&e->micro[i], e->region + e->at[i][1], p->args.max_tokens, p->args.max_trained);
     return ft_program_bind(p, &e->machine->kernels, &m, e->machine->pool, err);
 }

@@ -8,13 +8,6 @@
 
 enum { SLOTS = 16 };
 
-ft_asked ft_asked_lm(ft_lm_run *lm, ft_dtype compute)
-{
-    ft_asked a = { .machine = &lm->machine, .program = ft_lm_args(lm), .weights = &lm->weights, .adapter = lm->adapter_tensors };
-    a.program.compute = compute;
-    return a;
-}
-
 /* A slot: the text in it (-1: none), and how many of its tokens have been read. */
 typedef struct { int64_t text, cached; } slot;
 

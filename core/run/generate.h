@@ -28,17 +28,6 @@ typedef struct {
     uint64_t seed;         /* text i draws from its own numbers, keyed by seed, i and the position */
 } ft_generate_args;
 
-/* What a model is asked with: the purpose and sizes of its program are filled in here. */
-typedef struct {
-    ft_machine *machine;
-    ft_program_args program;
-    ft_weights *weights;
-    const ft_tensors *adapter;  /* values of the method's parameters, or NULL */
-    uint64_t seed;
-} ft_asked;
-
-ft_asked ft_asked_lm(ft_lm_run *lm, ft_dtype compute);
-
 /* Fills out, n_out and stopped of the n texts.  context: tokens the model has positions for.  Errors:
  * a prompt that with max_new_tokens is longer than that. */
 int ft_generate(const ft_asked *a, const ft_generate_args *g, int64_t context, ft_continuation *text, int64_t n,

@@ -59,3 +59,10 @@ ft_program_args ft_lm_args(ft_lm_run *lm)
     return (ft_program_args){ .model = lm->model.vt, .model_self = lm->model.self, .compute = FT_F32,
                               .method = lm->method.n_adapters ? &lm->method : NULL };
 }
+
+ft_asked ft_asked_lm(ft_lm_run *lm, ft_dtype compute)
+{
+    ft_asked a = { .machine = &lm->machine, .program = ft_lm_args(lm), .weights = &lm->weights, .adapter = lm->adapter_tensors };
+    a.program.compute = compute;
+    return a;
+}

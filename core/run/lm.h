@@ -25,4 +25,16 @@ void ft_lm_close(ft_lm_run *lm);
 int ft_lm_scan(ft_program *p, const ft_model_run *m, ft_err *e);
 /* Arguments of a program on this model with this adapter; purpose and sizes are left to the caller. */
 ft_program_args ft_lm_args(ft_lm_run *lm);
+
+/* What a model is asked with: the purpose and sizes of its program are filled in here. */
+typedef struct {
+    ft_machine *machine;
+    ft_program_args program;
+    ft_weights *weights;
+    const ft_tensors *adapter;  /* values of the method's parameters, or NULL */
+    uint64_t seed;
+} ft_asked;
+
+/* As *lm has it. */
+ft_asked ft_asked_lm(ft_lm_run *lm, ft_dtype compute);
 #endif

@@ -7,6 +7,7 @@
 #include "core/base/suggest.h"
 #include "core/base/json.h"
 #include "core/config/canon.h"
+#include "core/run/evaluate.h"
 #include "core/run/stage_train.h"
 
 /* ---- one stage ------------------------------------------------------------------------------------- */
@@ -115,7 +116,7 @@ static int publish(ft_run *r, ft_err *e)
         if (r->stage[i].kind->gives == FT_TRAINED && ft_artifact_whole(r, &r->stage[i]))
             code = ft_run_publish(r->stage[i].dir, r->config.output_dir, trained, e);
     }
-    return code;
+    return code ? code : ft_evaluation_publish(r, e);
 }
 
 int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "core/io/hash_cache.h"
 #include "core/load/bind.h"
+#include "core/run/evaluate.h"
 #include "core/run/services.h"
 
 static const char *const port_names[FT_N_PORTS] = { "samples", "tokens", "packed weights", "adapter", "trained adapter",
@@ -20,6 +21,7 @@ static const ft_stage_kind kinds[] = {
     { "ft.quantizer/1", 0, 0, FT_PACKED, true, ft_stage_quantize, "packed.safetensors" },
     { "ft.adapter/1", 0, PACKED, FT_ADAPTER, true, NULL, NULL },
     { "ft.trainer/1", TOKENS, PACKED | ADAPTER | TRAINED, FT_TRAINED, true, ft_stage_train, "trained.json" },
+    { "ft.evaluator/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, -1, true, ft_stage_evaluate, "eval.json" },
 };
 
 const ft_stage_kind *ft_stage_kind_of(const char *role)

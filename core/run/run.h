@@ -59,6 +59,7 @@ struct ft_run {
     bool resume, profile;
     int current;               /* stage being run, in its process */
     ft_machine *machine;       /* threads of the stage being run, or NULL */
+    struct ft_evaluation *evaluation; /* evaluate.c: while such a stage runs */
 };
 
 /* Reads the file, finds plugins, types parameters, wires stages.  2 when the configuration is wrong

@@ -38,3 +38,26 @@ void ft_score_bounds(const ft_row_plan *r, const ft_token_set *t, int64_t virtua
     if (enough > *max_tokens) *max_tokens = enough;
     *max_trained = *max_tokens;
 }
+
+int ft_score_split(const ft_asked *a, const ft_token_set *t, int split, ft_score *s, ft_err *err)
+{
+    ft_program program = { .x = NULL };
+    ft_engine engine = { .machine = a->machine, .program = { &program }, .n_programs = 1 };
+    ft_program_args p = a->program;
+    ft_row_plan rows;
+    ft_rows_args ra = { .split = split, .virtual_tokens = p.method ? ft_method_virtual_tokens(p.method) : 0 };
+    if (ft_rows_make(&rows, t, &ra)) return ft_errf(err, FT_ENOMEM, "out of memory for the rows");
+    p.purpose = FT_FOR_SCORING;
+    ft_score_bounds(&rows, t, ra.virtual_tokens, 512, &p.max_tokens, &p.max_trained);
+    int code = ft_program_plan(&program, &p, a->weights, &a->machine->kernels, a->machine->threads, err);
+    if (!code) {
+        ft_engine_size(&engine);
+        code = ft_engine_start(&engine, err);
+    }
+    if (!code) code = ft_engine_fill(&engine, a->weights, a->seed, a->adapter, err);
+    if (!code) code = ft_score_rows(&engine, 0, &rows, t, ra.virtual_tokens, s, err);
+    ft_program_free(&program);
+    ft_engine_stop(&engine);
+    ft_rows_free(&rows);
+    return code;
+}

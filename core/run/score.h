@@ -1,13 +1,12 @@
 /* score.h -- log-probabilities of token rows, summed as every report needs them. */
 #ifndef FT_CORE_SCORE_H
 #define FT_CORE_SCORE_H
-#include "core/run/engine.h"
+#include "core/run/lm.h"
 
 typedef struct {
     double nll;      /* sum of -log p over the trained tokens, in double, in their order */
     int64_t tokens;  /* trained tokens */
     int64_t hits;    /* of them: the most likely token was right */
-    int64_t bytes;   /* UTF-8 bytes that the trained tokens stand for, when the caller counts them */
 } ft_score;
 
 /* Runs program `which` (FOR_SCORING) of a started engine over the rows and adds to *s.  Stops with
@@ -19,4 +18,6 @@ double ft_score_loss(const ft_score *s);
 /* Bounds of a micro-batch: at least the longest row, at most `most` tokens. */
 void ft_score_bounds(const ft_row_plan *r, const ft_token_set *t, int64_t virtual_tokens, int64_t most,
                      int64_t *max_tokens, int64_t *max_trained);
+/* The documents of a split (FT_SPLIT_*) under a model, in a run of their own. */
+int ft_score_split(const ft_asked *a, const ft_token_set *t, int split, ft_score *s, ft_err *err);
 #endif
