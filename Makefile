@@ -27,14 +27,14 @@ PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard plugins/*/*_test.c)))
 
 all: $(BUILD)/pipeline plugins kernels
 
-.PHONY: all plugins kernels help deps demo check unit asan ubsan tsan bench format install clean
+.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan install clean
 plugins: $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
 help:
 	@echo 'make             build/pipeline, build/plugins/*.so'
 	@echo 'make deps        install the Debian packages that are missing (apt, as root or with sudo)'
 	@echo 'make demo        everything from a bare clone to a tuned model, and what it learned'
-	@echo 'make check       all tests'
+	@echo 'make check       all tests, after installing what they need'
 	@echo 'make unit T=json one test program'
 	@echo 'make asan        all tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
 	@echo 'make install     program, plugins and headers under PREFIX (default /usr/local)'
@@ -113,8 +113,16 @@ $(BUILD)/tests/so/%.so: tests/data/plugins/%.c
 	@chmod go-w $(@D) $@
 $(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli: $(TEST_PLUGINS)
 
+# As many jobs as processors, unless the caller chose a number.
+JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# Packages first: without them nothing can be built.  With nothing missing deps asks for no rights.
+check:
+	@tools/deps build test
+	@$(MAKE) $(JOBS) run-tests
+
 # One program's closing line a line; every program runs, and the first failure decides the status.
-check: all $(TESTS)
+run-tests: all $(TESTS)
 	@BUILD=$(BUILD) tests/run-all $(TESTS)
 
 unit: all $(BUILD)/tests/unit/$(T)
@@ -128,6 +136,15 @@ tsan:
 # ---- the rest --------------------------------------------------------------------------------
 deps:
 	tools/deps
+
+DEMO_MODEL = models/smollm2-135m-instruct
+DEMO_RUN   = runs/demo
+demo:
+	@tools/deps build demo
+	@tools/fetch-smollm2 $(DEMO_MODEL)
+	@$(MAKE) $(JOBS) all
+	$(BUILD)/pipeline run pipelines/sft-qlora.yaml output_dir=$(DEMO_RUN)
+	@tools/show-demo $(DEMO_RUN)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pipeline $(DESTDIR)$(PREFIX)/include/ft

@@ -1,6 +1,6 @@
 /* cmd_generate.c -- `pipeline generate`: what a model answers.
  *
- *   pipeline generate --model DIR_OR_GGUF [--adapter DIR] [--prompts F.jsonl] [--max-new-tokens 128]
+ *   pipeline generate --model DIR_OR_GGUF [--adapter DIR] [--prompt TEXT] [--prompts F.jsonl] [--max-new-tokens 128]
  *                     [--temperature 0] [--top-k 0] [--top-p 1] [--seed 0] [--dtype fp32] [--raw] [--json] [PROMPT …]
  *
  * A prompt is what a user says; the model's chat template is put around it, unless --raw.  A line of
@@ -21,7 +21,7 @@
 enum { MOST_PROMPTS = 1024 };
 
 typedef struct {
-    const char *model, *adapter, *prompts, *new_tokens, *temperature, *top_k, *top_p, *seed, *raw, *json, *dtype;
+    const char *model, *adapter, *prompt, *prompts, *new_tokens, *temperature, *top_k, *top_p, *seed, *raw, *json, *dtype;
     const char *rest[MOST_PROMPTS + 1];
 } options;
 
@@ -101,9 +101,10 @@ static int add_input(asking *a, ft_err *e)
 static int add_prompts(asking *a, ft_err *e)
 {
     int code = 0;
+    if (a->o->prompt) code = add_text(a, a->o->prompt, strlen(a->o->prompt), e);
     for (int i = 0; a->o->rest[i] && !code; i++) code = add_text(a, a->o->rest[i], strlen(a->o->rest[i]), e);
     if (!code && a->o->prompts) code = add_file(a, a->o->prompts, e);
-    if (!code && !a->o->rest[0] && !a->o->prompts) code = add_input(a, e);
+    if (!code && !a->o->prompt && !a->o->rest[0] && !a->o->prompts) code = add_input(a, e);
     if (!code && a->n == 0) code = ft_errf(e, FT_EINVAL, "there is no prompt");
     return code;
 }
@@ -218,6 +219,7 @@ int cmd_generate(ft_cli *cli, int argc, char **argv)
     const ft_option table[] = {
         { .name = "--model", .value = &o.model, .required = true },
         { .name = "--adapter", .value = &o.adapter },
+        { .name = "--prompt", .value = &o.prompt },
         { .name = "--prompts", .value = &o.prompts },
         { .name = "--max-new-tokens", .value = &o.new_tokens },
         { .name = "--temperature", .value = &o.temperature },

@@ -2,8 +2,15 @@
 #include <stdlib.h>
 #include "core/base/suggest.h"
 #include "core/cli/cli.h"
+#include "core/cli/cmd_render.h"
 #include "core/config/value.h"
 #include "core/load/crash.h"
+
+static int cmd_render(ft_cli *cli, int argc, char **argv)
+{
+    (void)cli;
+    return ft_cmd_render(argc, argv);
+}
 
 static const ft_command commands[] = {
     { "run", cmd_run, "FILE [stage.key=value …] [~stage.key] [--from ID] [--only ID] [--resume] [--profile]",
@@ -11,8 +18,9 @@ static const ft_command commands[] = {
     { "check", cmd_check, "FILE [stage.key=value …] [--json]", "validate and plan a pipeline without loading weights" },
     { "score", cmd_score, "--model DIR_OR_GGUF [--adapter DIR] --tokens F.safetensors [--out G.safetensors] [--dtype fp32|bf16]",
       "loss and logits of token rows" },
-    { "generate", cmd_generate, "--model DIR_OR_GGUF [--adapter DIR] [--prompts F.jsonl] [--max-new-tokens N] [--temperature T] [--top-k K] "
+    { "generate", cmd_generate, "--model DIR_OR_GGUF [--adapter DIR] [--prompt TEXT] [--prompts F.jsonl] [--max-new-tokens N] [--temperature T] [--top-k K] "
       "[--top-p P] [--seed N] [--dtype auto|fp32|bf16] [--raw] [--json] [PROMPT …]", "what a model answers" },
+    { "render", cmd_render, "[--template T.jinja] ROWS.jsonl", "what a chat template makes of rows, and what of it is the assistant's" },
     { "list", cmd_list, "[--json]", "the plugins there are, and those refused with the reason" },
     { "help", cmd_help, "[COMMAND | PLUGIN [--json]]", "this list, or one command's or plugin's" },
     { 0 },

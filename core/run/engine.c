@@ -20,9 +20,9 @@ void ft_engine_size(ft_engine *e)
 {
     const g_plan *first = &e->program[0]->plan;
     uint64_t at = 0, work = 0, scratch = 0, slots = 0, grad = first->g->compute == FT_F64 ? 8 : 4;
-    bool trains = e->program[0]->args.purpose == FT_FOR_TRAINING;
+    e->trains = e->program[0]->args.purpose == FT_FOR_TRAINING;
     e->param_at = take(&at, first->param_bytes);
-    e->grad_at = take(&at, trains ? first->grad_count * grad : 0);
+    e->grad_at = take(&at, e->trains ? first->grad_count * grad : 0);
     e->state_at = take(&at, first->grad_count * 4 * (uint64_t)e->optimizer_states);
     for (int i = 0; i < e->n_programs; i++) {
         const ft_program *p = e->program[i];
@@ -54,7 +54,7 @@ int ft_engine_start(ft_engine *e, ft_err *err)
     e->region = ft_region_new(e->bytes, "the run", err);
     if (!e->region) return err->code;
     e->param = e->region + e->param_at;
-    e->grad = e->region + e->grad_at;
+    e->grad = e->trains ? e->region + e->grad_at : NULL;
     e->state = e->region + e->state_at;
     for (int i = 0; i < e->n_programs && !code; i++) code = bind(e, i, err);
     return code;

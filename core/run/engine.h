@@ -21,7 +21,8 @@ typedef struct {
     uint64_t bytes;
     /* after ft_engine_start */
     char *region;
-    void *param, *grad, *state;
+    void *param, *grad, *state;  /* grad: NULL when no program trains */
+    bool trains;
     uint64_t at[FT_ENGINE_PROGRAMS][2], param_at, grad_at, state_at, work_at, scratch_at, slots_at;
 } ft_engine;
 

@@ -256,6 +256,16 @@ static int64_t count_of(ft_shape s)
     return n;
 }
 
+/* "q_proj.weight" of a weight's name, which by itself would only say "weight". */
+static const char *last_two_parts(const char *name)
+{
+    const char *p = name + strlen(name);
+    for (int dots = 0; p > name; p--) {
+        if (p[-1] == '.' && ++dots == 2) break;
+    }
+    return p;
+}
+
 static ft_method_row *row_for(ft_method_row *rows, int *n, int max, const char *name)
 {
     for (int i = 0; i < *n; i++) {
@@ -278,7 +288,7 @@ int ft_method_table(const ft_g *g, ft_method_row *rows, int max, int64_t *traine
         if (!p->weight) *total += k;
         if (p->flags & FT_FROZEN) continue;
         *trained += k;
-        ft_method_row *r = row_for(rows, &n, max, p->site ? last_part(p->site) : p->name);
+        ft_method_row *r = row_for(rows, &n, max, !p->site ? p->name : p->weight ? last_two_parts(p->site) : last_part(p->site));
         if (!r) continue;
         r->parameters += k;
         r->count += !p->site || strcmp(before, p->site) != 0;

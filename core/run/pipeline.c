@@ -14,14 +14,20 @@
 
 typedef struct { ft_run *r; ft_stage *s; const char *dir; } stage_job;
 
+/* The stage's work, in this process: fills dir. */
+static int work(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
+{
+    r->current = (int)(s - r->stage);
+    ft_progress_start(&r->progress, &r->cli->log, s->conf->id);
+    int code = s->kind->run(r, s, dir, e);
+    ft_progress_end(&r->progress);
+    return code;
+}
+
 static int run_job(void *arg, ft_err *e)
 {
-    stage_job *j = arg;
-    j->r->current = (int)(j->s - j->r->stage);
-    ft_progress_start(&j->r->progress, &j->r->cli->log, j->s->conf->id);
-    int code = j->s->kind->run(j->r, j->s, j->dir, e);
-    ft_progress_end(&j->r->progress);
-    return code;
+    const stage_job *j = arg;
+    return work(j->r, j->s, j->dir, e);
 }
 
 static int run_stage(ft_run *r, ft_stage *s, ft_err *e)
@@ -153,9 +159,9 @@ static int tokens_for(ft_run *r, const ft_stage *train, char dir[4096], bool *ma
     int code = 0;
     if (samples && !ft_artifact_whole(r, samples)) {
         snprintf(samples->dir, sizeof samples->dir, "%s", dir);
-        code = samples->kind->run(r, samples, dir, e);
+        code = work(r, samples, dir, e);
     }
-    return code ? code : t->kind->run(r, t, dir, e);
+    return code ? code : work(r, t, dir, e);
 }
 
 static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool print, ft_err *e)

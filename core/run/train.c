@@ -410,6 +410,18 @@ static int start(loop *l, int64_t *first, ft_err *e)
     return code ? code : ft_metrics_open(&l->metrics, t->setup.dir, c.metrics_bytes, c.timing_bytes, e);
 }
 
+/* --profile: a line an op, in the order of first use. */
+static void print_profile(const ft_training *t)
+{
+    const g_profile *row = NULL;
+    size_t n = t->setup.profile ? g_exec_profile_rows(t->train.x, &row) : 0;
+    double all = 0;
+    for (size_t i = 0; i < n; i++) all += row[i].seconds;
+    for (size_t i = 0; i < n; i++)
+        ft_log_line(t->setup.log, FT_INFO, "profile", "%-20s %9llu calls %9.3f s %5.1f %% %10.1f MiB", row[i].op,
+                    (unsigned long long)row[i].calls, row[i].seconds, 100 * row[i].seconds / all, (double)row[i].bytes / (1 << 20));
+}
+
 int ft_training_run(ft_training *t, ft_err *e)
 {
     loop l = { .t = t, .metrics = { -1, -1, 0, 0 } };
@@ -419,6 +431,7 @@ int ft_training_run(ft_training *t, ft_err *e)
     g_exec_profile(t->train.x, t->setup.profile);
     if (!code) code = run_steps(&l, first, e);
     ft_progress_end(&l.progress);
+    if (!code) print_profile(t);
     ft_metrics_close(&l.metrics);
     ft_rows_free(&l.rows);
     ft_rows_free(&l.val);
