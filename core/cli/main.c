@@ -2,8 +2,15 @@
 #include <stdlib.h>
 #include "core/base/suggest.h"
 #include "core/cli/cli.h"
+#include "core/cli/cmd_render.h"
 #include "core/config/value.h"
 #include "core/load/crash.h"
+
+static int run_render(ft_cli *cli, int argc, char **argv)
+{
+    (void)cli;
+    return ft_cmd_render(argc, argv);
+}
 
 static const ft_command commands[] = {
     { "run", cmd_run, "FILE [stage.key=value …] [~stage.key] [--from ID] [--only ID] [--resume] [--profile]",
@@ -11,6 +18,12 @@ static const ft_command commands[] = {
     { "check", cmd_check, "FILE [stage.key=value …] [--json]", "validate and plan a pipeline without loading weights" },
     { "score", cmd_score, "--model DIR_OR_GGUF [--adapter DIR] --tokens F.safetensors [--out G.safetensors] [--dtype fp32|bf16]",
       "loss and logits of token rows" },
+    { "tokenize", cmd_tokenize,
+      "--model DIR_OR_GGUF [--chat] [--offsets] [--decode] [--add-special] [TEXT | FILE.jsonl | < stdin]",
+      "text or chats to token ids, and back" },
+    { "render", run_render, "[--template T.jinja] ROWS.jsonl", "what a chat template makes of rows of messages" },
+    { "report", cmd_report, "OUTPUT_DIR [--out F.html]", "build report.html of a run again" },
+    { "doctor", cmd_doctor, "[--json]", "look at the machine: what is there, what is missing, what to do about it" },
     { "list", cmd_list, "[--json]", "the plugins there are, and those refused with the reason" },
     { "help", cmd_help, "[COMMAND | PLUGIN [--json]]", "this list, or one command's or plugin's" },
     { 0 },

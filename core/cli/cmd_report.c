@@ -1,0 +1,2 @@
+#include "core/cli/cli.h"
+int cmd_report(ft_cli *cli, int argc, char **argv){(void)cli;(void)argc;(void)argv;return 1;}
