@@ -188,7 +188,13 @@ static void put_tokens(ft_buf *b, const ft_report_data *d, ft_registry *r, const
     ft_token_set set = { .n_docs = 0 };
     ft_tokenizer_run tok;
     ft_err e = { 0 };
-    if (!d->tokens || ft_tokens_open(&set, d->tokens, &e)) return;
+    if (!d->tokens) return;
+    if (ft_tokens_open(&set, d->tokens, &e)) {
+        ft_buf_puts(b, "<p class=\"note\">");
+        ft_html_puts(b, e.msg);
+        ft_buf_puts(b, "</p>\n");
+        return;
+    }
     bool text = r && *d->model && !ft_tokenizer_open(&tok, d->model, r, offer, &e);
     ft_token_counts n = ft_tokens_count(&set, FT_SPLIT_TRAIN);
     heading(b, "What was trained on");
