@@ -57,4 +57,7 @@ int cmd_run(ft_cli *cli, int argc, char **argv);
 int cmd_check(ft_cli *cli, int argc, char **argv);
 int cmd_generate(ft_cli *cli, int argc, char **argv);
 int cmd_score(ft_cli *cli, int argc, char **argv);
+int cmd_tokenize(ft_cli *cli, int argc, char **argv);
+int cmd_doctor(ft_cli *cli, int argc, char **argv);
+int cmd_report(ft_cli *cli, int argc, char **argv);
 #endif

@@ -6,7 +6,7 @@
 #include "core/config/value.h"
 #include "core/load/crash.h"
 
-static int cmd_render(ft_cli *cli, int argc, char **argv)
+static int run_render(ft_cli *cli, int argc, char **argv)
 {
     (void)cli;
     return ft_cmd_render(argc, argv);
@@ -20,7 +20,12 @@ static const ft_command commands[] = {
       "loss and logits of token rows" },
     { "generate", cmd_generate, "--model DIR_OR_GGUF [--adapter DIR] [--prompt TEXT] [--prompts F.jsonl] [--max-new-tokens N] [--temperature T] [--top-k K] "
       "[--top-p P] [--seed N] [--dtype auto|fp32|bf16] [--raw] [--json] [PROMPT …]", "what a model answers" },
-    { "render", cmd_render, "[--template T.jinja] ROWS.jsonl", "what a chat template makes of rows, and what of it is the assistant's" },
+    { "tokenize", cmd_tokenize,
+      "--model DIR_OR_GGUF [--chat] [--offsets] [--decode] [--add-special] [TEXT | FILE.jsonl | < stdin]",
+      "text or chats to token ids, and back" },
+    { "render", run_render, "[--template T.jinja] ROWS.jsonl", "what a chat template makes of rows of messages" },
+    { "report", cmd_report, "OUTPUT_DIR [--out F.html]", "build report.html of a run again" },
+    { "doctor", cmd_doctor, "[--json]", "look at the machine: what is there, what is missing, what to do about it" },
     { "list", cmd_list, "[--json]", "the plugins there are, and those refused with the reason" },
     { "help", cmd_help, "[COMMAND | PLUGIN [--json]]", "this list, or one command's or plugin's" },
     { 0 },

@@ -249,6 +249,18 @@ static uint64_t bytes_moved(const ft_call *c)
     return n;
 }
 
+/* Multiplications and additions of the products x W^T (ops_linear.c), where one term tells them. */
+static double flops_of(const char *op, const ft_call *c)
+{
+    if (!strcmp(op, "linear_dw")) /* dy (T, out), x (T, in) */
+        return 2.0 * (double)ft_rows(c, &c->in[0]) * (double)c->in[0].cols * (double)c->in[1].cols;
+    bool linear = !strcmp(op, "linear"), dx = !strcmp(op, "linear_dx");
+    double n = 0;
+    for (int i = 0; (linear || dx || !strcmp(op, "linear_logits")) && i < (int)c->attr[0]; i++)
+        n += 2.0 * (double)ft_rows(c, &c->in[2 * i]) * (double)c->in[2 * i + 1].rows * (double)c->in[2 * i + 1].cols;
+    return n;
+}
+
 static void run_node(g_exec *x, bound *b)
 {
     job j = { x, b };
@@ -261,6 +273,7 @@ static void run_node(g_exec *x, bound *b)
         r->calls++;
         r->seconds += now() - t;
         r->bytes += bytes_moved(&b->call);
+        r->flops += flops_of(r->op, &b->call);
     }
 }
 

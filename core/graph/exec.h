@@ -42,8 +42,9 @@ void *g_exec_data(const g_exec *, ft_val);
 /* Debugging: buffers are filled with NaN patterns when their last reader has run. */
 void g_exec_poison(g_exec *, bool on);
 
-/* Time spent by op, in the order of first use; for --profile. */
-typedef struct { const char *op; uint64_t calls; double seconds; uint64_t bytes; } g_profile;
+/* Time spent by op, in the order of first use; for --profile.  flops: of matrix products, 0 for the
+ * others. */
+typedef struct { const char *op; uint64_t calls; double seconds; uint64_t bytes; double flops; } g_profile;
 void g_exec_profile(g_exec *, bool on);
 size_t g_exec_profile_rows(const g_exec *, const g_profile **rows);
 #endif

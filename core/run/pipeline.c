@@ -8,6 +8,7 @@
 #include "core/base/json.h"
 #include "core/config/canon.h"
 #include "core/run/evaluate.h"
+#include "core/run/report.h"
 #include "core/run/stage_train.h"
 
 /* ---- one stage ------------------------------------------------------------------------------------- */
@@ -125,6 +126,22 @@ static int publish(ft_run *r, ft_err *e)
     return code ? code : ft_evaluation_publish(r, e);
 }
 
+static int report_job(void *arg, ft_err *e)
+{
+    ft_run *r = arg;
+    return ft_report_write(r->config.output_dir, NULL, r->registry, &r->offer, e);
+}
+
+/* In a process of its own, as a tokenizer plugin has a part in it.  The run is what counts: a report
+ * that cannot be written is a warning. */
+static void report(ft_run *r)
+{
+    ft_isolated result;
+    ft_err e = { 0 };
+    if (ft_isolate("report", report_job, r, &result, &e)) ft_log_line(&r->cli->log, FT_WARN, "report", "%s", e.msg);
+    else ft_log_line(&r->cli->log, FT_INFO, "report", "%s/report.html", r->config.output_dir);
+}
+
 int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
 {
     int first = from ? find_stage(r, "--from", from, e) : r->n_stages, just = only ? find_stage(r, "--only", only, e) : -1;
@@ -139,7 +156,9 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
         if (only) code = check_inputs(r, &r->stage[i], e);
         if (!code) code = go(r, i, i >= first || only, e);
     }
-    return code ? code : publish(r, e);
+    if (!code) code = publish(r, e);
+    if (!code || code == FT_ECANCEL) report(r);
+    return code;
 }
 
 /* ---- check ------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "core/run/run.h"
 #include "core/run/samples.h"
+#include "core/run/tokenizer.h"
 
 static int file_in(char out[4096], const char *dir, const char *name, ft_err *e) { return ft_path_join(out, 4096, dir, name, e); }
 
@@ -86,23 +87,6 @@ static int bad_row(const tokenizing *t, const ft_sample *s, int code, ft_err *e,
     return ft_errf(e, code, "%s: row at line %lld %s", t->s->conf->id, (long long)s->line, what);
 }
 
-/* A token is trained when all of its bytes are; one across a border is not, and counted. */
-static void label_tokens(tokenizing *t, const ft_text *text, const ft_tokens *k, int32_t *labels)
-{
-    size_t span = 0;
-    for (size_t i = 0; i < k->n; i++) {
-        bool all = true, any = false;
-        while (span + 1 < text->n_span && text->span[span].end <= k->begin[i]) span++;
-        for (size_t j = span; j < text->n_span && text->span[j].begin < k->end[i]; j++) {
-            if (text->span[j].train) any = true;
-            else all = false;
-        }
-        bool empty = k->begin[i] >= k->end[i];
-        labels[i] = any && all && !empty ? (int32_t)k->id[i] : -100;
-        t->count.straddling += any && !all;
-    }
-}
-
 static bool has_label(const int32_t *labels, size_t n)
 {
     for (size_t i = 1; i < n; i++) {
@@ -167,7 +151,7 @@ static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
     int32_t *ids = ft_buf_grow(&t->ids, k.n * sizeof *ids), *labels = ft_buf_grow(&t->labels, k.n * sizeof *labels);
     if (!ids || !labels) return ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
     for (size_t i = 0; i < k.n; i++) ids[i] = (int32_t)k.id[i];
-    label_tokens(t, &s->seq[0], &k, labels);
+    t->count.straddling += ft_tokens_label(&s->seq[0], &k, labels);
     size_t n = k.n;
     code = check_length(t, s, ids, labels, &n, e);
     if (code) return code > 0 ? 0 : code;

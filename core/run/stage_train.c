@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/run/profile.h"
 
 /* ---- the lineup ------------------------------------------------------------------------------------ */
 
@@ -223,6 +224,7 @@ int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     if (!code) code = ft_run_publish(r->config.output_dir, dir, files, e);
     if (!code) code = ft_path_join(path, sizeof path, dir, "adapter", e);
     if (!code && l.adapter) code = ft_adapter_save(path, &t.engine, &l.method, l.adapter, r->config.model, e);
+    if (!code && r->profile) code = ft_profile_write(t.train.x, dir, stderr, e);
     if (!code) code = write_summary(&t, dir, t.seconds, e);
     ft_training_close(&t);
     ft_lineup_close(&l);

@@ -33,6 +33,14 @@ START_TEST(calls)
         { "help list", 0, "usage: pipeline list [--json]\n" },
         { "list --help", 0, "usage: pipeline list [--json]\n" },
         { "list --jsn", 2, "usage: pipeline list [--json]\n" },
+        { "tokenise", 2, "pipeline: no command \"tokenise\"; did you mean \"tokenize\"?\n" },
+        { "help render", 0, "usage: pipeline render [--template T.jinja] ROWS.jsonl\n" },
+        { "render", 2, "usage: pipeline render [--template T.jinja] ROWS.jsonl\n" },
+        { "render /nonexistent/rows", 1, "pipeline render: " },
+        { "report", 2, "usage: pipeline report OUTPUT_DIR [--out F.html]\n" },
+        { "report /nonexistent", 1, "pipeline: /nonexistent is no output folder of a run" },
+        { "doctor --jsn", 2, "pipeline: unknown option --jsn; did you mean --json?\n" },
+        { "doctor --plugin-dir /nonexistent", 1, "\nbad   plugins          --plugin-dir: plugin folder /nonexistent" },
         { "help a b", 2, "usage: pipeline help " },
         { "help no-such-thing", 2, "pipeline: no plugin \"no-such-thing\"" },
         { "help ../x", 2, "is not a plugin's name" },
@@ -106,6 +114,38 @@ START_TEST(help_plugin)
 }
 END_TEST
 
+/* A built tree has nothing bad, plugins that are refused are worth a word, wrong settings are bad. */
+START_TEST(doctor)
+{
+    ft_buf out = { 0 };
+    ft_err e = { 0 };
+    char args[512];
+    int64_t bad = -1, warn = -1;
+    ck_assert_msg(run(&out, "doctor") == 0, "%s", out.p);
+    ck_assert_ptr_nonnull(strstr(out.p, "\nok    GPU              "));
+    ck_assert_ptr_nonnull(strstr(out.p, " chosen, "));
+    ck_assert_ptr_nonnull(strstr(out.p, "plain passes"));
+    ck_assert_ptr_nonnull(strstr(out.p, " 0 bad\n"));
+    snprintf(args, sizeof args, "doctor --json --plugin-dir %s/tests/so", test_build());
+    ck_assert_msg(run(&out, args) == 0, "%s", out.p);
+    ft_json_doc *d = ft_json_parse("doctor", out.p, out.n, &e);
+    ck_assert_msg(d != NULL, "%s", e.msg);
+    ck_assert(ft_json_as_int(ft_json_get(ft_json_root(d), "bad"), &bad) && ft_json_as_int(ft_json_get(ft_json_root(d), "warn"), &warn));
+    ck_assert_int_eq(bad, 0);
+    ck_assert_int_ge(warn, 17);
+    ft_json_done(d);
+    setenv("PIPELINE_ISA", "z80", 1);
+    ck_assert_int_eq(run(&out, "doctor"), 1);
+    ck_assert_ptr_nonnull(strstr(out.p, "\nbad   kernels          PIPELINE_ISA=z80: "));
+    unsetenv("PIPELINE_ISA");
+    setenv("PIPELINE_CACHE", "/nonexistent/cache", 1);
+    ck_assert_int_eq(run(&out, "doctor"), 1);
+    ck_assert_ptr_nonnull(strstr(out.p, "\nbad   PIPELINE_CACHE   /nonexistent/cache: "));
+    unsetenv("PIPELINE_CACHE");
+    ft_buf_free(&out);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("cli");
@@ -114,6 +154,7 @@ static Suite *suite(void)
     tcase_add_test(t, calls);
     tcase_add_test(t, list);
     tcase_add_test(t, help_plugin);
+    tcase_add_test(t, doctor);
     suite_add_tcase(s, t);
     return s;
 }

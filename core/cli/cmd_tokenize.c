@@ -1,0 +1,389 @@
+/* cmd_tokenize.c -- `pipeline tokenize`: text or chats to token ids, and back.
+ *
+ *   TEXT, or standard input as one text     [ids]; with --offsets a line a token: id, begin, end
+ *                                           (bytes), text; with --chat a JSON array of messages, or
+ *                                           else one user message to be answered
+ *   FILE (an argument that ends in .json or .jsonl, or names a file)
+ *                                           a line a row: {"ids": […]}; with --offsets "offsets",
+ *                                           with --chat "text" and "labels" as training has them.
+ *                                           A row: a JSON string, {"text": …}; with --chat a data row
+ *   --decode                                ids ([…] or {"ids": […]}) to text: as it is, for a FILE
+ *                                           as {"text": …}
+ *
+ * Special tokens are recognised in plain text, as Hugging Face does; in chats only where the
+ * template wrote them.  Not here: padding, truncation. */
+#include <unistd.h>
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/utf8.h"
+#include "core/cli/options.h"
+#include "core/run/run.h"
+#include "core/run/services.h"
+#include "core/run/tokenizer.h"
+#include "core/text/template.h"
+
+enum { MOST_INPUT = 1 << 30, MOST_JSON = 64 << 20 };
+
+typedef struct {
+    const char *model, *chat, *offsets, *decode, *special;
+    const char *text; /* the argument, or NULL: standard input */
+} options;
+
+typedef struct {
+    const options *o;
+    ft_registry *registry;
+    ft_offer offer;
+    ft_tokenizer_run tok;
+    ft_buf out, ids;
+} tokenizing;
+
+static unsigned encode_flags(const tokenizing *t) { return t->o->special ? FT_ENCODE_ADD_SPECIAL : 0; }
+
+/* ---- writing ---------------------------------------------------------------------------------------- */
+
+/* Any bytes as a JSON string: what is no UTF-8 becomes U+FFFD. */
+static void quote(ft_buf *out, const char *p, size_t n)
+{
+    ft_buf clean = { 0 };
+    for (size_t i = 0, k; i < n; i += k) {
+        k = ft_utf8_length(p + i, n - i);
+        if (k) ft_buf_add(&clean, p + i, k);
+        else ft_buf_puts(&clean, "\xEF\xBF\xBD"), k = 1;
+    }
+    ft_json_quote(out, clean.p ? clean.p : "", clean.n);
+    out->oom |= clean.oom;
+    ft_buf_free(&clean);
+}
+
+static void write_ids(ft_buf *out, const ft_tokens *k)
+{
+    ft_buf_putc(out, '[');
+    for (size_t i = 0; i < k->n; i++) ft_buf_printf(out, "%s%u", i ? ", " : "", k->id[i]);
+    ft_buf_putc(out, ']');
+}
+
+static void write_offsets(ft_buf *out, const ft_tokens *k)
+{
+    ft_buf_puts(out, ", \"offsets\": [");
+    for (size_t i = 0; i < k->n; i++) ft_buf_printf(out, "%s[%u, %u]", i ? ", " : "", k->begin[i], k->end[i]);
+    ft_buf_putc(out, ']');
+}
+
+/* One token a line. */
+static void write_lines(ft_buf *out, const ft_text *text, const ft_tokens *k)
+{
+    for (size_t i = 0; i < k->n; i++) {
+        size_t end = k->end[i] <= text->len ? k->end[i] : text->len, begin = k->begin[i] <= end ? k->begin[i] : end;
+        ft_buf_printf(out, "%u\t%u\t%u\t", k->id[i], k->begin[i], k->end[i]);
+        quote(out, text->text + begin, end - begin);
+        ft_buf_putc(out, '\n');
+    }
+}
+
+/* Writes what has gathered, when it is much or `all`. */
+static int flush(tokenizing *t, bool all, ft_err *e)
+{
+    if (t->out.oom) return ft_errf(e, FT_ENOMEM, "out of memory");
+    if (!all && t->out.n < 1 << 16) return 0;
+    bool good = t->out.n == 0 || fwrite(t->out.p, 1, t->out.n, stdout) == t->out.n;
+    t->out.n = 0;
+    return good ? 0 : ft_errf(e, FT_EIO, "cannot write to standard output");
+}
+
+/* ---- one text ---------------------------------------------------------------------------------------- */
+
+/* A text that was given alone. */
+static int put_text(tokenizing *t, const ft_text *text, unsigned flags, ft_err *e)
+{
+    ft_tokens k;
+    int code = ft_tokenizer_encode(&t->tok, text, flags, &k, e);
+    if (code) return code;
+    if (t->o->offsets) {
+        write_lines(&t->out, text, &k);
+    } else {
+        write_ids(&t->out, &k);
+        ft_buf_putc(&t->out, '\n');
+    }
+    return flush(t, false, e);
+}
+
+/* Member i of the variables that a template sees. */
+static ft_json named(ft_json v, const char *key)
+{
+    v.key = key;
+    v.key_len = strlen(key);
+    return v;
+}
+
+static ft_json text_value(const char *p, size_t n)
+{
+    return (ft_json){ .type = FT_JSON_STRING, .text = p, .len = n };
+}
+
+/* messages: an array.  A conversation that does not end with the assistant is to be answered. */
+static int put_chat(tokenizing *t, ft_json messages, ft_err *e)
+{
+    const ft_source *s = t->tok.source;
+    const ft_json *last = messages.len ? &messages.item[messages.len - 1] : NULL;
+    bool answered = last && !strcmp(ft_json_str(last, "role", ""), "assistant");
+    ft_json member[] = {
+        named(messages, "messages"),
+        named((ft_json){ .type = FT_JSON_BOOL, .truth = !answered }, "add_generation_prompt"),
+        named(text_value(s->bos_token, strlen(s->bos_token)), "bos_token"),
+        named(text_value(s->eos_token, strlen(s->eos_token)), "eos_token"),
+    };
+    ft_json vars = { .type = FT_JSON_OBJECT, .item = member, .len = sizeof member / sizeof *member };
+    ft_text text;
+    ft_template *made = ft_template_compile("chat template", s->chat_template, s->chat_template ? strlen(s->chat_template) : 0, e);
+    int code = made ? ft_template_render(made, &vars, &text, e) : e->code;
+    if (!code) code = put_text(t, &text, encode_flags(t), e);
+    ft_template_done(made);
+    return code;
+}
+
+/* A JSON array of objects is a conversation; anything else is what a user says. */
+static int chat_of(tokenizing *t, const char *p, size_t n, ft_err *e)
+{
+    ft_err not_json = { 0 };
+    size_t at = 0;
+    while (at < n && strchr(" \t\r\n", p[at]) && p[at]) at++;
+    if (at < n && p[at] == '[' && n <= MOST_JSON) {
+        ft_json_doc *doc = ft_json_parse("messages", p, n, &not_json);
+        const ft_json *root = doc ? ft_json_root(doc) : NULL;
+        bool chat = root && root->len && root->item[0].type == FT_JSON_OBJECT;
+        int code = chat ? put_chat(t, *root, e) : 0;
+        ft_json_done(doc);
+        if (chat) return code;
+        if (at + 1 < n && strchr("{ \n", p[at + 1]) && not_json.code) return ft_errf(e, FT_EFORMAT, "%s", not_json.msg);
+    }
+    ft_json part[] = { named(text_value("user", 4), "role"), named(text_value(p, n), "content") };
+    ft_json user = { .type = FT_JSON_OBJECT, .item = part, .len = 2 };
+    return put_chat(t, (ft_json){ .type = FT_JSON_ARRAY, .item = &user, .len = 1 }, e);
+}
+
+/* The ids of [ … ] or {"ids": [ … ]} into t->ids. */
+static int read_ids(tokenizing *t, const ft_json *v, ft_err *e)
+{
+    if (v->type == FT_JSON_OBJECT) v = ft_json_get(v, "ids");
+    if (!v || v->type != FT_JSON_ARRAY) return ft_errf(e, FT_EFORMAT, "--decode wants [1, 2, …] or {\"ids\": [1, 2, …]}");
+    t->ids.n = 0;
+    for (size_t i = 0; i < v->len; i++) {
+        int64_t id;
+        if (!ft_json_as_int(&v->item[i], &id) || id < 0 || id > UINT32_MAX)
+            return ft_errf(e, FT_EFORMAT, "place %zu of the ids is no token id", i);
+        uint32_t one = (uint32_t)id;
+        ft_buf_add(&t->ids, &one, sizeof one);
+    }
+    return t->ids.oom ? ft_errf(e, FT_ENOMEM, "out of memory") : 0;
+}
+
+static int decode_value(tokenizing *t, const ft_json *v, bool row, ft_err *e)
+{
+    static const uint32_t none;
+    ft_bytes text;
+    int code = read_ids(t, v, e);
+    if (!code)
+        code = ft_tokenizer_decode(&t->tok, t->ids.n ? (const uint32_t *)(const void *)t->ids.p : &none,
+                                   t->ids.n / sizeof(uint32_t), &text, e);
+    if (code) return code;
+    if (row) {
+        ft_buf_puts(&t->out, "{\"text\": ");
+        quote(&t->out, text.p, text.n);
+        ft_buf_puts(&t->out, "}\n");
+    } else {
+        ft_buf_add(&t->out, text.p, text.n);
+        ft_buf_putc(&t->out, '\n');
+    }
+    return flush(t, false, e);
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------- */
+
+static int put_row(tokenizing *t, const ft_text *text, unsigned flags, bool chat, ft_err *e)
+{
+    ft_tokens k;
+    int code = ft_tokenizer_encode(&t->tok, text, flags, &k, e);
+    if (code) return code;
+    ft_buf_puts(&t->out, "{\"ids\": ");
+    write_ids(&t->out, &k);
+    if (t->o->offsets) write_offsets(&t->out, &k);
+    if (chat) {
+        t->ids.n = 0;
+        int32_t *labels = ft_buf_grow(&t->ids, k.n * sizeof *labels);
+        if (!labels) return ft_errf(e, FT_ENOMEM, "out of memory");
+        ft_tokens_label(text, &k, labels);
+        ft_buf_puts(&t->out, ", \"text\": ");
+        quote(&t->out, text->text, text->len);
+        ft_buf_puts(&t->out, ", \"labels\": [");
+        for (size_t i = 0; i < k.n; i++) ft_buf_printf(&t->out, "%s%d", i ? ", " : "", labels[i]);
+        ft_buf_putc(&t->out, ']');
+    }
+    ft_buf_puts(&t->out, "}\n");
+    return flush(t, false, e);
+}
+
+/* A line of a file: a JSON string or {"text": …}; with --decode ids. */
+static int one_line(tokenizing *t, const char *place, const char *p, size_t n, ft_err *e)
+{
+    if (n > MOST_JSON) return ft_errf(e, FT_EFORMAT, "%s: longer than %d MiB", place, MOST_JSON >> 20);
+    ft_json_doc *doc = ft_json_parse(place, p, n, e);
+    if (!doc) return e->code;
+    const ft_json *root = ft_json_root(doc), *v = root->type == FT_JSON_OBJECT ? ft_json_get(root, "text") : root;
+    int code;
+    if (t->o->decode) {
+        code = decode_value(t, root, true, e);
+    } else if (!v || v->type != FT_JSON_STRING) {
+        code = ft_errf(e, FT_EFORMAT, "%s: a row is a JSON string or {\"text\": …}", place);
+    } else {
+        ft_text text = { .text = v->text, .len = v->len };
+        code = put_row(t, &text, encode_flags(t), false, e);
+    }
+    ft_json_done(doc);
+    return code;
+}
+
+static int each_line(tokenizing *t, const char *path, ft_err *e)
+{
+    ft_map_file f;
+    int64_t number = 1;
+    int code = ft_file_map(&f, path, e);
+    if (code) return code;
+    for (size_t at = 0, end; at < f.n && !code; at = end + 1, number++) {
+        const char *newline = memchr(f.p + at, '\n', f.n - at);
+        char place[4200];
+        end = newline ? (size_t)(newline - f.p) : f.n;
+        size_t blank = 0;
+        while (at + blank < end && strchr(" \t\r", f.p[at + blank]) && f.p[at + blank]) blank++;
+        if (at + blank == end) continue;
+        snprintf(place, sizeof place, "%s line %lld", path, (long long)number);
+        code = one_line(t, place, f.p + at, end - at, e);
+    }
+    ft_file_unmap(&f);
+    return code;
+}
+
+/* data-chatml with its defaults and this file.  *config lives in the arena. */
+static int chat_config(void **config, const ft_loaded *p, const char *path, ft_arena *a, ft_err *e)
+{
+    ft_diags d = { .n = 0 };
+    ft_config_file *f = ft_arena_alloc(a, sizeof *f);
+    ft_yaml *map = f ? ft_yaml_new(a, FT_YAML_MAP, (ft_mark){ f, 0, 0 }) : NULL;
+    ft_yaml *v = map ? ft_yaml_new_text(a, path, (ft_mark){ f, 0, 0 }) : NULL;
+    *config = v ? ft_arena_alloc(a, p->desc.config_size) : NULL;
+    if (!*config) return ft_errf(e, FT_ENOMEM, "out of memory");
+    *f = (ft_config_file){ .name = "tokenize", .text = "", .n = 0 };
+    v->key = "path";
+    v->quoted = true;
+    ft_yaml_append(map, v);
+    ft_fill_job job = { .arena = a, .diags = &d, .who = p->name };
+    int code = ft_config_fill(*config, p->params, map, (ft_mark){ f, 0, 0 }, &job);
+    if (code) ft_diags_to_err(&d, e);
+    ft_diags_free(&d);
+    return code;
+}
+
+/* Rows of data as a training stage would render and label them. */
+static int each_chat(tokenizing *t, const char *path, ft_err *e)
+{
+    ft_arena a = { 0 };
+    void *config = NULL;
+    ft_sample s;
+    ft_run run = { .current = -1, .registry = t->registry, .model = { .source = t->tok.source } };
+    ft_offer offer = t->offer;
+    offer.run = &run;
+    const ft_loaded *p = ft_registry_get(t->registry, "data-chatml", e);
+    ft_instance *i = p && !chat_config(&config, p, path, &a, e) ? ft_instance_open(p, "tokenize", config, &offer, e) : NULL;
+    int code = i ? 1 : e->code;
+    while (code > 0) {
+        const ft_format *f = ft_instance_vtable(i);
+        code = f->next(ft_instance_self(i), &s);
+        if (code < 0) ft_instance_error(i, code, e);
+        for (int k = 0; code > 0 && k < s.n_seq; k++) {
+            int bad = put_row(t, &s.seq[k], encode_flags(t), true, e);
+            if (bad) code = bad;
+        }
+    }
+    ft_instance_close(i);
+    ft_arena_free(&a);
+    return code;
+}
+
+/* ---- the command ----------------------------------------------------------------------------------------- */
+
+static bool ends_in(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n > k && !strcmp(s + n - k, end);
+}
+
+static bool is_file(const char *s)
+{
+    return ends_in(s, ".jsonl") || ends_in(s, ".json") || (ft_file_exists(s) && !ft_is_dir(s));
+}
+
+static int read_input(ft_buf *in, const char *text, ft_err *e)
+{
+    char part[1 << 14];
+    ssize_t n = 0;
+    if (text) ft_buf_puts(in, text);
+    while (!text && in->n <= MOST_INPUT && (n = read(0, part, sizeof part)) > 0) ft_buf_add(in, part, (size_t)n);
+    if (n < 0) return ft_errf(e, FT_EIO, "cannot read standard input");
+    if (in->n > MOST_INPUT) return ft_errf(e, FT_EINVAL, "the text is longer than %d MiB; give a FILE.jsonl", MOST_INPUT >> 20);
+    ft_buf_puts(in, "");
+    return in->oom ? ft_errf(e, FT_ENOMEM, "out of memory") : 0;
+}
+
+/* A text alone: the argument or standard input. */
+static int one_text(tokenizing *t, ft_err *e)
+{
+    ft_buf in = { 0 };
+    size_t bad;
+    int code = read_input(&in, t->o->text, e);
+    if (!code && !ft_utf8_valid(in.p, in.n, &bad))
+        code = ft_errf(e, FT_EFORMAT, "the text is no UTF-8: byte %zu", bad);
+    if (!code && t->o->decode) {
+        for (size_t at = 0, used; at < in.n && !code; at += used) { /* arrays one after the other */
+            while (at < in.n && strchr(" \t\r\n", in.p[at])) at++;
+            if (at == in.n) break;
+            ft_json_doc *doc = ft_json_parse_prefix("ids", in.p + at, in.n - at, &used, e);
+            code = doc ? decode_value(t, ft_json_root(doc), false, e) : e->code;
+            ft_json_done(doc);
+        }
+    } else if (!code && t->o->chat) {
+        code = chat_of(t, in.p, in.n, e);
+    } else if (!code) {
+        ft_text text = { .text = in.p, .len = in.n };
+        code = put_text(t, &text, encode_flags(t), e);
+    }
+    ft_buf_free(&in);
+    return code;
+}
+
+int cmd_tokenize(ft_cli *cli, int argc, char **argv)
+{
+    options o = { .model = NULL };
+    const ft_option table[] = {
+        { .name = "--model", .value = &o.model, .required = true },
+        { .name = "--chat", .value = &o.chat, .is_switch = true },
+        { .name = "--offsets", .value = &o.offsets, .is_switch = true },
+        { .name = "--decode", .value = &o.decode, .is_switch = true },
+        { .name = "--add-special", .value = &o.special, .is_switch = true },
+        { .name = NULL },
+    };
+    ft_err e = { 0 };
+    int status = ft_options(cli, argc, argv, table, &o.text, 1);
+    if (status) return status;
+    if (o.decode && (o.chat || o.offsets || o.special))
+        return ft_cli_fail(FT_EXIT_USAGE, "--decode goes with none of --chat, --offsets, --add-special");
+    tokenizing t = { .o = &o, .registry = ft_cli_plugins(cli, &e), .offer = ft_run_offer(&cli->log) };
+    int code = t.registry ? ft_tokenizer_open(&t.tok, o.model, t.registry, &t.offer, &e) : e.code;
+    if (!code) {
+        bool rows = o.text && is_file(o.text);
+        code = !rows ? one_text(&t, &e) : o.chat ? each_chat(&t, o.text, &e) : each_line(&t, o.text, &e);
+    }
+    if (!code) code = flush(&t, true, &e);
+    ft_tokenizer_close(&t.tok);
+    ft_buf_free(&t.out);
+    ft_buf_free(&t.ids);
+    return code ? ft_cli_fail(FT_EXIT_FAILED, "%s", e.msg) : ft_cli_flush();
+}

@@ -1,0 +1,30 @@
+/* tokenizer.h -- the tokenizer of a model: its files, and the plugin that reads them, outside of a
+ * pipeline's stages (`pipeline tokenize`, the report). */
+#ifndef FT_CORE_RUN_TOKENIZER_H
+#define FT_CORE_RUN_TOKENIZER_H
+#include "core/io/source.h"
+#include "core/load/instance.h"
+#include "ft/data.h"
+
+typedef struct {
+    ft_source *source;
+    ft_instance *plugin;
+    const ft_tokenizer *vt;
+    void *self, *encoder;
+    ft_vocab vocab;
+} ft_tokenizer_run;
+
+/* path: a GGUF file, or a folder that has at least the tokenizer's files.  Takes the first plugin
+ * that claims it. */
+int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e);
+void ft_tokenizer_close(ft_tokenizer_run *t);
+
+/* flags: FT_ENCODE_*.  *out is valid until the next call. */
+int ft_tokenizer_encode(ft_tokenizer_run *t, const ft_text *text, unsigned flags, ft_tokens *out, ft_err *e);
+/* The text of ids below vocab.vocab_size, special tokens spelled out; valid until the next call. */
+int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, ft_bytes *out, ft_err *e);
+
+/* labels [k->n]: the id where all bytes of the token are trained, else -100.  Returns the number of
+ * tokens that lie across a border of what is trained: they carry no loss. */
+int64_t ft_tokens_label(const ft_text *text, const ft_tokens *k, int32_t *labels);
+#endif
