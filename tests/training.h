@@ -17,7 +17,7 @@ typedef struct {
     ft_row_plan rows;      /* training rows in their order */
 } training;
 
-/* Opens a pipeline file whose first stage makes tokens and whose last stage trains. */
+/* Opens a pipeline file whose last stage trains; what that needs is made first. */
 static inline void training_open(training *x, const char *yaml)
 {
     ft_err e = { 0 };
@@ -27,11 +27,18 @@ static inline void training_open(training *x, const char *yaml)
     x->cli.plugin_dir = x->plugins;
     ft_log_init(&x->cli.log, stderr);
     ck_assert_msg(ft_run_open(&x->run, &x->cli, yaml, NULL, 0, &e) == 0, "%s: %s", yaml, e.msg);
-    ft_stage *tokens = &x->run.stage[0], *train = &x->run.stage[x->run.n_stages - 1];
-    const char *dir = tiny_path("tokens-%ld", (long)getpid());
+    ft_stage *train = &x->run.stage[x->run.n_stages - 1];
+    const char *dir = tiny_path("training");
     tiny_must(ft_make_dirs(dir, &e), &e);
-    tiny_must(tokens->kind->run(&x->run, tokens, dir, &e), &e);
-    tiny_must(ft_lineup_open(&x->lineup, &x->run, train, FT_LINEUP_TOKENS | FT_LINEUP_PLAN, dir, &e), &e);
+    for (ft_stage *s = x->run.stage; s < train; s++) {
+        if (!s->kind->run) continue;
+        tiny_must(ft_make_dirs(s->dir, &e), &e);
+        x->run.current = (int)(s - x->run.stage);
+        ft_progress_start(&x->run.progress, &x->cli.log, s->conf->id);
+        tiny_must(s->kind->run(&x->run, s, s->dir, &e), &e);
+        ft_progress_end(&x->run.progress);
+    }
+    tiny_must(ft_lineup_open(&x->lineup, &x->run, train, FT_LINEUP_TOKENS, NULL, &e), &e);
     tiny_must(ft_lineup_training(&x->t, &x->lineup, &x->run, train, dir, &e), &e);
     tiny_must(ft_engine_start(&x->t.engine, &e), &e);
     tiny_must(ft_engine_fill(&x->t.engine, &x->lineup.weights, 1, x->lineup.init, &e), &e);

@@ -41,8 +41,9 @@ void ft_engine_size(ft_engine *e)
 static int bind(ft_engine *e, int i, ft_err *err)
 {
     ft_program *p = e->program[i];
+    bool trains = p->args.purpose == FT_FOR_TRAINING;
     g_memory m = { .keep = e->region + e->at[i][0], .work = e->region + e->work_at, .state = e->region + e->slots_at,
-                   .param = e->param, .grad = e->grad, .scratch = e->region + e->scratch_at };
+                   .param = e->param, .grad = trains ? e->grad : NULL, .scratch = e->region + e->scratch_at };
     ft_micro_init(&e->micro[i], e->region + e->at[i][1], p->args.max_tokens, p->args.max_trained);
     return ft_program_bind(p, &e->machine->kernels, &m, e->machine->pool, err);
 }
