@@ -34,12 +34,12 @@ static inline void tiny_begin(void)
 
 static inline void tiny_end(void) { ck_assert_int_eq(ft_remove_tree(tiny_dir, NULL), 0); }
 
-/* A path in the folder; valid for the next 16 calls. */
+/* A path in the folder; valid for the next 1024 calls. */
 __attribute__((format(printf, 1, 2))) static inline const char *tiny_path(const char *fmt, ...)
 {
-    static char path[16][512];
+    static char path[1024][512];
     static unsigned next;
-    char *p = path[next++ % 16];
+    char *p = path[next++ % 1024];
     va_list ap;
     int n = snprintf(p, 512, "%s/", tiny_dir);
     va_start(ap, fmt);
@@ -152,8 +152,8 @@ static inline const char *tiny_model(const char *kind)
     return dir;
 }
 
-/* Rows of random ids for data-tokens, [n, length]; each row's labels carry loss in another share of
- * its tokens.  docs > 1: as many documents a row. */
+/* Rows of random ids for data-tokens, [n, length]; docs documents a row, each with loss on another
+ * share of its tokens. */
 static inline const char *tiny_rows(const char *path, int64_t n, int64_t length, int64_t docs, uint64_t seed)
 {
     static const char *const name[] = { "input_ids", "labels", "seq_ids" };
@@ -164,7 +164,7 @@ static inline const char *tiny_rows(const char *path, int64_t n, int64_t length,
     for (int64_t i = 0; i < n * length; i++) {
         uint64_t z = tiny_number(seed, (uint64_t)i);
         x[i] = (int32_t)(3 + z % 93);
-        y[i] = (int64_t)(z >> 40) % 8 < 1 + i / length % 7 ? x[i] : -100;
+        y[i] = (int64_t)(z >> 40) % 8 < 1 + i * docs / length % 7 ? x[i] : -100;
         d[i] = (int32_t)(i % length * docs / length);
     }
     ft_st_writer *w = ft_st_new(&e);
