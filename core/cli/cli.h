@@ -55,5 +55,6 @@ int cmd_help(ft_cli *cli, int argc, char **argv);
 int cmd_list(ft_cli *cli, int argc, char **argv);
 int cmd_run(ft_cli *cli, int argc, char **argv);
 int cmd_check(ft_cli *cli, int argc, char **argv);
+int cmd_generate(ft_cli *cli, int argc, char **argv);
 int cmd_score(ft_cli *cli, int argc, char **argv);
 #endif

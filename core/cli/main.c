@@ -11,6 +11,8 @@ static const ft_command commands[] = {
     { "check", cmd_check, "FILE [stage.key=value …] [--json]", "validate and plan a pipeline without loading weights" },
     { "score", cmd_score, "--model DIR_OR_GGUF [--adapter DIR] --tokens F.safetensors [--out G.safetensors] [--dtype fp32|bf16]",
       "loss and logits of token rows" },
+    { "generate", cmd_generate, "--model DIR_OR_GGUF [--adapter DIR] [--prompts F.jsonl] [--max-new-tokens N] [--temperature T] [--top-k K] "
+      "[--top-p P] [--seed N] [--dtype auto|fp32|bf16] [--raw] [--json] [PROMPT …]", "what a model answers" },
     { "list", cmd_list, "[--json]", "the plugins there are, and those refused with the reason" },
     { "help", cmd_help, "[COMMAND | PLUGIN [--json]]", "this list, or one command's or plugin's" },
     { 0 },

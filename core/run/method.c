@@ -286,3 +286,12 @@ int ft_method_table(const ft_g *g, ft_method_row *rows, int max, int64_t *traine
     }
     return n;
 }
+
+int64_t ft_method_virtual_tokens(const ft_method *m)
+{
+    for (int i = 0; i < m->n_adapters; i++) {
+        const ft_adapter *a = m->adapter[i].vt;
+        if (a->virtual_tokens) return a->virtual_tokens(m->adapter[i].self);
+    }
+    return 0;
+}

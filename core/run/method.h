@@ -32,6 +32,8 @@ typedef struct {
  * full are set by the caller. */
 int ft_method_choose(ft_method *m, const ft_g *model, ft_err *e);
 void ft_method_free(ft_method *m);
+/* Tokens that an adapter puts in front of every document. */
+int64_t ft_method_virtual_tokens(const ft_method *m);
 
 /* One line of the table that a run prints: modules of the same last name. */
 typedef struct { const char *name; int64_t count, parameters; } ft_method_row;

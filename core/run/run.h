@@ -59,7 +59,6 @@ struct ft_run {
     bool resume, profile;
     int current;               /* stage being run, in its process */
     ft_machine *machine;       /* threads of the stage being run, or NULL */
-    ft_template *chat_template; /* services.c: compiled when first asked for */
 };
 
 /* Reads the file, finds plugins, types parameters, wires stages.  2 when the configuration is wrong

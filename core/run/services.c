@@ -2,6 +2,7 @@
 #include "core/run/services.h"
 #include "core/io/tensors.h"
 #include "core/run/run.h"
+#include "core/text/template.h"
 
 /* ---- ft.threads/1 --------------------------------------------------------------------------------- */
 
@@ -46,6 +47,7 @@ ft_offer ft_run_offer(ft_log *log)
         all[n++] = (ft_service){ "ft.tensors/1", &ft_tensors_interface };
         all[n++] = (ft_service){ "ft.threads/1", &threads };
         all[n++] = (ft_service){ "ft.source/1", &source };
+        all[n++] = (ft_service){ "ft.template/1", &ft_template_interface };
     }
     return (ft_offer){ .service = all, .n_services = n, .log = log };
 }

@@ -180,15 +180,6 @@ static int choose_compute(ft_training *t, ft_err *e)
     return 0;
 }
 
-static int64_t virtual_tokens(const ft_method *m)
-{
-    for (int i = 0; i < m->n_adapters; i++) {
-        const ft_adapter *a = m->adapter[i].vt;
-        if (a->virtual_tokens) return a->virtual_tokens(m->adapter[i].self);
-    }
-    return 0;
-}
-
 static int check_tokens(const ft_training *t, ft_err *e)
 {
     const ft_token_set *s = t->setup.tokens;
@@ -209,7 +200,7 @@ int ft_training_open(ft_training *t, const ft_train_setup *s, ft_err *e)
 {
     int64_t longest;
     *t = (ft_training){ .setup = *s };
-    t->virtual_tokens = virtual_tokens(s->method);
+    t->virtual_tokens = ft_method_virtual_tokens(s->method);
     ft_token_counts train = ft_tokens_count(s->tokens, FT_SPLIT_TRAIN), val = ft_tokens_count(s->tokens, FT_SPLIT_VAL);
     t->plan.tokens = train.tokens;
     t->plan.trained_tokens = train.trained;
