@@ -111,7 +111,7 @@ $(BUILD)/tests/so/%.so: tests/data/plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(PLUGIN_CFLAGS) -shared $(LDFLAGS) $< -lm -o $@
 	@chmod go-w $(@D) $@
-$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli: $(TEST_PLUGINS)
+$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli $(BUILD)/tests/unit/test_hostile: $(TEST_PLUGINS)
 
 # One program's closing line a line; every program runs, and the first failure decides the status.
 check: all $(TESTS)

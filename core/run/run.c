@@ -120,6 +120,7 @@ int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *ove
 
 void ft_run_close(ft_run *r)
 {
+    ft_run_drop_hashes(r);
     ft_program_free(&r->scan);
     ft_model_close(&r->model);
     ft_config_free(&r->config);

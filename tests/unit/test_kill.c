@@ -159,7 +159,9 @@ static bool has_lines(const char *out, int n)
 {
     ft_buf b = { 0 };
     int lines = 0;
-    if (!ft_file_read(&b, tiny_path("%s/metrics.jsonl", out), 1 << 20, NULL)) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s/metrics.jsonl", tiny_dir, out); /* asked too often for tiny_path */
+    if (!ft_file_read(&b, path, 1 << 20, NULL)) {
         for (size_t i = 0; i < b.n; i++) lines += b.p[i] == '\n';
     }
     ft_buf_free(&b);
@@ -171,7 +173,7 @@ static const char *one_stage(const char *out, int64_t save_steps)
     return tiny_file(tiny_path("%s.yaml", out), "version: 1\nmodel: %s\noutput_dir: %s\nseed: 3\nstages:\n"
         "  - { use: data-tokens, with: { path: %s } }\n"
         "  - { use: dora, with: { r: 8, lora_dropout: 0.05, target_modules: all-linear } }\n"
-        "  - { use: train-sft, with: { per_device_train_batch_size: 4, max_steps: 100, learning_rate: 1e-3, save_steps: %lld } }\n",
+        "  - { use: train-sft, with: { per_device_train_batch_size: 4, max_steps: 200, learning_rate: 1e-3, save_steps: %lld } }\n",
         tiny_model("untied"), tiny_path("%s", out), tiny_path("rows.safetensors"), (long long)save_steps);
 }
 
