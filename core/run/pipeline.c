@@ -39,19 +39,38 @@ static int run_stage(ft_run *r, ft_stage *s, ft_err *e)
 
 /* ---- before anything is written ------------------------------------------------------------------- */
 
-/* The stage's plugin takes its parameters and opens its inputs; a training stage's adapter finds its
- * targets and its first values. */
+/* A training stage: its adapter finds its targets, its first values fit, its optimizer and schedule
+ * are there. */
+static int try_training(ft_run *r, const ft_stage *s, ft_err *e)
+{
+    const ft_trainer *vt = s->conf->plugin->desc.vtable;
+    const ft_train_args *args = (const ft_train_args *)(const void *)((const char *)s->conf->config + vt->args);
+    ft_arena arena = { 0 };
+    ft_optim optim = { .args = NULL };
+    ft_program p = { .x = NULL };
+    ft_lineup l;
+    int code = ft_lineup_open(&l, r, s, FT_LINEUP_PLAN, NULL, e);
+    if (code) return code;
+    ft_program_args a = { .purpose = FT_FOR_SCORING, .model = r->model.vt, .model_self = r->model.self, .method = &l.method,
+                          .compute = FT_F32, .max_tokens = 16, .max_trained = 16 };
+    if (l.init) code = ft_program_plan(&p, &a, NULL, NULL, 1, e);
+    if (!code && l.init) code = ft_engine_adapter_fits(p.g, l.init, e);
+    if (!code) code = ft_optim_open(&optim, args, r->registry, &r->offer, &arena, e);
+    ft_optim_close(&optim);
+    ft_program_free(&p);
+    ft_lineup_close(&l);
+    ft_arena_free(&arena);
+    return code;
+}
+
+/* The stage's plugin takes its parameters and opens its inputs. */
 static int try_stage(void *arg, ft_err *e)
 {
     stage_job *j = arg;
     ft_instance *probe = ft_run_instance(j->r, j->s, e);
     if (!probe) return e->code;
     ft_instance_close(probe);
-    if (j->s->kind->gives != FT_TRAINED) return 0;
-    ft_lineup l;
-    int code = ft_lineup_open(&l, j->r, j->s, FT_LINEUP_PLAN, NULL, e);
-    if (!code) ft_lineup_close(&l);
-    return code;
+    return j->s->kind->gives == FT_TRAINED ? try_training(j->r, j->s, e) : 0;
 }
 
 /* Every weight of the model is there with its shape; no number is read. */

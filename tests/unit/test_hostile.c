@@ -95,8 +95,8 @@ static void begin(void)
 /* $ stands for the good head: version, model, output_dir; @ for the path of the rows. */
 static const struct { const char *text, *says; int status; } yaml[] = {
     { "", "", 2 },
-    { "version: 1\nstages: []\n", "", 2 },
-    { "$", "stages", 2 },
+    { "version: 1\nstages: []\n", "is missing or empty", 2 },
+    { "$", "is missing or empty", 2 },
     { "$stages:\n  - { use: lora }\n  - { use: train-sft }\n", "train-sft needs tokens", 2 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lorra }\n", "did you mean", 2 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 0 } }\n", "below the limit 1", 2 },
@@ -120,12 +120,11 @@ static const struct { const char *text, *says; int status; } yaml[] = {
     { "version: 1\noutput_dir: OUT\nstages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: train-sft }\n", "model", 2 },
     { "version: 2\nstages:\n  - { use: data-tokens, with: { path: @ } }\n", "version", 2 },
     /* Right in form, and wrong for this model or these files. */
-    { "$stages:\n  - { use: data-tokens, with: { path: /no/such/rows } }\n  - { use: train-sft }\n", "/no/such/rows", 1 },
+    { "$stages:\n  - { use: data-tokens, with: { path: /no/such/rows } }\n  - { use: train-sft }\n", "/no/such/rows", 2 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { target_modules: [q_prj] } }\n  - { use: train-sft }\n", "q_proj", 1 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 65 } }\n  - { use: train-sft, with: { optim: optim-adamx } }\n", "optim-adam", 1 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora }\n  - { use: train-sft, with: { lr_scheduler_type: sine } }\n", "sine", 1 },
-    { "$memory_limit: 1MiB\nstages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora }\n  - { use: train-sft }\n", "memory_limit", 1 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { init_adapter: /no/such } }\n  - { use: train-sft }\n", "/no/such", 1 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { init_adapter: /no/such } }\n  - { use: train-sft }\n", "/no/such", 2 },
 };
 enum { N_YAML = sizeof yaml / sizeof *yaml };
 
@@ -142,6 +141,14 @@ START_TEST(wrong_yaml)
     tiny_must(ft_file_write(path, b.p ? b.p : "", b.n, &e), &e);
     refuse_both(yaml[_i].text, path, NULL, NULL, yaml[_i].status, yaml[_i].says);
     ft_buf_free(&b);
+}
+END_TEST
+
+/* A limit that no plan keeps: known once the rows are there. */
+START_TEST(no_memory)
+{
+    const char *argv[] = { "check", good_yaml, "memory_limit=1MiB", NULL };
+    refuse("memory_limit", argv, 1, "the least that this run needs is");
 }
 END_TEST
 
@@ -323,6 +330,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 600);
     tcase_add_unchecked_fixture(t, begin, tiny_end);
     tcase_add_loop_test(t, wrong_yaml, 0, N_YAML);
+    tcase_add_test(t, no_memory);
     tcase_add_test(t, config_files);
     tcase_add_test(t, safetensors);
     tcase_add_test(t, safetensors_start);
