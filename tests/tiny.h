@@ -185,6 +185,7 @@ static inline pid_t tiny_start(const char *const *argv, const char *log)
     fflush(NULL);
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
+    setpgid(pid, pid); /* by both, so that it is done before either goes on */
     if (pid) return pid;
     char exe[512];
     const char *all[64] = { exe };

@@ -189,6 +189,7 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
     if (code) return code;
     ft_artifact_sweep(r);
     for (int i = 0; i < r->n_stages && !code; i++) {
+        if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped before stage '%s'", r->stage[i].conf->id);
         if (only && i != just) continue;
         if (only) code = check_inputs(r, &r->stage[i], e);
         if (!code) code = go(r, i, i >= first || only, e);

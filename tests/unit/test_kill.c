@@ -132,7 +132,7 @@ START_TEST(killed)
     for (uint64_t i = 0; i < n; i++) {
         char when[128];
         double u = (double)(tiny_number(seed, i) >> 11) * 0x1p-53; /* squared: short stages come first */
-        double at = u * u * 1.05 * undisturbed_seconds;
+        double at = u * u * 0.9 * undisturbed_seconds;
         bool resume = i % 4 == 3;
         snprintf(when, sizeof when, "seed %llu, kill %llu after %.3f s", (unsigned long long)seed, (unsigned long long)i, at);
         const char *yaml = write_yaml("victim");
@@ -150,7 +150,7 @@ START_TEST(killed)
         ck_assert_int_eq(ft_remove_tree(tiny_path("victim"), NULL), 0);
     }
     printf("%d kills; finished stages found: 0 x %d, 1 x %d, 2 x %d, 3 x %d, 4 x %d\n", hit, found[0], found[1], found[2], found[3], found[4]);
-    ck_assert_int_ge(hit, (int)n * 3 / 4);
+    ck_assert_int_ge(hit, (int)(n < 20 ? n / 2 : 10));
 }
 END_TEST
 
@@ -176,6 +176,33 @@ static const char *one_stage(const char *out, int64_t save_steps)
         "  - { use: train-sft, with: { per_device_train_batch_size: 4, max_steps: 200, learning_rate: 1e-3, save_steps: %lld } }\n",
         tiny_model("untied"), tiny_path("%s", out), tiny_path("rows.safetensors"), (long long)save_steps);
 }
+
+/* Ctrl-C at any moment: the run stops, and what is finished is whole. */
+START_TEST(interrupted_anywhere)
+{
+    const char *yaml = write_yaml("stopped");
+    int n_stopped = 0;
+    for (uint64_t i = 0; i < 12; i++) {
+        char when[64];
+        double u = (double)(tiny_number(99, i) >> 11) * 0x1p-53, at = u * u * 0.5 * undisturbed_seconds;
+        const char *argv[] = { "run", yaml, "--threads", "2", NULL };
+        pid_t pid = tiny_start(argv, tiny_path("stopped.log"));
+        pause_for(at);
+        kill(-pid, SIGINT);
+        int status = tiny_wait(pid);
+        snprintf(when, sizeof when, "Ctrl-C after %.3f s", at);
+        int done = finished_are_whole("stopped", when);
+        /* Status 130; or, while there is nothing to finish, the signal itself; 0 when it came too late. */
+        bool stopped = WIFEXITED(status) ? WEXITSTATUS(status) == 130 : WTERMSIG(status) == SIGINT;
+        ck_assert_msg(stopped || (status == 0 && done == 4), "%s: status %x, %d stages finished", when, (unsigned)status, done);
+        n_stopped += stopped;
+        if (i % 2) ck_assert_int_eq(ft_remove_tree(tiny_path("stopped"), NULL), 0);
+    }
+    ck_assert_int_ge(n_stopped, 6);
+    must_run(yaml, "--resume");
+    expect_whole(tiny_path("stopped"), "after 12 times Ctrl-C");
+}
+END_TEST
 
 static int newest_checkpoint(const char *out)
 {
@@ -249,6 +276,7 @@ static Suite *suite(void)
     tcase_add_test(t, killed);
     tcase_add_loop_test(t, interrupted, 0, 2);
     tcase_add_test(t, damaged_checkpoint);
+    tcase_add_test(t, interrupted_anywhere);
     suite_add_tcase(s, t);
     return s;
 }
