@@ -182,10 +182,16 @@ static inline const char *tiny_rows(const char *path, int64_t n, int64_t length,
 /* Starts the program, its own process group, standard output and error into the file log. */
 static inline pid_t tiny_start(const char *const *argv, const char *log)
 {
+    sigset_t held, before;
+    sigemptyset(&held);
+    sigaddset(&held, SIGINT); /* Check's own handler would end the test from the child */
     fflush(NULL);
+    sigprocmask(SIG_BLOCK, &held, &before);
     pid_t pid = fork();
+    if (pid > 0) setpgid(pid, pid); /* by both, so that it is done before either goes on */
+    else signal(SIGINT, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     ck_assert_int_ge(pid, 0);
-    setpgid(pid, pid); /* by both, so that it is done before either goes on */
     if (pid) return pid;
     char exe[512];
     const char *all[64] = { exe };

@@ -7,7 +7,7 @@
 #include "harness.h"
 #include "tiny.h"
 
-enum { KILLS = 16 };
+enum { KILLS = 12 };
 
 /* What decides whether two runs made the same: all but the clock. */
 static const char *const results[] = { "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "metrics.jsonl" };
@@ -36,8 +36,8 @@ static const char *write_yaml(const char *out)
         "  - { use: data-tokens, with: { path: %s } }\n"
         "  - { use: quant-nf4, with: { double_quant: true } }\n"
         "  - { use: lora, with: { r: 8, lora_dropout: 0.05, target_modules: all-linear } }\n"
-        "  - { use: train-sft, id: first, with: { per_device_train_batch_size: 4, max_steps: 24, learning_rate: 1e-3, save_steps: 7 } }\n"
-        "  - { use: train-sft, id: second, with: { per_device_train_batch_size: 4, max_steps: 24, learning_rate: 5e-4, save_steps: 5 } }\n",
+        "  - { use: train-sft, id: first, with: { per_device_train_batch_size: 4, max_steps: 16, learning_rate: 1e-3, save_steps: 7 } }\n"
+        "  - { use: train-sft, id: second, with: { per_device_train_batch_size: 4, max_steps: 16, learning_rate: 5e-4, save_steps: 5 } }\n",
         tiny_model("untied"), tiny_path("%s", out), tiny_path("rows.safetensors"));
 }
 
@@ -87,7 +87,7 @@ static int finished_are_whole(const char *out, const char *when)
 
 static int must_run(const char *yaml, const char *option)
 {
-    const char *argv[] = { "run", yaml, "--threads", "2", option, NULL };
+    const char *argv[] = { "run", yaml, "--threads", "1", option, NULL };
     ft_buf said = { 0 };
     int status = tiny_run(&said, argv), reused = 0;
     ck_assert_msg(status == 0, "status %d: %s", status, said.p);
@@ -111,7 +111,7 @@ static void begin(void)
  * dies of that). */
 static bool kill_after(const char *yaml, const char *option, double seconds, bool group)
 {
-    const char *argv[] = { "run", yaml, "--threads", "2", option, NULL };
+    const char *argv[] = { "run", yaml, "--threads", "1", option, NULL };
     pid_t pid = tiny_start(argv, tiny_path("killed.log"));
     pause_for(seconds);
     kill(group ? -pid : pid, SIGKILL);
@@ -173,7 +173,7 @@ static const char *one_stage(const char *out, int64_t save_steps)
     return tiny_file(tiny_path("%s.yaml", out), "version: 1\nmodel: %s\noutput_dir: %s\nseed: 3\nstages:\n"
         "  - { use: data-tokens, with: { path: %s } }\n"
         "  - { use: dora, with: { r: 8, lora_dropout: 0.05, target_modules: all-linear } }\n"
-        "  - { use: train-sft, with: { per_device_train_batch_size: 4, max_steps: 200, learning_rate: 1e-3, save_steps: %lld } }\n",
+        "  - { use: train-sft, with: { per_device_train_batch_size: 4, max_steps: 120, learning_rate: 1e-3, save_steps: %lld } }\n",
         tiny_model("untied"), tiny_path("%s", out), tiny_path("rows.safetensors"), (long long)save_steps);
 }
 
@@ -182,10 +182,10 @@ START_TEST(interrupted_anywhere)
 {
     const char *yaml = write_yaml("stopped");
     int n_stopped = 0;
-    for (uint64_t i = 0; i < 12; i++) {
+    for (uint64_t i = 0; i < 8; i++) {
         char when[64];
         double u = (double)(tiny_number(99, i) >> 11) * 0x1p-53, at = u * u * 0.5 * undisturbed_seconds;
-        const char *argv[] = { "run", yaml, "--threads", "2", NULL };
+        const char *argv[] = { "run", yaml, "--threads", "1", NULL };
         pid_t pid = tiny_start(argv, tiny_path("stopped.log"));
         pause_for(at);
         kill(-pid, SIGINT);
@@ -198,9 +198,9 @@ START_TEST(interrupted_anywhere)
         n_stopped += stopped;
         if (i % 2) ck_assert_int_eq(ft_remove_tree(tiny_path("stopped"), NULL), 0);
     }
-    ck_assert_int_ge(n_stopped, 6);
+    ck_assert_int_ge(n_stopped, 4);
     must_run(yaml, "--resume");
-    expect_whole(tiny_path("stopped"), "after 12 times Ctrl-C");
+    expect_whole(tiny_path("stopped"), "after 8 times Ctrl-C");
 }
 END_TEST
 
@@ -222,7 +222,7 @@ START_TEST(interrupted)
     int last = 0;
     must_run(calm, NULL);
     for (int k = 0; k < 2; k++) {
-        const char *argv[] = { "run", yaml, "--threads", "2", k ? "--resume" : NULL, NULL };
+        const char *argv[] = { "run", yaml, "--threads", "1", k ? "--resume" : NULL, NULL };
         pid_t pid = tiny_start(argv, tiny_path("cut.log"));
         double start = now();
         while (!has_lines("cut", last + 10) && now() - start < 120) pause_for(0.001);
@@ -244,7 +244,7 @@ END_TEST
 /* A damaged newest checkpoint is passed over for the one before it. */
 START_TEST(damaged_checkpoint)
 {
-    const char *yaml = one_stage("hurt", 5), *argv[] = { "run", yaml, "--threads", "2", "--resume", NULL };
+    const char *yaml = one_stage("hurt", 5), *argv[] = { "run", yaml, "--threads", "1", "--resume", NULL };
     ft_buf b = { 0 }, said = { 0 };
     ft_err e = { 0 };
     pid_t pid = tiny_start(argv, tiny_path("hurt.log"));
