@@ -58,10 +58,11 @@ void ft_cancel_install(void)
 }
 
 /* In the parent: what the terminal sends, the child has got too; what a process sends is passed
- * on. */
+ * on.  Remembered, for a child that is done before it looks. */
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
     (void)context;
+    cancelled = 1;
     if (info->si_code <= 0 && child > 0) kill(child, sig);
 }
 

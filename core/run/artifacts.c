@@ -58,9 +58,52 @@ int ft_hash_path(char out[65], const char *path, const char *cache, ft_err *e)
     return code;
 }
 
+static int hashes_path(const ft_run *r, char out[4096], ft_err *e) { return ft_path_join(out, 4096, r->artifacts, ".hashes", e); }
+
+static int copy_text(const char *to, const char *from, ft_err *e)
+{
+    ft_buf b = { 0 };
+    int code = ft_file_read(&b, from, (size_t)1 << 28, e);
+    if (!code) code = ft_file_write_buf(to, &b, e);
+    ft_buf_free(&b);
+    return code;
+}
+
+/* Without a place for the copy files are simply read again. */
+static void borrow_hashes(ft_run *r)
+{
+    char path[4096];
+    const char *tmp = getenv("TMPDIR");
+    int n = snprintf(r->hashes, sizeof r->hashes, "%s/pipeline-hashes-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    int fd = n < (int)sizeof r->hashes ? mkstemp(r->hashes) : -1;
+    if (fd < 0) {
+        *r->hashes = 0;
+        return;
+    }
+    close(fd);
+    if (!hashes_path(r, path, NULL) && ft_file_exists(path)) copy_text(r->hashes, path, NULL);
+}
+
+int ft_run_keep_hashes(ft_run *r, ft_err *e)
+{
+    char path[4096];
+    if (!*r->hashes) return 0;
+    int code = hashes_path(r, path, e);
+    if (!code) code = copy_text(path, r->hashes, e);
+    ft_run_drop_hashes(r);
+    return code;
+}
+
+void ft_run_drop_hashes(ft_run *r)
+{
+    if (*r->hashes) unlink(r->hashes);
+    *r->hashes = 0;
+}
+
 const char *ft_run_hash_cache(const ft_run *r, char out[4096])
 {
-    if (!ft_is_dir(r->artifacts) || ft_path_join(out, 4096, r->artifacts, ".hashes", NULL)) return NULL;
+    if (*r->hashes) return r->hashes;
+    if (!ft_is_dir(r->artifacts) || hashes_path(r, out, NULL)) return NULL;
     return out;
 }
 
@@ -110,8 +153,10 @@ static int describe(ft_buf *b, const ft_run *r, const ft_stage *s, ft_err *e)
 int ft_run_place(ft_run *r, ft_err *e)
 {
     const char *shared = getenv("PIPELINE_CACHE");
-    if (shared && *shared) return ft_path_join(r->artifacts, sizeof r->artifacts, shared, "", e);
-    return ft_path_join(r->artifacts, sizeof r->artifacts, r->config.output_dir, "artifacts", e);
+    int code = shared && *shared ? ft_path_join(r->artifacts, sizeof r->artifacts, shared, "", e)
+                                 : ft_path_join(r->artifacts, sizeof r->artifacts, r->config.output_dir, "artifacts", e);
+    if (!code) borrow_hashes(r);
+    return code;
 }
 
 int ft_run_keys(ft_run *r, ft_err *e)

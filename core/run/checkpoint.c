@@ -47,8 +47,8 @@ static int write_manifest(const char *path, const ft_checkpoint *c, const ft_eng
     char hex[65];
     ft_buf b = { 0 };
     hash_state(hex, e->param, e->program[0]->plan.param_bytes, e->state, state_bytes(e));
-    ft_buf_printf(&b, "{\"step\": %lld, \"metrics_bytes\": %lld, \"timing_bytes\": %lld, \"since_best\": %lld, \"best\": ",
-                  (long long)c->step, (long long)c->metrics_bytes, (long long)c->timing_bytes, (long long)c->since_best);
+    ft_buf_printf(&b, "{\"run\": \"%s\", \"step\": %lld, \"metrics_bytes\": %lld, \"timing_bytes\": %lld, \"since_best\": %lld, \"best\": ",
+                  c->run, (long long)c->step, (long long)c->metrics_bytes, (long long)c->timing_bytes, (long long)c->since_best);
     ft_json_real(&b, c->best);
     ft_buf_printf(&b, ", \"sha256\": \"%s\"}\n", hex);
     int code = ft_file_write_buf(path, &b, err);
@@ -78,11 +78,14 @@ static int list(const char *dir, int64_t *step)
     return n;
 }
 
-static int remove_old(const char *dir, int64_t keep, ft_err *err)
+/* The newest `keep` up to step `now` stay; those after it are of an earlier run. */
+static int remove_old(const char *dir, int64_t now, int64_t keep, ft_err *err)
 {
     static int64_t step[MOST];
-    int n = list(dir, step), code = 0;
-    for (int i = 0; i + keep < n && !code; i++) {
+    int n = list(dir, step), code = 0, past = 0;
+    while (past < n && step[past] <= now) past++;
+    for (int i = 0; i < n && !code; i++) {
+        if (i + keep >= past && i < past) continue;
         char path[4200];
         snprintf(path, sizeof path, "%s/step-%lld", dir, (long long)step[i]);
         code = ft_remove_tree(path, err);
@@ -111,7 +114,7 @@ int ft_checkpoint_save(const char *dir, const ft_checkpoint *c, const ft_engine 
     if (!code && rename(temp, final) < 0) code = ft_errf(err, FT_EIO, "cannot rename %s: %s", temp, ft_errno_text(errno));
     if (!code) code = ft_sync_dir(all, err);
     if (code) ft_remove_tree(temp, NULL);
-    return code ? code : remove_old(all, keep, err);
+    return code ? code : remove_old(all, c->step, keep, err);
 }
 
 /* ---- reading -------------------------------------------------------------------------------------- */
@@ -129,9 +132,12 @@ static int read_manifest(const char *dir, ft_checkpoint *c, char sha[65], ft_err
                 ft_json_as_int(ft_json_get(o, "since_best"), &c->since_best) && strlen(ft_json_str(o, "sha256", "")) == 64 &&
                 c->step > 0 && c->metrics_bytes >= 0 && c->timing_bytes >= 0;
     if (good && !ft_json_as_real(ft_json_get(o, "best"), &c->best)) c->best = INFINITY;
+    const char *run = ft_json_str(o, "run", "");
+    int other = good && strcmp(run, c->run) ? ft_errf(err, FT_EFORMAT, "%s belongs to another run", dir) : 0;
     if (good) memcpy(sha, ft_json_str(o, "sha256", ""), 65);
     ft_json_done(doc);
     ft_buf_free(&b);
+    if (other) return other;
     return good ? 0 : ft_errf(err, FT_EFORMAT, "%s is no manifest of a checkpoint", path);
 }
 
@@ -165,7 +171,7 @@ int ft_checkpoint_load(const char *dir, ft_checkpoint *c, ft_engine *e, ft_log *
     if (code) return code;
     for (int i = list(all, step); i-- > 0;) {
         char sha[65];
-        ft_checkpoint found = { .best = INFINITY };
+        ft_checkpoint found = { .run = c->run, .best = INFINITY };
         ft_err why = { 0 };
         snprintf(path, sizeof path, "%s/step-%lld", all, (long long)step[i]);
         if (!read_manifest(path, &found, sha, &why) && !read_state(path, sha, e, &why)) {

@@ -41,8 +41,9 @@ void ft_engine_size(ft_engine *e)
 static int bind(ft_engine *e, int i, ft_err *err)
 {
     ft_program *p = e->program[i];
+    bool trains = p->args.purpose == FT_FOR_TRAINING;
     g_memory m = { .keep = e->region + e->at[i][0], .work = e->region + e->work_at, .state = e->region + e->slots_at,
-                   .param = e->param, .grad = p->args.purpose == FT_FOR_TRAINING ? e->grad : NULL, .scratch = e->region + e->scratch_at };
+                   .param = e->param, .grad = trains ? e->grad : NULL, .scratch = e->region + e->scratch_at };
     ft_micro_init(&e->micro[i], e->region + e->at[i][1], p->args.max_tokens, p->args.max_trained);
     return ft_program_bind(p, &e->machine->kernels, &m, e->machine->pool, err);
 }
@@ -142,7 +143,6 @@ static int shape_differs(const g_param *p, const ft_tensor *t, ft_err *err)
 static int fill_from_adapter(void *at, const ft_desc *d, const g_param *p, const ft_tensor *t, ft_err *err)
 {
     int64_t n = g_rows(d) * g_cols(d);
-    if (shape_differs(p, t, err)) return err ? err->code : FT_EFORMAT;
     if (t->scheme || (t->dtype != FT_F32 && t->dtype != FT_BF16 && t->dtype != FT_F16))
         return ft_errf(err, FT_EUNSUP, "adapter tensor %s must be F32, BF16 or F16", p->name);
     for (int64_t i = 0; i < n; i++) {
@@ -159,15 +159,19 @@ static int fill_from_adapter(void *at, const ft_desc *d, const g_param *p, const
     return 0;
 }
 
-/* Reports adapter tensors that no parameter of this run took. */
-static int check_leftovers(const ft_g *g, const ft_tensors *adapter, ft_err *err)
+int ft_engine_adapter_fits(const ft_g *g, const ft_tensors *adapter, ft_err *err)
 {
     for (size_t i = 0; i < ft_tensors_count(adapter); i++) {
-        const char *name = ft_tensors_at(adapter, i)->name;
-        bool used = false;
-        for (uint32_t k = 0; k < g->n_param && !used; k++) used = !strcmp(g->param[k].name, name);
-        if (!used)
-            return ft_errf(err, FT_EFORMAT, "adapter tensor %s fits no parameter of this model and configuration", name);
+        const ft_tensor *t = ft_tensors_at(adapter, i);
+        const g_param *p = NULL;
+        for (uint32_t k = 0; k < g->n_param && !p; k++) p = strcmp(g->param[k].name, t->name) ? NULL : &g->param[k];
+        if (!p) return ft_errf(err, FT_EFORMAT, "adapter tensor %s fits no parameter of this model and configuration", t->name);
+        if (shape_differs(p, t, err)) return FT_EFORMAT;
+    }
+    for (uint32_t i = 0; i < g->n_param; i++) {
+        const g_param *p = &g->param[i];
+        if (p->saved && !p->weight && !(p->flags & FT_FROZEN) && !ft_tensors_find(adapter, p->name))
+            return ft_errf(err, FT_EFORMAT, "the adapter has no tensor %s, which this configuration trains", p->name);
     }
     return 0;
 }
@@ -175,7 +179,7 @@ static int check_leftovers(const ft_g *g, const ft_tensors *adapter, ft_err *err
 static int fill_params(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
 {
     const ft_g *g = e->program[0]->g;
-    int code = adapter ? check_leftovers(g, adapter, err) : 0;
+    int code = adapter ? ft_engine_adapter_fits(g, adapter, err) : 0;
     for (uint32_t i = 0; i < g->n_param && !code; i++) {
         const g_param *p = &g->param[i];
         const ft_desc *d = &g_value_at(g, p->value)->desc;
@@ -183,8 +187,6 @@ static int fill_params(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tens
         void *at = ft_engine_param(e, i);
         if (t) code = fill_from_adapter(at, d, p, t, err);
         else if (p->weight) code = fill_from_checkpoint(at, d, p, w, err);
-        else if (adapter && p->saved && !(p->flags & FT_FROZEN))
-            code = ft_errf(err, FT_EFORMAT, "the adapter has no tensor %s, which this configuration trains", p->name);
         else if (p->init.kind != FT_INIT_VALUE) fill_declared(at, d, p, seed);
     }
     return code;

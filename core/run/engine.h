@@ -37,6 +37,10 @@ void ft_engine_stop(ft_engine *e);
  * all programs are run.  Every tensor of the adapter must be used, and every saved parameter be there. */
 int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err);
 
+/* 0 when every tensor of an adapter's file has a parameter of its name and shape in g, and every
+ * trained parameter that is saved has a tensor. */
+int ft_engine_adapter_fits(const ft_g *g, const ft_tensors *adapter, ft_err *err);
+
 /* A parameter's numbers: trained ones in the flat array, frozen ones in what the program keeps. */
 void *ft_engine_param(const ft_engine *e, uint32_t param);
 #endif

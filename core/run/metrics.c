@@ -4,14 +4,28 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "core/base/file.h"
 #include "core/base/json.h"
 
+/* A finished stage's artifact may be another name of the same file: what is written from here on goes
+ * into a copy, so that an artifact never changes. */
+static int unshare(const char *path, int64_t keep, ft_err *e)
+{
+    struct stat st;
+    ft_buf b = { 0 };
+    if (stat(path, &st) < 0 || st.st_nlink < 2) return 0;
+    int code = ft_file_read(&b, path, (size_t)1 << 30, e);
+    if (!code) code = ft_file_write(path, b.p, b.n < (size_t)keep ? b.n : (size_t)keep, e);
+    ft_buf_free(&b);
+    return code;
+}
+
 static int open_at(const char *dir, const char *name, int64_t keep, ft_err *e)
 {
     char path[4096];
-    if (ft_path_join(path, sizeof path, dir, name, e)) return -1;
+    if (ft_path_join(path, sizeof path, dir, name, e) || unshare(path, keep, e)) return -1;
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd >= 0 && ftruncate(fd, keep) == 0 && lseek(fd, keep, SEEK_SET) == keep) return fd;
     ft_errf(e, FT_EIO, "cannot open %s: %s", path, ft_errno_text(errno));

@@ -45,6 +45,66 @@ static int run_stage(ft_run *r, ft_stage *s, ft_err *e)
     return code;
 }
 
+/* ---- before anything is written ------------------------------------------------------------------- */
+
+/* A training stage: its adapter finds its targets, its first values fit, its optimizer and schedule
+ * are there. */
+static int try_training(ft_run *r, const ft_stage *s, ft_err *e)
+{
+    const ft_trainer *vt = s->conf->plugin->desc.vtable;
+    const ft_train_args *args = (const ft_train_args *)(const void *)((const char *)s->conf->config + vt->args);
+    ft_arena arena = { 0 };
+    ft_optim optim = { .args = NULL };
+    ft_program p = { .x = NULL };
+    ft_lineup l;
+    int code = ft_lineup_open(&l, r, s, FT_LINEUP_PLAN, NULL, e);
+    if (code) return code;
+    ft_program_args a = { .purpose = FT_FOR_SCORING, .model = r->model.vt, .model_self = r->model.self, .method = &l.method,
+                          .compute = FT_F32, .max_tokens = 16, .max_trained = 16 };
+    if (l.init) code = ft_program_plan(&p, &a, NULL, NULL, 1, e);
+    if (!code && l.init) code = ft_engine_adapter_fits(p.g, l.init, e);
+    if (!code) code = ft_optim_open(&optim, args, r->registry, &r->offer, &arena, e);
+    ft_optim_close(&optim);
+    ft_program_free(&p);
+    ft_lineup_close(&l);
+    ft_arena_free(&arena);
+    return code;
+}
+
+/* The stage's plugin takes its parameters and opens its inputs. */
+static int try_stage(void *arg, ft_err *e)
+{
+    stage_job *j = arg;
+    ft_instance *probe = ft_run_instance(j->r, j->s, e);
+    if (!probe) return e->code;
+    ft_instance_close(probe);
+    return j->s->kind->gives == FT_TRAINED ? try_training(j->r, j->s, e) : 0;
+}
+
+/* Every weight of the model is there with its shape; no number is read. */
+static int try_weights(ft_run *r, ft_err *e)
+{
+    ft_weights w = { .base = NULL };
+    if (!*r->model_hash) return 0;
+    ft_arg *all = calloc(r->scan.g->n_weight + 1, sizeof *all);
+    int code = all ? ft_model_open_weights(&r->model, &w, e) : ft_errf(e, FT_ENOMEM, "out of memory while opening the model");
+    if (!code) code = ft_weights_bind(&w, r->scan.g, all, e);
+    ft_weights_free(&w);
+    free(all);
+    return code;
+}
+
+/* Each in a process of its own, so that a plugin that crashes is named. */
+static int try_all(ft_run *r, ft_err *e)
+{
+    int code = try_weights(r, e);
+    for (int i = 0; i < r->n_stages && !code; i++) {
+        stage_job j = { r, &r->stage[i], NULL };
+        code = ft_isolate(r->stage[i].conf->id, try_stage, &j, &r->stage[i].result, e);
+    }
+    return code;
+}
+
 /* ---- which stages ---------------------------------------------------------------------------------- */
 
 static int find_stage(const ft_run *r, const char *option, const char *id, ft_err *e)
@@ -146,15 +206,22 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
 {
     int first = from ? find_stage(r, "--from", from, e) : r->n_stages, just = only ? find_stage(r, "--only", only, e) : -1;
     if (first < 0 || (only && just < 0)) return e->code;
-    int code = ft_make_dirs(r->config.output_dir, e);
+    bool locked = false;
+    int code = try_all(r, e);
+    if (!code) code = ft_make_dirs(r->config.output_dir, e);
     if (!code) code = ft_make_dirs(r->artifacts, e);
     if (code) return code;
     ft_artifact_sweep(r);
-    code = write_lock(r, e);
     for (int i = 0; i < r->n_stages && !code; i++) {
+        if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped before stage '%s'", r->stage[i].conf->id);
         if (only && i != just) continue;
         if (only) code = check_inputs(r, &r->stage[i], e);
         if (!code) code = go(r, i, i >= first || only, e);
+        if (!code && !locked && r->stage[i].kind->run) {
+            locked = true; /* nothing is left when the first stage fails */
+            code = ft_run_keep_hashes(r, e);
+            if (!code) code = write_lock(r, e);
+        }
     }
     if (!code) code = publish(r, e);
     if (!code || code == FT_ECANCEL) report(r);
@@ -178,9 +245,11 @@ static int tokens_for(ft_run *r, const ft_stage *train, char dir[4096], bool *ma
     int code = 0;
     if (samples && !ft_artifact_whole(r, samples)) {
         snprintf(samples->dir, sizeof samples->dir, "%s", dir);
-        code = work(r, samples, dir, e);
+        stage_job j = { r, samples, dir };
+        code = ft_isolate(samples->conf->id, run_job, &j, &samples->result, e);
     }
-    return code ? code : work(r, t, dir, e);
+    stage_job j = { r, t, dir };
+    return code ? code : ft_isolate(t->conf->id, run_job, &j, &t->result, e);
 }
 
 static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool print, ft_err *e)
@@ -207,11 +276,10 @@ static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool
 int ft_pipeline_check(ft_run *r, ft_train_plan *plan, bool print, ft_err *e)
 {
     *plan = (ft_train_plan){ .rows = 0 };
+    int tried = try_all(r, e);
+    if (tried) return tried;
     for (int i = 0; i < r->n_stages; i++) {
         const ft_stage *s = &r->stage[i];
-        ft_instance *probe = ft_run_instance(r, s, e);
-        if (!probe) return e->code;
-        ft_instance_close(probe);
         if (s->kind->gives != FT_TRAINED) continue;
         int code = plan_training(r, s, plan, print, e);
         if (code) return code;

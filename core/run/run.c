@@ -87,6 +87,8 @@ static int configure(ft_run *r, const char *file, const char *const *override, s
     if (!r->stage) return ft_errf(e, FT_ENOMEM, "out of memory while reading %s", file), 1;
     find_kinds(r, &d);
     if (!code) wire(r, &d);
+    if (!code && r->n_stages == 0 && !ft_diags_any(&d))
+        ft_diag(&d, (ft_mark){ .file = NULL }, "%s: `stages:` is missing or empty; a pipeline is a list of `- use: PLUGIN`", file);
     if (ft_diags_any(&d)) {
         ft_diags_print(stderr, &d);
         status = 2;
@@ -122,6 +124,7 @@ int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *ove
 
 void ft_run_close(ft_run *r)
 {
+    ft_run_drop_hashes(r);
     ft_program_free(&r->scan);
     ft_model_close(&r->model);
     ft_config_free(&r->config);

@@ -56,6 +56,7 @@ struct ft_run {
     ft_model_run model;        /* open when model_hash is not empty */
     ft_program scan;           /* the model's plain build */
     char artifacts[4096];
+    char hashes[64];           /* copy of the remembered hashes while nothing may be written yet, or "" */
     bool resume, profile;
     int current;               /* stage being run, in its process */
     ft_machine *machine;       /* threads of the stage being run, or NULL */
@@ -79,6 +80,10 @@ const char *ft_port_name(ft_port p);
  * stages, from their parts. */
 int ft_run_place(ft_run *r, ft_err *e);
 const char *ft_run_hash_cache(const ft_run *r, char out[4096]);
+/* From here on hashes are remembered beside the artifacts; before, in a copy that ft_run_close drops,
+ * so that a run that is refused changes no file. */
+int ft_run_keep_hashes(ft_run *r, ft_err *e);
+void ft_run_drop_hashes(ft_run *r);
 int ft_run_keys(ft_run *r, ft_err *e);
 /* True when the stage's artifact is there and whole. */
 bool ft_artifact_whole(const ft_run *r, const ft_stage *s);

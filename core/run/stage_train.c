@@ -126,7 +126,7 @@ int ft_lineup_training(ft_training *t, ft_lineup *l, ft_run *r, const ft_stage *
         .registry = r->registry, .offer = &r->offer, .log = &r->cli->log, .machine = &l->machine, .model = &r->model,
         .weights = &l->weights, .method = &l->method, .adapter = l->adapter, .init = l->init, .tokens = &l->tokens,
         .seed = (uint64_t)r->config.seed, .memory_limit = (uint64_t)r->config.memory_bytes, .base_model = r->config.model,
-        .dir = dir, .resume = r->resume, .profile = r->profile,
+        .key = s->key, .dir = dir, .resume = r->resume, .profile = r->profile,
     };
     return ft_training_open(t, &setup, e);
 }

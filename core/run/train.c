@@ -369,7 +369,7 @@ static int one_step(loop *l, int64_t step, ft_err *e)
 
 static ft_checkpoint checkpoint_of(const loop *l, int64_t step)
 {
-    return (ft_checkpoint){ .step = step, .metrics_bytes = l->metrics.metrics_bytes, .timing_bytes = l->metrics.timing_bytes,
+    return (ft_checkpoint){ .run = l->t->setup.key, .step = step, .metrics_bytes = l->metrics.metrics_bytes, .timing_bytes = l->metrics.timing_bytes,
                             .best = l->best, .since_best = l->since_best };
 }
 
@@ -400,7 +400,7 @@ static int run_steps(loop *l, int64_t first, ft_err *e)
 static int start(loop *l, int64_t *first, ft_err *e)
 {
     ft_training *t = l->t;
-    ft_checkpoint c = { .best = INFINITY };
+    ft_checkpoint c = { .run = t->setup.key, .best = INFINITY };
     int code = ft_engine_start(&t->engine, e);
     if (!code) code = ft_engine_fill(&t->engine, t->setup.weights, t->setup.seed, t->setup.init, e);
     if (!code && t->setup.resume) code = ft_checkpoint_load(t->setup.dir, &c, &t->engine, t->setup.log, e);

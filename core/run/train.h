@@ -26,6 +26,7 @@ typedef struct {
     uint64_t seed;
     uint64_t memory_limit;        /* bytes; 0: none */
     const char *base_model;       /* as adapter_config.json names it */
+    const char *key;              /* the stage's: checkpoints of another are not continued */
     const char *dir;              /* where metrics, checkpoints and the adapter go */
     bool resume;
     bool profile;

@@ -1,0 +1,168 @@
+/* test_model.c -- whole models against transformers: logits within 1e-4, the loss, and the gradient of
+ * every weight within 1e-3 relative, for tied and untied heads, grouped queries, one key head, biases.
+ *
+ * Own checkpoints (tests/tools/make-tiny-model.py) hold gradients as sketches: products with 32
+ * vectors of signs.  The mean square of a difference's products is the square of its norm. */
+#include "harness.h"
+#include "training.h"
+
+enum { SKETCH = 32 };
+
+static double loss_of(const vectors *v)
+{
+    float f;
+    ft_tensor t = vectors_get(v, "", "loss");
+    memcpy(&f, t.data, 4);
+    return (double)f;
+}
+
+static void sketch_of(float *out, const float *g, int64_t n, const char *name)
+{
+    for (int k = 0; k < SKETCH; k++) {
+        char label[300];
+        snprintf(label, sizeof label, "sketch %d %s", k, name);
+        uint64_t key = tiny_key(label);
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) sum += tiny_number(key, (uint64_t)i) >> 63 ? -(double)g[i] : (double)g[i];
+        out[k] = (float)sum;
+    }
+}
+
+/* The relative error of one gradient, against "grad.NAME" or "sketch.NAME". */
+static double grad_error(const vectors *v, const char *name, const float *g, int64_t n)
+{
+    char key[300];
+    ft_tensor t;
+    float sketch[SKETCH];
+    float *want = NULL;
+    snprintf(key, sizeof key, "grad.%s", name);
+    bool whole = vectors_find(v, &t, key);
+    if (!whole) {
+        t = vectors_get(v, "sketch.", name);
+        sketch_of(sketch, g, n, name);
+        g = sketch, n = SKETCH;
+    }
+    ck_assert_uint_eq(t.bytes, (uint64_t)n * 4);
+    want = malloc((size_t)t.bytes);
+    memcpy(want, t.data, (size_t)t.bytes);
+    double error = relative(g, want, n);
+    free(want);
+    return error;
+}
+
+static int count(const vectors *v)
+{
+    int n = 0;
+    const ft_json *o = ft_json_root(v->doc);
+    for (size_t i = 0; i < o->len; i++) n += !strncmp(o->item[i].key, "grad.", 5) || !strncmp(o->item[i].key, "sketch.", 7);
+    return n;
+}
+
+/* dir: of the checkpoint; golden: folder and file of what is right. */
+static void hold(const char *dir, const char *golden_dir, const char *name)
+{
+    vectors v;
+    training x;
+    double worst = 0;
+    int grads = 0;
+    vectors_open(&v, golden_dir, "golden.safetensors");
+    char rows[600];
+    snprintf(rows, sizeof rows, "%s/golden.safetensors", golden_dir);
+    double logits = score_difference(dir, NULL, rows, &v, "logits");
+    ck_assert_msg(logits <= 1e-4, "%s: logits differ by %g", name, logits);
+    const char *yaml = tiny_file(tiny_path("full.yaml"),
+        "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
+        "  - { use: data-tokens, with: { path: %s } }\n"
+        "  - { use: train-sft, with: { max_steps: 1, shuffle: false, compute_dtype: fp32 } }\n", dir, tiny_dir, rows);
+    training_open(&x, yaml);
+    double loss = training_step(&x, 0, x.rows.n_rows, 8, NULL);
+    ck_assert_msg(fabs(loss - loss_of(&v)) <= 1e-5 * fabs(loss), "%s: loss %.8f, not %.8f", name, loss, loss_of(&v));
+    for (uint32_t i = 0; i < x.t.train.g->n_param; i++) {
+        int64_t n;
+        const g_param *p = &x.t.train.g->param[i];
+        const float *g = training_grad(&x, i, &n);
+        ck_assert_ptr_nonnull(g);
+        double error = grad_error(&v, p->name, g, n);
+        ck_assert_msg(error <= 1e-3, "%s: gradient of %s is off by %g", name, p->name, error);
+        if (error > worst) worst = error;
+        grads++;
+    }
+    ck_assert_int_eq(grads, count(&v));
+    printf("%s: logits %.1e, %d gradients %.1e\n", name, logits, grads, worst);
+    training_close(&x);
+    vectors_close(&v);
+}
+
+static const char *const own[] = { "tied", "untied", "biased" };
+
+START_TEST(own_models)
+{
+    char golden[256];
+    snprintf(golden, sizeof golden, TINY "/%s", own[_i]);
+    hold(tiny_model(own[_i]), golden, own[_i]);
+}
+END_TEST
+
+/* What a model plugin claims of the shared goldens: those of model_type llama. */
+START_TEST(goldens)
+{
+    static const char *const name[] = { "llama", "llama3rope" };
+    char dir[512];
+    if (!test_goldens()) {
+        printf("not run: shared models (../shared is not present)\n");
+        return;
+    }
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+        snprintf(dir, sizeof dir, "%s/models/%s", test_goldens(), name[i]);
+        hold(dir, dir, name[i]);
+    }
+}
+END_TEST
+
+/* Packed rows of the goldens: documents do not see each other, positions restart. */
+START_TEST(packed)
+{
+    static const char *const name[] = { "llama", "llama3rope" };
+    char dir[512];
+    ft_err e = { 0 };
+    if (!test_goldens()) {
+        printf("not run: shared packed rows (../shared is not present)\n");
+        return;
+    }
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+        static const char *const key[][2] = { { "packed_input_ids", "input_ids" }, { "packed_labels", "labels" }, { "packed_seq_ids", "seq_ids" } };
+        vectors v;
+        snprintf(dir, sizeof dir, "%s/models/%s", test_goldens(), name[i]);
+        vectors_open(&v, dir, "golden.safetensors");
+        const char *rows = tiny_path("packed.safetensors");
+        ft_st_writer *w = ft_st_new(&e);
+        for (int k = 0; k < 3; k++) {
+            ft_tensor t = vectors_get(&v, "", key[k][0]);
+            ft_st_declare(w, key[k][1], t.dtype, t.dim, t.ndim, &e);
+        }
+        tiny_must(ft_st_begin(w, rows, 0, &e), &e);
+        for (int k = 0; k < 3; k++) {
+            ft_tensor t = vectors_get(&v, "", key[k][0]);
+            tiny_must(ft_st_write(w, k, t.data, (size_t)t.bytes, &e), &e);
+        }
+        tiny_must(ft_st_commit(w, &e), &e);
+        ft_st_free(w);
+        double most = score_difference(dir, NULL, rows, &v, "packed_logits");
+        ck_assert_msg(most <= 1e-4, "%s: packed logits differ by %g", name[i], most);
+        vectors_close(&v);
+    }
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("model");
+    TCase *t = tcase_create("model");
+    tcase_set_timeout(t, 300);
+    tcase_add_unchecked_fixture(t, tiny_begin, tiny_end);
+    tcase_add_loop_test(t, own_models, 0, sizeof own / sizeof *own);
+    tcase_add_test(t, goldens);
+    tcase_add_test(t, packed);
+    suite_add_tcase(s, t);
+    return s;
+}
