@@ -35,6 +35,10 @@ void ft_engine_stop(ft_engine *e);
  * (adapter may be NULL), else as they were declared, keyed by seed and name.  Then the CONST nodes of
  * all programs are run.  Every tensor of the adapter must be used, and every saved parameter be there. */
 int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err);
+/* The same for programs that are a part of the model: further tensors of the adapter are no error. */
+int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err);
+/* Every tensor of the adapter is a parameter of g: FT_EFORMAT names the first that is not. */
+int ft_adapter_fits(const ft_g *g, const ft_tensors *adapter, ft_err *err);
 
 /* A parameter's numbers: trained ones in the flat array, frozen ones in what the program keeps. */
 void *ft_engine_param(const ft_engine *e, uint32_t param);
