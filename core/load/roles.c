@@ -8,6 +8,7 @@
 #include "ft/adapter.h"
 #include "ft/data.h"
 #include "ft/evaluate.h"
+#include "ft/export.h"
 #include "ft/kernel.h"
 #include "ft/model.h"
 #include "ft/quant.h"
@@ -133,6 +134,11 @@ static const ft_role_member backend[] = {
     { 0 },
 };
 
+static const ft_role_member merger[] = { { 0 } };
+static const ft_role_argument merger_args[] = { { "base", FT_STR, offsetof(ft_merge_args, base) }, { 0 } };
+
+static const ft_role_member exporter[] = { { "write", offsetof(ft_exporter, write) }, { 0 } };
+
 /* ---- the roles ------------------------------------------------------------------------------- */
 
 static const ft_role roles[] = {
@@ -152,6 +158,9 @@ static const ft_role roles[] = {
       offsetof(ft_evaluator, args), 0 },
     { "ft.optimizer/1", sizeof(ft_optimizer), sizeof(ft_optimizer), optimizer, NULL, 0, 0 },
     { "ft.schedule/1", sizeof(ft_schedule), sizeof(ft_schedule), schedule, NULL, 0, 0 },
+    { "ft.merger/1", sizeof(ft_merger), sizeof(ft_merger), merger, merger_args,
+      offsetof(ft_merger, args), 0 },
+    { "ft.exporter/1", sizeof(ft_exporter), sizeof(ft_exporter), exporter, NULL, 0, 0 },
     { "ft.backend/1", sizeof(ft_backend), sizeof(ft_backend), backend, NULL, 0, 0 },
 };
 

@@ -261,10 +261,9 @@ static int write_config(const char *dir, const ft_method *m, const ft_instance *
     return code;
 }
 
-static int write_tensors(const char *dir, const ft_engine *e, ft_err *err)
+int ft_trained_save(const char *path, const ft_engine *e, ft_err *err)
 {
     const ft_g *g = e->program[0]->g;
-    char path[4096];
     ft_st_writer *w = ft_st_new(err);
     if (!w) return err->code;
     int code = ft_st_note(w, "format", "pt", err);
@@ -273,7 +272,6 @@ static int write_tensors(const char *dir, const ft_engine *e, ft_err *err)
         int64_t k = p->saved ? ft_st_declare(w, p->name, g_value_at(g, p->value)->desc.dtype, p->shape.dim, p->shape.ndim, err) : 0;
         code = k < 0 ? (int)k : 0;
     }
-    if (!code) code = ft_path_join(path, sizeof path, dir, "adapter_model.safetensors", err);
     if (!code) code = ft_st_begin(w, path, 0, err);
     int64_t k = 0;
     for (uint32_t i = 0; i < g->n_param && !code; i++) {
@@ -288,7 +286,9 @@ static int write_tensors(const char *dir, const ft_engine *e, ft_err *err)
 int ft_adapter_save(const char *dir, const ft_engine *e, const ft_method *m, const ft_instance *adapter,
                     const char *base_model, ft_err *err)
 {
+    char path[4096];
     int code = ft_make_dirs(dir, err);
-    if (!code) code = write_tensors(dir, e, err);
+    if (!code) code = ft_path_join(path, sizeof path, dir, "adapter_model.safetensors", err);
+    if (!code) code = ft_trained_save(path, e, err);
     return code ? code : write_config(dir, m, adapter, base_model, err);
 }

@@ -20,4 +20,6 @@ ft_tensors *ft_adapter_tensors(const char *dir, ft_err *e);
  * folder is made; files are written aside and renamed, the configuration last. */
 int ft_adapter_save(const char *dir, const ft_engine *e, const ft_method *m, const ft_instance *adapter,
                     const char *base_model, ft_err *err);
+/* Its tensors alone, as one file: also what full fine-tuning trained. */
+int ft_trained_save(const char *path, const ft_engine *e, ft_err *err);
 #endif

@@ -179,7 +179,7 @@ int ft_engine_adapter_fits(const ft_g *g, const ft_tensors *adapter, ft_err *err
 static int fill_params(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
 {
     const ft_g *g = e->program[0]->g;
-    int code = adapter ? ft_engine_adapter_fits(g, adapter, err) : 0;
+    int code = 0;
     for (uint32_t i = 0; i < g->n_param && !code; i++) {
         const g_param *p = &g->param[i];
         const ft_desc *d = &g_value_at(g, p->value)->desc;
@@ -222,7 +222,7 @@ static void fill_from_values(ft_engine *e, const ft_tensors *adapter)
     }
 }
 
-int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
+int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
 {
     int code = fill_params(e, w, seed, adapter, err);
     if (code) return code;
@@ -230,4 +230,10 @@ int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors 
     for (int i = 0; i < e->n_programs; i++) g_exec_const(e->program[i]->x);
     fill_from_values(e, adapter);
     return 0;
+}
+
+int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
+{
+    int code = adapter ? ft_engine_adapter_fits(e->program[0]->g, adapter, err) : 0;
+    return code ? code : ft_engine_fill_part(e, w, seed, adapter, err);
 }

@@ -182,6 +182,8 @@ static int publish(ft_run *r, ft_err *e)
     for (int i = 0; i < r->n_stages && !code; i++) {
         if (r->stage[i].kind->gives == FT_TRAINED && ft_artifact_whole(r, &r->stage[i]))
             code = ft_run_publish(r->stage[i].dir, r->config.output_dir, trained, e);
+        if (!code && r->stage[i].kind->run == ft_stage_export && ft_artifact_whole(r, &r->stage[i]))
+            code = ft_run_publish_folder(r->stage[i].dir, r->config.output_dir, "model", e);
     }
     return code ? code : ft_evaluation_publish(r, e);
 }

@@ -26,6 +26,7 @@ static void build(ft_program *p)
     if (p->g->err.code) return;
     if (a->purpose == FT_FOR_TRAINING) p->loss = a->trainer->loss(a->trainer_self, g, &lm);
     else if (a->purpose == FT_FOR_SCORING) p->loss = ft_logprob(g, logits, lm.targets);
+    else if (a->purpose == FT_FOR_VALUE) p->logits = logits;
     else p->logits = g_logits(p->g, logits);
     if (a->purpose == FT_FOR_TRAINING) g_derive(p->g, p->loss);
     find_head(p);

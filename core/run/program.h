@@ -16,7 +16,8 @@ typedef enum {
     FT_FOR_TRAINING,   /* loss and gradients */
     FT_FOR_SCORING,    /* log-probabilities of the trained rows */
     FT_FOR_LOGITS,     /* logits of chosen rows */
-    FT_FOR_GENERATION  /* the same, with the keys and values of earlier tokens kept */
+    FT_FOR_GENERATION, /* the same, with the keys and values of earlier tokens kept */
+    FT_FOR_VALUE       /* what the model's build returns, as it is: merging */
 } ft_purpose;
 
 typedef struct {

@@ -15,13 +15,15 @@ enum { SAMPLES = 1 << FT_SAMPLES, TOKENS = 1 << FT_TOKENS, PACKED = 1 << FT_PACK
        TRAINED = 1 << FT_TRAINED, MERGED = 1 << FT_MERGED };
 
 static const ft_stage_kind kinds[] = {
-    { "ft.format/1", 0, 0, FT_SAMPLES, true, ft_stage_format, "samples.bin" },
-    { "ft.tokens/1", 0, 0, FT_TOKENS, false, ft_stage_rows, "tokens.safetensors" },
-    { "ft.tokenizer/1", SAMPLES, 0, FT_TOKENS, true, ft_stage_tokenize, "tokens.safetensors" },
-    { "ft.quantizer/1", 0, 0, FT_PACKED, true, ft_stage_quantize, "packed.safetensors" },
-    { "ft.adapter/1", 0, PACKED, FT_ADAPTER, true, NULL, NULL },
-    { "ft.trainer/1", TOKENS, PACKED | ADAPTER | TRAINED, FT_TRAINED, true, ft_stage_train, "trained.json" },
-    { "ft.evaluator/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, -1, true, ft_stage_evaluate, "eval.json" },
+    { "ft.format/1", 0, 0, FT_SAMPLES, true, ft_stage_format, "samples.bin", 0 },
+    { "ft.tokens/1", 0, 0, FT_TOKENS, false, ft_stage_rows, "tokens.safetensors", 0 },
+    { "ft.tokenizer/1", SAMPLES, 0, FT_TOKENS, true, ft_stage_tokenize, "tokens.safetensors", 0 },
+    { "ft.quantizer/1", 0, 0, FT_PACKED, true, ft_stage_quantize, "packed.safetensors", 0 },
+    { "ft.adapter/1", 0, PACKED, FT_ADAPTER, true, NULL, NULL, 0 },
+    { "ft.trainer/1", TOKENS, PACKED | ADAPTER | TRAINED, FT_TRAINED, true, ft_stage_train, "trained.json", 0 },
+    { "ft.evaluator/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, -1, true, ft_stage_evaluate, "eval.json", 0 },
+    { "ft.merger/1", 0, PACKED | ADAPTER | TRAINED, FT_MERGED, true, ft_stage_merge, "config.json", ADAPTER | TRAINED },
+    { "ft.exporter/1", 0, PACKED | ADAPTER | TRAINED | MERGED, -1, true, ft_stage_export, "model/config.json", 0 },
 };
 
 const ft_stage_kind *ft_stage_kind_of(const char *role)
@@ -44,6 +46,19 @@ static const char *maker_of(int port)
     return remedy[port];
 }
 
+/* A stage that takes one of several things must have one of them. */
+static void check_any(const ft_stage *s, const int have[FT_N_PORTS], ft_diags *d)
+{
+    unsigned any = s->kind ? s->kind->any : 0;
+    int last = -1;
+    for (int p = 0; p < FT_N_PORTS; p++) {
+        if (!(any & 1u << p)) continue;
+        if (have[p] >= 0) return;
+        last = p;
+    }
+    if (last >= 0) ft_diag(d, s->conf->use_at, "%s has nothing to work on: put %s before it", s->conf->id, maker_of(last));
+}
+
 static void wire(ft_run *r, ft_diags *d)
 {
     int have[FT_N_PORTS];
@@ -56,6 +71,7 @@ static void wire(ft_run *r, ft_diags *d)
             if (s->kind && (s->kind->needs & bit) && have[p] < 0)
                 ft_diag(d, s->conf->use_at, "%s needs %s: put %s before it", s->conf->id, ft_port_name((ft_port)p), maker_of(p));
         }
+        check_any(s, have, d);
         if (s->kind && s->kind->gives >= 0) have[s->kind->gives] = i;
         if (s->kind && s->kind->gives == FT_ADAPTER) have[FT_TRAINED] = -1;
     }

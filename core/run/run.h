@@ -31,6 +31,7 @@ typedef struct {
     /* Makes the artifact in dir; runs in a process of its own.  NULL: nothing to run. */
     int (*run)(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
     const char *makes;         /* a file that a finished artifact has */
+    unsigned any;              /* ports of which it must have one at least; 0: none */
 } ft_stage_kind;
 
 struct ft_stage {
@@ -104,8 +105,12 @@ int ft_stage_rows(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_quantize(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
+int ft_stage_merge(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
+int ft_stage_export(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 
 /* Puts files of an artifact under their usual names into the output folder, as links where possible;
  * names are relative, NULL-terminated; those that are not there are passed over. */
 int ft_run_publish(const char *dir, const char *out, const char *const *name, ft_err *e);
+/* The same for all files of folder dir/name at once: out/name is exchanged for the new one whole. */
+int ft_run_publish_folder(const char *dir, const char *out, const char *name, ft_err *e);
 #endif

@@ -1,6 +1,9 @@
 /* stage_train.c -- see stage_train.h; and the training stage itself. */
 #include "core/run/stage_train.h"
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -50,16 +53,25 @@ static int adapter_config(ft_lineup *l, const ft_stage *a, const void **config, 
     return code;
 }
 
+/* Every weight is trained; a training stage after another goes on where that one ended. */
+static int open_full(ft_lineup *l, ft_run *r, const ft_stage *before, unsigned flags, ft_err *e)
+{
+    char path[4096];
+    l->method.full = true;
+    int code = ft_method_choose(&l->method, r->scan.g, e);
+    if (code || !before || ((flags & FT_LINEUP_PLAN) && !ft_artifact_whole(r, before))) return code;
+    code = ft_path_join(path, sizeof path, before->dir, "model.safetensors", e);
+    l->init = code ? NULL : ft_tensors_open(path, e);
+    return l->init ? 0 : e->code;
+}
+
 static int open_adapter(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags, ft_err *e)
 {
     const ft_stage *a = ft_run_input(r, s, FT_ADAPTER), *before = ft_run_input(r, s, FT_TRAINED);
     const void *config = NULL;
     const char *init = NULL;
     char trained[4096];
-    if (!a) {
-        l->method.full = true;
-        return ft_method_choose(&l->method, r->scan.g, e);
-    }
+    if (!a) return open_full(l, r, before, flags, e);
     int code = adapter_config(l, a, &config, &init, e);
     if (code) return code;
     l->adapter = ft_instance_open(a->conf->plugin, a->conf->id, config, &r->offer, e);
@@ -191,6 +203,39 @@ int ft_run_publish(const char *dir, const char *out, const char *const *name, ft
     return code;
 }
 
+/* Files of a folder, no deeper, into another that is made. */
+static int publish_files(const char *from, const char *to, ft_err *e)
+{
+    int code = ft_make_dirs(to, e);
+    DIR *d = code ? NULL : opendir(from);
+    if (!code && !d) code = ft_errf(e, FT_EIO, "cannot read folder %s: %s", from, ft_errno_text(errno));
+    for (struct dirent *x; d && !code && (x = readdir(d));) {
+        char a[4096], b[4096];
+        if (x->d_name[0] == '.') continue;
+        code = ft_path_join(a, sizeof a, from, x->d_name, e);
+        if (!code) code = ft_path_join(b, sizeof b, to, x->d_name, e);
+        if (!code) code = publish_file(a, b, e);
+    }
+    if (d) closedir(d);
+    return code ? code : ft_sync_dir(to, e);
+}
+
+/* The new folder is made beside the old one; RENAME_EXCHANGE leaves no moment without either. */
+int ft_run_publish_folder(const char *dir, const char *out, const char *name, ft_err *e)
+{
+    char from[4096], to[4096], temp[4096], hidden[300];
+    snprintf(hidden, sizeof hidden, ".%.200s.%ld", name, (long)getpid());
+    int code = ft_path_join(from, sizeof from, dir, name, e);
+    if (!code) code = ft_path_join(to, sizeof to, out, name, e);
+    if (!code) code = ft_path_join(temp, sizeof temp, out, hidden, e);
+    if (!code) code = ft_remove_tree(temp, e);
+    if (!code) code = publish_files(from, temp, e);
+    if (!code && renameat2(AT_FDCWD, temp, AT_FDCWD, to, RENAME_EXCHANGE) < 0 && rename(temp, to) < 0)
+        code = ft_errf(e, FT_EIO, "cannot rename %s to %s: %s", temp, to, ft_errno_text(errno));
+    int gone = ft_remove_tree(temp, code ? NULL : e);
+    return code ? code : gone ? gone : ft_sync_dir(out, e);
+}
+
 static int write_summary(const ft_training *t, const char *dir, double seconds, ft_err *e)
 {
     char path[4096];
@@ -222,7 +267,8 @@ int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
         code = ft_training_run(&t, e);
     }
     if (!code) code = ft_run_publish(r->config.output_dir, dir, files, e);
-    if (!code) code = ft_path_join(path, sizeof path, dir, "adapter", e);
+    if (!code) code = ft_path_join(path, sizeof path, dir, l.adapter ? "adapter" : "model.safetensors", e);
+    if (!code && !l.adapter) code = ft_trained_save(path, &t.engine, e);
     if (!code && l.adapter) code = ft_adapter_save(path, &t.engine, &l.method, l.adapter, r->config.model, e);
     if (!code && r->profile) code = ft_profile_write(t.train.x, dir, stderr, e);
     if (!code) code = write_summary(&t, dir, t.seconds, e);
