@@ -38,7 +38,9 @@ void ft_engine_stop(ft_engine *e);
 int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err);
 /* The same for programs that are a part of the model: further tensors of the adapter are no error. */
 int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err);
-/* Every tensor of the adapter is a parameter of g: FT_EFORMAT names the first that is not. */
+
+/* 0 when every tensor of an adapter's file has a parameter of its name and shape in g, and every
+ * trained parameter that is saved has a tensor. */
 int ft_engine_adapter_fits(const ft_g *g, const ft_tensors *adapter, ft_err *err);
 
 /* A parameter's numbers: trained ones in the flat array, frozen ones in what the program keeps. */

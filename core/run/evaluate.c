@@ -202,7 +202,8 @@ static int lm_report(const ft_host *h, const char *name, double value)
     ft_buf_puts(b, b->n ? ", " : "{");
     ft_json_quote(b, name, strlen(name));
     ft_buf_puts(b, ": ");
-    ft_json_real(b, value);
+    if (value == floor(value) && fabs(value) < 1e15) ft_buf_printf(b, "%lld", (long long)value);
+    else ft_json_real(b, value);
     ft_log_line(&of(h)->r->cli->log, FT_INFO, of(h)->stage->conf->id, "%s %.6g", name, value);
     return b->oom ? h->fail(h, FT_ENOMEM, "out of memory for the results") : 0;
 }
