@@ -5,6 +5,7 @@
  * that is replaced by rename meanwhile goes on to exist behind them.  A file that is truncated in
  * place by another program kills the reader with SIGBUS; nothing of ours does that. */
 #include "core/io/tensors.h"
+#include <sys/mman.h>
 #include <math.h>
 #include <stdarg.h>
 #include "core/base/utf8.h"
@@ -301,3 +302,9 @@ const ft_tensors_api ft_tensors_interface = {
     .note = ft_tensors_note,
     .meta = ft_tensors_meta,
 };
+
+void ft_tensors_forget(const ft_tensors *s)
+{
+    const ft_map_file *m = (const ft_map_file *)(const void *)s->maps.p;
+    for (size_t i = 0; i < s->maps.n / sizeof *m; i++) madvise((void *)(uintptr_t)m[i].p, m[i].n, MADV_DONTNEED);
+}

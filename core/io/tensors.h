@@ -23,6 +23,10 @@ ft_tensors *ft_tensors_open_with(const char *path, unsigned flags, ft_err *e);
 ft_tensors *ft_tensors_parse(const char *what, const void *p, size_t n, unsigned flags, ft_err *e);
 void ft_tensors_close(ft_tensors *); /* NULL is fine */
 
+/* Gives back the memory of pages that have been read; they are read again when they are needed.
+ * Nothing happens to a set that was parsed from memory. */
+void ft_tensors_forget(const ft_tensors *);
+
 size_t ft_tensors_count(const ft_tensors *);
 const ft_tensor *ft_tensors_at(const ft_tensors *, size_t i); /* in the order of their data */
 const ft_tensor *ft_tensors_find(const ft_tensors *, const char *name);

@@ -246,7 +246,16 @@ static int copy_values(const ft_arg *a, float *piece, ft_merge_sink sink, void *
     return code;
 }
 
-int ft_merge_values(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_err *e)
+/* The files are mapped and read once, from front to back: what has been read need not stay. */
+static void forget(const ft_merge *m)
+{
+    const ft_tensors *set[] = { m->lineup.weights.base, m->lineup.packed, m->trained.base };
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++) {
+        if (set[i]) ft_tensors_forget(set[i]);
+    }
+}
+
+static int values_of(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_err *e)
 {
     const ft_merge_item *i = &m->item[k];
     ft_arg a;
@@ -258,5 +267,12 @@ int ft_merge_values(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_err
     if (!piece) return e->code;
     code = copy_values(&a, piece, sink, ctx, e);
     ft_region_free(piece, bytes);
+    return code;
+}
+
+int ft_merge_values(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_err *e)
+{
+    int code = values_of(m, k, sink, ctx, e);
+    forget(m);
     return code;
 }

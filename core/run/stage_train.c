@@ -71,6 +71,10 @@ static int open_adapter(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned fla
     const void *config = NULL;
     const char *init = NULL;
     char trained[4096];
+    if (!a && s->kind->gives == FT_TRAINED && l->quantizer)
+        return ft_errf(e, FT_EINVAL, "%s would train the quantized weights of %s, which cannot be: put an adapter stage such as lora "
+                       "before it, or leave %s out to train all weights", s->conf->id, ft_run_input(r, s, FT_PACKED)->conf->id,
+                       ft_run_input(r, s, FT_PACKED)->conf->id);
     if (!a) return open_full(l, r, before, flags, e);
     int code = adapter_config(l, a, &config, &init, e);
     if (code) return code;

@@ -9,7 +9,7 @@
 #include "core/run/checkpoint.h"
 #include "core/run/metrics.h"
 
-enum { USUAL_MICRO = 1024, MOST_EPOCHS = 1 << 20, ROW_TOKENS = 1 << 24 };
+enum { USUAL_MICRO = 1024, MOST_EPOCHS = 1 << 20, ROW_TOKENS = 1 << 24, MEASURED = 16 };
 
 /* ---- how long the run is ---------------------------------------------------------------------------- */
 
@@ -26,20 +26,44 @@ static int make_rows(const ft_training *t, ft_row_plan *r, int split, int64_t ep
     return ft_rows_make(r, t->setup.tokens, &a) ? ft_errf(e, FT_ENOMEM, "out of memory for the rows of an epoch") : 0;
 }
 
-static int64_t longest_row(const ft_training *t, const ft_row_plan *r)
+/* The largest row (also of those evaluated), and the most tokens and trained tokens of a step. */
+typedef struct { int64_t row, row_trained, tokens, trained; } extent;
+
+static void measure_row(const ft_training *t, const ft_row_plan *r, int64_t i, extent *x)
 {
-    int64_t most = 1;
+    int64_t n = ft_rows_tokens(r, t->setup.tokens, i, t->virtual_tokens), trained = ft_rows_trained(r, t->setup.tokens, i);
+    if (n > x->row) x->row = n;
+    if (trained > x->row_trained) x->row_trained = trained;
+}
+
+static void measure_epoch(const ft_training *t, const ft_row_plan *r, extent *x)
+{
+    int64_t tokens = 0, trained = 0, per = t->plan.rows_per_step;
     for (int64_t i = 0; i < r->n_rows; i++) {
-        int64_t n = ft_rows_tokens(r, t->setup.tokens, i, t->virtual_tokens);
-        if (n > most) most = n;
+        if (i % per == 0) tokens = trained = 0;
+        tokens += ft_rows_tokens(r, t->setup.tokens, i, t->virtual_tokens);
+        trained += ft_rows_trained(r, t->setup.tokens, i);
+        measure_row(t, r, i, x);
+        if (tokens > x->tokens) x->tokens = tokens;
+        if (trained > x->trained) x->trained = trained;
     }
-    return most;
+}
+
+static int measure_evaluation(const ft_training *t, extent *x, ft_err *e)
+{
+    ft_row_plan r;
+    int code = t->setup.args->eval_steps > 0 ? make_rows(t, &r, FT_SPLIT_VAL, 0, e) : 0;
+    if (code || t->setup.args->eval_steps <= 0) return code;
+    for (int64_t i = 0; i < r.n_rows; i++) measure_row(t, &r, i, x);
+    ft_rows_free(&r);
+    return 0;
 }
 
 static int64_t steps_of(int64_t rows, int64_t per_step) { return (rows + per_step - 1) / per_step; }
 
-/* Goes through the epochs: rows, steps, the longest row.  Packing may differ from epoch to epoch. */
-static int measure(ft_training *t, int64_t *longest, ft_err *e)
+/* Goes through the epochs: rows, steps, extents.  Which rows meet in a step, and how documents are
+ * packed, differs from epoch to epoch; after MEASURED of them the largest step that could be is taken. */
+static int measure(ft_training *t, extent *x, ft_err *e)
 {
     const ft_train_args *a = t->setup.args;
     ft_train_plan *p = &t->plan;
@@ -47,20 +71,23 @@ static int measure(ft_training *t, int64_t *longest, ft_err *e)
     p->rows_per_step = batch * a->gradient_accumulation_steps;
     int64_t whole = (int64_t)floor(a->num_train_epochs), target = a->max_steps;
     double rest = a->num_train_epochs - (double)whole;
-    *longest = 1;
+    *x = (extent){ 1, 1, 1, 1 };
+    int known = measure_evaluation(t, x, e);
+    if (known) return known;
     for (int64_t epoch = 0; epoch < MOST_EPOCHS; epoch++) {
         ft_row_plan r;
         bool last = target < 0 && (epoch > whole || (epoch == whole && rest <= 0));
         if (last || (target >= 0 && p->steps >= target)) break;
         int code = make_rows(t, &r, FT_SPLIT_TRAIN, epoch, e);
         if (code) return code;
-        int64_t steps = steps_of(r.n_rows, p->rows_per_step), most = longest_row(t, &r);
+        int64_t steps = steps_of(r.n_rows, p->rows_per_step);
+        measure_epoch(t, &r, x);
         if (epoch == 0) p->rows = r.n_rows, p->steps_per_epoch = steps;
-        if (most > *longest) *longest = most;
         ft_rows_free(&r);
         if (steps == 0) return ft_errf(e, FT_EFORMAT, "there are no rows to train on; check the data stage and its val_size");
         p->steps += target < 0 && epoch == whole ? (int64_t)ceil(rest * (double)steps) : steps;
-        bool same = !t->setup.tokens->packing || !a->shuffle;
+        bool guess = a->shuffle && !t->setup.tokens->packing && epoch + 1 >= MEASURED, same = !a->shuffle || guess;
+        if (guess) x->tokens = x->trained = p->rows_per_step < (1 << 20) / x->row ? p->rows_per_step * x->row : 1 << 20;
         if (same && target >= 0) p->steps = target;
         if (same && target < 0) {
             p->steps = whole * steps + (int64_t)ceil(rest * (double)steps);
@@ -79,7 +106,7 @@ static ft_program_args program_args(const ft_training *t, ft_purpose purpose)
     const ft_train_setup *s = &t->setup;
     return (ft_program_args){ .purpose = purpose, .model = s->model->vt, .model_self = s->model->self, .method = s->method,
         .trainer = ft_instance_vtable(s->trainer), .trainer_self = ft_instance_self(s->trainer),
-        .compute = t->plan.compute, .max_tokens = t->plan.micro_tokens, .max_trained = t->plan.micro_tokens,
+        .compute = t->plan.compute, .max_tokens = t->plan.micro_tokens, .max_trained = t->plan.micro_trained,
         .remat = t->plan.recomputed_layers ? G_RECOMPUTE : G_KEEP, .recompute_layers = t->plan.recomputed_layers };
 }
 
@@ -144,16 +171,16 @@ static int fewest_layers(ft_training *t, int32_t layers, ft_err *e)
     return plan_once(t, e);
 }
 
-static int refuse(ft_training *t, int64_t longest, ft_err *e)
+static int refuse(ft_training *t, const extent *x, ft_err *e)
 {
     double mib = 1.0 / (1 << 20);
     uint64_t least = t->plan.peak_rss_bytes;
     return ft_errf(e, FT_EINVAL, "memory_limit %.0f MiB: the least that this run needs is %.0f MiB, one row of %lld tokens at a time "
                    "with every layer recomputed; a smaller max_length, a quantizer stage, or memory_limit: %.0fMiB would do",
-                   (double)t->setup.memory_limit * mib, (double)least * mib, (long long)longest, ceil((double)least * mib));
+                   (double)t->setup.memory_limit * mib, (double)least * mib, (long long)x->row, ceil((double)least * mib));
 }
 
-static int fit(ft_training *t, int64_t longest, ft_err *e)
+static int fit(ft_training *t, const extent *x, ft_err *e)
 {
     const char *mode = t->setup.args->gradient_checkpointing;
     int32_t layers = (int32_t)t->setup.model->info.layers;
@@ -161,11 +188,12 @@ static int fit(ft_training *t, int64_t longest, ft_err *e)
     t->plan.recomputed_layers = must ? layers : 0;
     int code = plan_once(t, e);
     if (code || fits(t)) return code;
-    t->plan.micro_tokens = longest;
+    t->plan.micro_tokens = x->row;
+    t->plan.micro_trained = x->row_trained;
     code = plan_once(t, e);
     if (code || fits(t)) return code;
     if (may && !must) code = fewest_layers(t, layers, e);
-    return code ? code : fits(t) ? 0 : refuse(t, longest, e);
+    return code ? code : fits(t) ? 0 : refuse(t, x, e);
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
@@ -198,7 +226,7 @@ static int check_tokens(const ft_training *t, ft_err *e)
 
 int ft_training_open(ft_training *t, const ft_train_setup *s, ft_err *e)
 {
-    int64_t longest;
+    extent x;
     *t = (ft_training){ .setup = *s };
     t->virtual_tokens = ft_method_virtual_tokens(s->method);
     ft_token_counts train = ft_tokens_count(s->tokens, FT_SPLIT_TRAIN), val = ft_tokens_count(s->tokens, FT_SPLIT_VAL);
@@ -207,13 +235,14 @@ int ft_training_open(ft_training *t, const ft_train_setup *s, ft_err *e)
     t->plan.eval_tokens = val.trained;
     int code = choose_compute(t, e);
     if (!code) code = check_tokens(t, e);
-    if (!code) code = measure(t, &longest, e);
+    if (!code) code = measure(t, &x, e);
     if (!code) code = ft_optim_open(&t->optim, s->args, s->registry, s->offer, &t->arena, e);
     if (!code) code = ft_optim_length(&t->optim, t->plan.steps, e);
     if (code) return code;
-    int64_t most = t->plan.rows_per_step < (1 << 20) / longest ? t->plan.rows_per_step * longest : 1 << 20;
-    t->plan.micro_tokens = longest > USUAL_MICRO ? longest : most < USUAL_MICRO ? most : USUAL_MICRO;
-    code = fit(t, longest, e);
+    int64_t room = x.row > USUAL_MICRO ? x.row : USUAL_MICRO;
+    t->plan.micro_tokens = x.tokens < room ? (x.tokens > x.row ? x.tokens : x.row) : room;
+    t->plan.micro_trained = x.trained < t->plan.micro_tokens ? (x.trained > x.row_trained ? x.trained : x.row_trained) : t->plan.micro_tokens;
+    code = fit(t, &x, e);
     if (code) return code;
     ft_method_row rows[64];
     ft_method_table(t->train.g, rows, 64, &t->plan.trainable, &t->plan.parameters);

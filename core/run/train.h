@@ -38,7 +38,7 @@ typedef struct {
     int64_t tokens, trained_tokens;    /* of the training documents, once */
     int64_t eval_tokens;
     int64_t parameters, trainable;
-    int64_t micro_tokens;              /* room of a micro-batch */
+    int64_t micro_tokens, micro_trained; /* room of a micro-batch */
     int32_t recomputed_layers;
     ft_dtype compute;
     uint64_t arena_bytes;              /* the run's one region */
