@@ -54,6 +54,8 @@ int ft_engine_start(ft_engine *e, ft_err *err)
     if (code) return code;
     e->region = ft_region_new(e->bytes, "the run", err);
     if (!e->region) return err->code;
+    /* A run has the memory it was planned with from the first step on, or it does not start. */
+    if (e->program[0]->args.purpose == FT_FOR_TRAINING) ft_region_touch(e->region, e->bytes);
     e->param = e->region + e->param_at;
     e->grad = e->trains ? e->region + e->grad_at : NULL;
     e->state = e->region + e->state_at;

@@ -4,6 +4,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 /* The node that turns logits into log-probabilities; the trainer made it somewhere in its loss. */
 static void find_head(ft_program *p)
 {
@@ -120,4 +124,9 @@ void *ft_region_new(uint64_t n, const char *what, ft_err *e)
 void ft_region_free(void *p, uint64_t n)
 {
     if (p) munmap(p, n ? n : 1);
+}
+
+void ft_region_touch(void *p, uint64_t n)
+{
+    if (n && madvise(p, n, MADV_POPULATE_WRITE) < 0) memset(p, 0, n); /* before Linux 5.14 */
 }
