@@ -172,7 +172,7 @@ static int fixed_rows(ft_row_plan *r, const ft_token_set *s, const ft_rows_args 
 
 int ft_rows_make(ft_row_plan *r, const ft_token_set *s, const ft_rows_args *a)
 {
-    work w = { NULL };
+    work w = { .row_of = NULL };
     int code = FT_ENOMEM;
     *r = (ft_row_plan){ .n_rows = 0 };
     if (s->n_rows) code = fixed_rows(r, s, a);
