@@ -1,25 +1,17 @@
 /* progress.c -- see progress.h. */
 #include "core/base/progress.h"
+#include "core/base/clock.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <time.h>
 
 static const double REDRAW = 0.1, LINE_EVERY = 10, SAMPLE = 0.05, MEMORY = 10; /* seconds */
 enum { BAR_MAX = 30, BAR_MIN = 8 };
 
-/* Seconds of a clock that nobody sets. */
-static double monotonic(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void ft_progress_start(ft_progress *p, ft_log *log, const char *label)
 {
-    *p = (ft_progress){ .log = log, .label = label, .now = monotonic, .drawn = -1, .speed = -1 };
+    *p = (ft_progress){ .log = log, .label = label, .now = ft_seconds, .drawn = -1, .speed = -1 };
     p->started = p->seen_at = p->now();
 }
 

@@ -171,8 +171,7 @@ static int run(ft_cli *cli, asking *a, ft_err *e)
     if (!code) code = add_prompts(a, e);
     if (!code) code = lay_out(a, e);
     if (!code) {
-        bool bf16 = !strcmp(a->o->dtype, "bf16") || (!strcmp(a->o->dtype, "auto") && ft_machine_has_bf16(&lm.machine));
-        ft_asked asked = ft_asked_lm(&lm, bf16 ? FT_BF16 : FT_F32);
+        ft_asked asked = ft_asked_lm(&lm, ft_machine_compute(&lm.machine, a->o->dtype));
         a->args.stop = a->chat.stop;
         a->args.n_stop = a->chat.n_stop;
         ft_progress_start(&progress, &cli->log, "generate");

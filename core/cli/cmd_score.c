@@ -105,7 +105,7 @@ static int run(ft_cli *cli, const options *o, ft_score *s, ft_err *e)
     if (!code) code = check_ids(&set, lm.model.info.vocab, e);
     if (!code) {
         ft_program_args a = ft_lm_args(&lm);
-        a.compute = !strcmp(o->dtype, "bf16") ? FT_BF16 : FT_F32;
+        a.compute = ft_machine_compute(&lm.machine, o->dtype);
         ft_score_bounds(&rows, &set, 0, o->out ? 1 : 1024, &a.max_tokens, &a.max_trained);
         a.purpose = FT_FOR_SCORING;
         engine.program[engine.n_programs++] = &score;
@@ -116,10 +116,7 @@ static int run(ft_cli *cli, const options *o, ft_score *s, ft_err *e)
             code = ft_program_plan(&logits, &a, &lm.weights, &lm.machine.kernels, lm.machine.threads, e);
         }
     }
-    if (!code) {
-        ft_engine_size(&engine);
-        code = ft_engine_start(&engine, e);
-    }
+    if (!code) code = ft_engine_start(&engine, e);
     if (!code) code = ft_engine_fill(&engine, &lm.weights, 0, lm.adapter_tensors, e);
     if (!code) code = ft_score_rows(&engine, 0, &rows, &set, 0, s, e);
     if (!code && o->out) code = save_logits(&engine, 1, &rows, &set, o->out, e);

@@ -184,7 +184,7 @@ static int decode_value(tokenizing *t, const ft_json *v, bool row, ft_err *e)
     int code = read_ids(t, v, e);
     if (!code)
         code = ft_tokenizer_decode(&t->tok, t->ids.n ? (const uint32_t *)(const void *)t->ids.p : &none,
-                                   t->ids.n / sizeof(uint32_t), &text, e);
+                                   t->ids.n / sizeof(uint32_t), 0, &text, e);
     if (code) return code;
     if (row) {
         ft_buf_puts(&t->out, "{\"text\": ");

@@ -1,9 +1,9 @@
 /* exec.c -- see exec.h.  Binding resolves every pointer once; running is a loop over calls, without
  * allocation and without looking anything up. */
 #include "core/graph/exec.h"
+#include "core/base/clock.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "core/base/half.h"
 
 typedef struct {
@@ -234,13 +234,6 @@ static void point_at_batch(g_exec *x)
     }
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static uint64_t bytes_moved(const ft_call *c)
 {
     uint64_t n = 0;
@@ -264,14 +257,14 @@ static double flops_of(const char *op, const ft_call *c)
 static void run_node(g_exec *x, bound *b)
 {
     job j = { x, b };
-    double t = x->profile ? now() : 0;
+    double t = x->profile ? ft_seconds() : 0;
     int64_t rounds = b->kernel->rounds ? b->kernel->rounds(&b->call) : 1;
     for (b->call.round = 0; b->call.round < rounds; b->call.round++)
         ft_pool_run(x->pool, b->kernel->items(&b->call), run_range, &j);
     if (x->profile) {
         g_profile *r = &x->row[b->op];
         r->calls++;
-        r->seconds += now() - t;
+        r->seconds += ft_seconds() - t;
         r->bytes += bytes_moved(&b->call);
         r->flops += flops_of(r->op, &b->call);
     }

@@ -1,6 +1,7 @@
 /* isolate.c -- see isolate.h.  The child's error and crash line come back through a page that both
  * share: it is there before the child is, and writing to it is safe in a signal handler. */
 #include "core/load/isolate.h"
+#include "core/base/clock.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include "core/load/crash.h"
 
@@ -25,14 +25,6 @@ static volatile pid_t child;
 
 bool ft_cancelled(void) { return cancelled != 0; }
 
-/* Monotonic; clock_gettime may be called in a signal handler. */
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* The first asks; a later one ends.  What comes within SAME is the same wish, sent to the whole
  * process group and passed on by the parent as well. */
 static void on_cancel(int sig)
@@ -40,9 +32,9 @@ static void on_cancel(int sig)
     static const double SAME = 0.3;
     static double first;
     if (!cancelled) {
-        first = seconds();
+        first = ft_seconds();
         cancelled = 1;
-    } else if (seconds() - first > SAME) {
+    } else if (ft_seconds() - first > SAME) {
         signal(sig, SIG_DFL);
         raise(sig);
     }

@@ -1,22 +1,8 @@
 /* chat.c -- see chat.h. */
 #include "core/run/chat.h"
 #include <string.h>
-#include "core/io/source.h"
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
-
-static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *e)
-{
-    const ft_listed *list;
-    size_t n;
-    if (ft_registry_list(r, &list, &n, e)) return NULL;
-    for (size_t i = 0; i < n; i++) {
-        const ft_loaded *p = list[i].plugin;
-        if (p && !strcmp(p->desc.role, "ft.tokenizer/1") && ((const ft_tokenizer *)p->desc.vtable)->claims(s)) return p;
-    }
-    ft_errf(e, FT_EUNSUP, "%s: no tokenizer plugin knows this model's tokenizer; `pipeline list` shows those there are", s->path);
-    return NULL;
-}
 
 static void add_stop(ft_chat *c, int64_t id)
 {
@@ -43,28 +29,20 @@ static void add_stops_of(ft_chat *c, const ft_json *config)
 static void find_stops(ft_chat *c)
 {
     static const char *const ends[] = { "<|im_end|>", "<|eot_id|>", "<|end_of_turn|>", "<end_of_turn>", "<|endoftext|>", "<|end|>", "<|return|>" };
-    add_stops_of(c, c->source->generation_config);
-    add_stops_of(c, c->source->config);
-    add_stop(c, c->vocab.eos);
+    add_stops_of(c, c->tok.source->generation_config);
+    add_stops_of(c, c->tok.source->config);
+    add_stop(c, c->tok.vocab.eos);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        int64_t id = c->vt->find(c->self, ends[i], strlen(ends[i]));
-        if (id >= 0 && c->vt->special(c->self, (uint32_t)id)) add_stop(c, id);
+        int64_t id = c->tok.vt->find(c->tok.self, ends[i], strlen(ends[i]));
+        if (id >= 0 && c->tok.vt->special(c->tok.self, (uint32_t)id)) add_stop(c, id);
     }
 }
 
 int ft_chat_open(ft_chat *c, ft_source *source, ft_registry *r, const ft_offer *offer, ft_err *e)
 {
-    *c = (ft_chat){ .source = source };
-    int code = ft_source_tokenizer(source, e);
-    const ft_loaded *p = code ? NULL : find_plugin(r, source, e);
-    c->tokenizer = p ? ft_instance_open(p, p->name, NULL, offer, e) : NULL;
-    if (!c->tokenizer) return e->code;
-    c->vt = ft_instance_vtable(c->tokenizer);
-    c->self = ft_instance_self(c->tokenizer);
-    code = c->vt->load(c->self, source, &c->vocab);
-    if (code) ft_instance_error(c->tokenizer, code, e);
-    if (!code && !(c->encoder = c->vt->encoder(c->self))) code = ft_errf(e, FT_ENOMEM, "out of memory for the tokenizer");
     const char *text = source->chat_template;
+    *c = (ft_chat){ .template = NULL };
+    int code = ft_tokenizer_attach(&c->tok, source, r, offer, e);
     if (!code && !(c->template = ft_template_compile("chat template", text, text ? strlen(text) : 0, e))) code = e->code;
     if (code) ft_chat_close(c);
     else find_stops(c);
@@ -74,9 +52,8 @@ int ft_chat_open(ft_chat *c, ft_source *source, ft_registry *r, const ft_offer *
 void ft_chat_close(ft_chat *c)
 {
     ft_template_done(c->template);
-    if (c->encoder) c->vt->encoder_done(c->self, c->encoder);
-    ft_instance_close(c->tokenizer);
-    *c = (ft_chat){ .source = NULL };
+    ft_tokenizer_close(&c->tok);
+    *c = (ft_chat){ .template = NULL };
 }
 
 /* ---- text and ids ----------------------------------------------------------------------------------- */
@@ -84,8 +61,8 @@ void ft_chat_close(ft_chat *c)
 static int encode(ft_chat *c, const ft_text *text, unsigned flags, ft_buf *ids, ft_err *e)
 {
     ft_tokens k;
-    int code = c->vt->encode(c->self, c->encoder, text, flags, &k);
-    if (code) return ft_instance_error(c->tokenizer, code, e);
+    int code = ft_tokenizer_encode(&c->tok, text, flags, &k, e);
+    if (code) return code;
     for (size_t i = 0; i < k.n; i++) {
         int32_t id = (int32_t)k.id[i];
         ft_buf_add(ids, &id, sizeof id);
@@ -95,7 +72,7 @@ static int encode(ft_chat *c, const ft_text *text, unsigned flags, ft_buf *ids, 
 
 int ft_chat_prompt(ft_chat *c, const ft_json *messages, ft_buf *ids, ft_err *e)
 {
-    const ft_source *s = c->source;
+    const ft_source *s = c->tok.source;
     ft_text text;
     const ft_json member[] = {
         { .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = messages->item, .len = messages->len },
@@ -118,8 +95,8 @@ int ft_chat_raw(ft_chat *c, const char *text, size_t n, unsigned flags, ft_buf *
 int ft_chat_text(ft_chat *c, const int32_t *ids, int64_t n, bool raw, ft_buf *text, ft_err *e)
 {
     ft_bytes b;
-    int code = c->vt->decode(c->self, c->encoder, (const uint32_t *)(const void *)ids, (size_t)n, raw ? 0 : FT_DECODE_SKIP_SPECIAL, &b);
-    if (code) return ft_instance_error(c->tokenizer, code, e);
+    int code = ft_tokenizer_decode(&c->tok, (const uint32_t *)(const void *)ids, (size_t)n, raw ? 0 : FT_DECODE_SKIP_SPECIAL, &b, e);
+    if (code) return code;
     ft_buf_add(text, b.p, b.n);
     return text->oom ? ft_errf(e, FT_ENOMEM, "out of memory while decoding") : 0;
 }

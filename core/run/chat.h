@@ -1,19 +1,14 @@
 /* chat.h -- the words of a model: its tokenizer, its chat template and the tokens that end an answer. */
 #ifndef FT_CORE_CHAT_H
 #define FT_CORE_CHAT_H
-#include "core/load/instance.h"
+#include "core/run/tokenizer.h"
 #include "core/text/template.h"
 #include "ft/buf.h"
-#include "ft/source.h"
 
 enum { FT_CHAT_STOPS = 16 };
 
 typedef struct {
-    ft_source *source;
-    ft_instance *tokenizer;
-    const ft_tokenizer *vt;
-    void *self, *encoder;
-    ft_vocab vocab;
+    ft_tokenizer_run tok;
     ft_template *template;        /* the model's own, or ChatML where it has none */
     int32_t stop[FT_CHAT_STOPS];  /* [n_stop] */
     int n_stop;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "core/base/half.h"
+#include "core/base/random.h"
 
 /* ---- memory --------------------------------------------------------------------------------------- */
 
@@ -52,6 +53,7 @@ int ft_engine_start(ft_engine *e, ft_err *err)
 {
     int code = ft_machine_start(e->machine, err);
     if (code) return code;
+    ft_engine_size(e);
     e->region = ft_region_new(e->bytes, "the run", err);
     if (!e->region) return err->code;
     /* A run has the memory it was planned with from the first step on, or it does not start. */
@@ -87,10 +89,7 @@ static void put(void *at, ft_dtype t, int64_t i, double v)
 /* Uniform in (0, 1), never 0: 53 bits of SplitMix64. */
 static double uniform(uint64_t *s)
 {
-    uint64_t z = *s += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
+    return ((double)(ft_random(s) >> 11) + 0.5) * 0x1p-53;
 }
 
 /* Box and Muller 1958. */

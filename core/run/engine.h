@@ -26,9 +26,9 @@ typedef struct {
     uint64_t at[FT_ENGINE_PROGRAMS][2], param_at, grad_at, state_at, work_at, scratch_at, slots_at;
 } ft_engine;
 
-/* Computes the layout; e->machine and the planned programs are set. */
+/* Computes the layout, for plans that are not started; e->machine and the planned programs are set. */
 void ft_engine_size(ft_engine *e);
-/* Gets the memory, starts the threads and binds the programs. */
+/* Computes the layout, gets the memory, starts the threads and binds the programs. */
 int ft_engine_start(ft_engine *e, ft_err *err);
 void ft_engine_stop(ft_engine *e);
 

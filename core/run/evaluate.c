@@ -22,7 +22,7 @@ typedef struct ft_evaluation {
     const ft_evaluate_args *args;
     ft_json_doc *trained;          /* trained.json of the training stage, or NULL */
     ft_buf numbers, samples;       /* of eval.json and samples.jsonl */
-    ft_buf ids, text, at, answer;  /* of the last answers */
+    ft_buf ids, at, answer;  /* of the last answers */
     ft_buf shown;                  /* of the last text() */
     ft_continuation *cont;
     int32_t *out;
@@ -277,9 +277,7 @@ static int open_models(evaluation *v, ft_err *e)
     v->tuned = train != NULL;
     int code = ft_lineup_open(&v->lineup, r, v->stage, v->tokens ? FT_LINEUP_TOKENS : 0, NULL, e);
     if (code) return code;
-    const char *c = v->args->compute_dtype;
-    bool bf16 = !strcmp(c, "bf16") || (!strcmp(c, "auto") && ft_machine_has_bf16(&v->lineup.machine));
-    v->compute = bf16 ? FT_BF16 : FT_F32;
+    v->compute = ft_machine_compute(&v->lineup.machine, v->args->compute_dtype);
     if (train) code = read_trained(v, train, e);
     return code ? code : ft_chat_open(&v->chat, r->model.source, r->registry, &r->offer, e);
 }
@@ -299,7 +297,7 @@ static int save(evaluation *v, ft_err *e)
 
 static void close_evaluation(evaluation *v)
 {
-    ft_buf *all[] = { &v->numbers, &v->samples, &v->ids, &v->text, &v->at, &v->answer, &v->shown };
+    ft_buf *all[] = { &v->numbers, &v->samples, &v->ids, &v->at, &v->answer, &v->shown };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) ft_buf_free(all[i]);
     free(v->cont);
     free(v->out);

@@ -41,4 +41,8 @@ void ft_machine_close(ft_machine *m)
     *m = (ft_machine){ .threads = 0 };
 }
 
-bool ft_machine_has_bf16(const ft_machine *m) { return !strcmp(m->kernels.variant, "avx512"); }
+ft_dtype ft_machine_compute(const ft_machine *m, const char *name)
+{
+    bool has_bf16 = !strcmp(m->kernels.variant, "avx512");
+    return !strcmp(name, "bf16") || (!strcmp(name, "auto") && has_bf16) ? FT_BF16 : FT_F32;
+}

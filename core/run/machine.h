@@ -19,6 +19,6 @@ int ft_machine_open(ft_machine *m, ft_registry *r, int threads, ft_err *e);
 int ft_machine_start(ft_machine *m, ft_err *e);
 void ft_machine_close(ft_machine *m);
 
-/* bf16 in hardware, so that `compute_dtype: auto` takes it. */
-bool ft_machine_has_bf16(const ft_machine *m);
+/* The dtype of activations that "auto", "fp32" or "bf16" means here; auto: bf16 where hardware has it. */
+ft_dtype ft_machine_compute(const ft_machine *m, const char *name);
 #endif

@@ -116,7 +116,6 @@ static int start(running *r, ft_merge *m, const ft_merge_item *i, bool bias, ft_
     int code = ft_program_plan(&r->program, &a, &m->lineup.weights, &machine->kernels, machine->threads, e);
     if (code) return code;
     r->engine = (ft_engine){ .machine = machine, .program = { &r->program }, .n_programs = 1 };
-    ft_engine_size(&r->engine);
     code = ft_engine_start(&r->engine, e);
     if (!code) code = ft_engine_fill_part(&r->engine, &m->lineup.weights, (uint64_t)m->run->config.seed, m->lineup.init, e);
     if (code) {

@@ -2,6 +2,7 @@
 #include "core/run/model.h"
 #include <stdio.h>
 #include <string.h>
+#include "core/run/claim.h"
 
 /* "model_type \"x\"" or the GGUF's architecture, for messages. */
 static void describe(char out[160], const ft_source *s)
@@ -19,21 +20,12 @@ static int nobody_claims(const ft_source *s, const char *asked, ft_err *e)
     return ft_errf(e, FT_EUNSUP, "%s: no plugin knows %s; asked: %s", s->path, what, *asked ? asked : "none is installed");
 }
 
-/* The first model plugin that claims the source. */
 static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *e)
 {
-    const ft_listed *list;
-    size_t n, at = 0;
-    char asked[400] = "";
-    if (ft_registry_list(r, &list, &n, e)) return NULL;
-    for (size_t i = 0; i < n; i++) {
-        const ft_loaded *p = list[i].plugin;
-        if (!p || strcmp(p->desc.role, "ft.model/1")) continue;
-        if (((const ft_model *)p->desc.vtable)->claims(s)) return p;
-        if (at + 80 < sizeof asked) at += (size_t)snprintf(asked + at, sizeof asked - at, "%s%s", at ? ", " : "", p->name);
-    }
-    nobody_claims(s, asked, e);
-    return NULL;
+    char asked[400];
+    const ft_loaded *p = ft_claimant(r, "ft.model/1", offsetof(ft_model, claims), s, asked, e);
+    if (!p && !e->code) nobody_claims(s, asked, e);
+    return p;
 }
 
 int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e)

@@ -18,7 +18,7 @@ static bool text_of(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64
     for (int64_t i = 0; i < n; i++) {
         if (id[i] < 0) return false;
     }
-    if (ft_tokenizer_decode(tok, (const uint32_t *)(const void *)id, (size_t)n, &b, NULL)) return false;
+    if (ft_tokenizer_decode(tok, (const uint32_t *)(const void *)id, (size_t)n, 0, &b, NULL)) return false;
     ft_buf_add(out, b.p, b.n);
     return !out->oom;
 }

@@ -2,23 +2,15 @@
 #include "core/run/rows.h"
 #include <stdlib.h>
 #include <string.h>
+#include "core/base/random.h"
 
 /* ---- order ----------------------------------------------------------------------------------------- */
-
-/* SplitMix64 (Steele, Lea and Flood 2014): a stream of 64-bit numbers from a counter. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
 
 /* Uniform in [0, n): numbers above the largest multiple of n are drawn again. */
 static uint64_t below(uint64_t *state, uint64_t n)
 {
     uint64_t limit = UINT64_MAX - UINT64_MAX % n, x;
-    do x = next_random(state);
+    do x = ft_random(state);
     while (x >= limit);
     return x % n;
 }
@@ -35,8 +27,8 @@ void ft_permute(int64_t *v, int64_t n, uint64_t key)
 
 static uint64_t key_of(const ft_rows_args *a, uint64_t what)
 {
-    uint64_t s = a->seed ^ (what << 56), k = next_random(&s) ^ (uint64_t)a->epoch;
-    return next_random(&k);
+    uint64_t s = a->seed ^ (what << 56), k = ft_random(&s) ^ (uint64_t)a->epoch;
+    return ft_random(&k);
 }
 
 /* ---- packing ----------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include "core/run/sample.h"
 #include <math.h>
 #include <stdlib.h>
+#include "core/base/random.h"
 
 int ft_sampler_open(ft_sampler *s, double temperature, int64_t top_k, double top_p, int64_t vocab, ft_err *e)
 {
@@ -17,14 +18,7 @@ void ft_sampler_close(ft_sampler *s)
     *s = (ft_sampler){ .top_k = 0 };
 }
 
-/* SplitMix64 (Steele, Lea, Flood 2014) as a mixing function. */
-static uint64_t mix(uint64_t z)
-{
-    z += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
+static uint64_t mix(uint64_t z) { return ft_random(&z); }
 
 uint64_t ft_sample_key(uint64_t seed, uint64_t text, uint64_t position) { return mix(mix(mix(seed) + text) + position); }
 

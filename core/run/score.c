@@ -50,10 +50,7 @@ int ft_score_split(const ft_asked *a, const ft_token_set *t, int split, ft_score
     p.purpose = FT_FOR_SCORING;
     ft_score_bounds(&rows, t, ra.virtual_tokens, 512, &p.max_tokens, &p.max_trained);
     int code = ft_program_plan(&program, &p, a->weights, &a->machine->kernels, a->machine->threads, err);
-    if (!code) {
-        ft_engine_size(&engine);
-        code = ft_engine_start(&engine, err);
-    }
+    if (!code) code = ft_engine_start(&engine, err);
     if (!code) code = ft_engine_fill(&engine, a->weights, a->seed, a->adapter, err);
     if (!code) code = ft_score_rows(&engine, 0, &rows, t, ra.virtual_tokens, s, err);
     ft_program_free(&program);

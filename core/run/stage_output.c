@@ -238,10 +238,10 @@ static int open_export(exporting *x, const char *dir, ft_err *e)
     if (!code && r->model.source->gguf) code = ft_chat_open(&x->chat, r->model.source, r->registry, &r->offer, e);
     x->pub = (ft_export){ .size = sizeof x->pub, .ctx = x, .source = r->model.source, .context = r->model.info.context,
                           .put = api_put, .copy = api_copy, .model = api_model };
-    if (x->chat.vt) {
-        x->pub.tokenizer = x->chat.vt;
-        x->pub.tokenizer_self = x->chat.self;
-        x->pub.vocab = &x->chat.vocab;
+    if (x->chat.tok.vt) {
+        x->pub.tokenizer = x->chat.tok.vt;
+        x->pub.tokenizer_self = x->chat.tok.self;
+        x->pub.vocab = &x->chat.tok.vocab;
     }
     return code;
 }

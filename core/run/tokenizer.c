@@ -1,30 +1,19 @@
 /* tokenizer.c -- see tokenizer.h. */
 #include "core/run/tokenizer.h"
-#include <stdio.h>
-#include <string.h>
+#include "core/run/claim.h"
 
-/* The first tokenizer plugin that claims the source. */
 static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *e)
 {
-    const ft_listed *list;
-    size_t n, at = 0;
-    char asked[400] = "";
-    if (ft_registry_list(r, &list, &n, e)) return NULL;
-    for (size_t i = 0; i < n; i++) {
-        const ft_loaded *p = list[i].plugin;
-        if (!p || strcmp(p->desc.role, "ft.tokenizer/1")) continue;
-        if (((const ft_tokenizer *)p->desc.vtable)->claims(s)) return p;
-        if (at + 80 < sizeof asked) at += (size_t)snprintf(asked + at, sizeof asked - at, "%s%s", at ? ", " : "", p->name);
-    }
-    ft_errf(e, FT_EUNSUP, "%s: no plugin reads its tokenizer; asked: %s", s->path, *asked ? asked : "none is installed");
-    return NULL;
+    char asked[400];
+    const ft_loaded *p = ft_claimant(r, "ft.tokenizer/1", offsetof(ft_tokenizer, claims), s, asked, e);
+    if (!p && !e->code) ft_errf(e, FT_EUNSUP, "%s: no plugin reads its tokenizer; asked: %s", s->path, *asked ? asked : "none is installed");
+    return p;
 }
 
-int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e)
+/* The plugin for t->source, loaded; closes *t on errors. */
+static int load(ft_tokenizer_run *t, ft_registry *r, const ft_offer *offer, ft_err *e)
 {
-    *t = (ft_tokenizer_run){ .source = ft_source_open(path, 0, e) };
-    const ft_loaded *p = NULL;
-    if (t->source && !ft_source_tokenizer(t->source, e)) p = find_plugin(r, t->source, e);
+    const ft_loaded *p = ft_source_tokenizer(t->source, e) ? NULL : find_plugin(r, t->source, e);
     if (p) t->plugin = ft_instance_open(p, p->name, NULL, offer, e);
     if (t->plugin) {
         t->vt = ft_instance_vtable(t->plugin);
@@ -32,18 +21,30 @@ int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, con
         int code = t->vt->load(t->self, t->source, &t->vocab);
         if (code) ft_instance_error(t->plugin, code, e);
         else t->encoder = t->vt->encoder(t->self);
-        if (!code && !t->encoder) ft_errf(e, FT_ENOMEM, "%s: out of memory for the tokenizer", path);
+        if (!code && !t->encoder) ft_errf(e, FT_ENOMEM, "%s: out of memory for the tokenizer", t->source->path);
     }
     if (t->encoder) return 0;
     ft_tokenizer_close(t);
     return e->code;
 }
 
+int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e)
+{
+    *t = (ft_tokenizer_run){ .source = ft_source_open(path, 0, e) };
+    return t->source ? load(t, r, offer, e) : e->code;
+}
+
+int ft_tokenizer_attach(ft_tokenizer_run *t, ft_source *source, ft_registry *r, const ft_offer *offer, ft_err *e)
+{
+    *t = (ft_tokenizer_run){ .source = source, .borrowed = true };
+    return load(t, r, offer, e);
+}
+
 void ft_tokenizer_close(ft_tokenizer_run *t)
 {
     if (t->encoder) t->vt->encoder_done(t->self, t->encoder);
     ft_instance_close(t->plugin);
-    ft_source_close(t->source);
+    if (!t->borrowed) ft_source_close(t->source);
     *t = (ft_tokenizer_run){ .source = NULL };
 }
 
@@ -53,13 +54,13 @@ int ft_tokenizer_encode(ft_tokenizer_run *t, const ft_text *text, unsigned flags
     return code ? ft_instance_error(t->plugin, code, e) : 0;
 }
 
-int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, ft_bytes *out, ft_err *e)
+int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, unsigned flags, ft_bytes *out, ft_err *e)
 {
     for (size_t i = 0; i < n; i++) {
         if (id[i] >= t->vocab.vocab_size)
             return ft_errf(e, FT_EINVAL, "token id %u is outside of the vocabulary of %u", id[i], t->vocab.vocab_size);
     }
-    int code = t->vt->decode(t->self, t->encoder, id, n, 0, out);
+    int code = t->vt->decode(t->self, t->encoder, id, n, flags, out);
     return code ? ft_instance_error(t->plugin, code, e) : 0;
 }
 

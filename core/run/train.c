@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
+#include "core/base/clock.h"
 #include "core/load/isolate.h"
 #include "core/run/checkpoint.h"
 #include "core/run/metrics.h"
@@ -203,8 +203,7 @@ static int choose_compute(ft_training *t, ft_err *e)
     const char *c = t->setup.args->compute_dtype;
     if (!strcmp(c, "fp16"))
         return ft_errf(e, FT_EUNSUP, "compute_dtype: fp16 is not offered by the CPU kernels; use bf16 or fp32");
-    bool bf16 = !strcmp(c, "bf16") || (!strcmp(c, "auto") && ft_machine_has_bf16(t->setup.machine));
-    t->plan.compute = bf16 ? FT_BF16 : FT_F32;
+    t->plan.compute = ft_machine_compute(t->setup.machine, c);
     return 0;
 }
 
@@ -316,13 +315,6 @@ typedef struct {
     int64_t since_best;
 } loop;
 
-static double now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
-
 static uint64_t peak_rss(void)
 {
     struct rusage u;
@@ -378,7 +370,7 @@ static int one_step(loop *l, int64_t step, ft_err *e)
 {
     ft_training *t = l->t;
     step_sums s;
-    double start = now();
+    double start = ft_seconds();
     int code = enter_epoch(l, step - 1, e);
     if (code) return code;
     int64_t per = t->plan.rows_per_step, from = (step - 1 - l->epoch_first) * per;
@@ -391,7 +383,7 @@ static int one_step(loop *l, int64_t step, ft_err *e)
         .grad_norm = norm, .learning_rate = ft_optim_rate(&t->optim, step),
         .epoch = (double)l->epoch + (double)to / (double)l->rows.n_rows };
     ft_optim_step(&t->optim, &t->engine, step, norm);
-    double seconds = now() - start;
+    double seconds = ft_seconds() - start;
     t->seconds += seconds;
     return log_step(l, &r, seconds, e);
 }
