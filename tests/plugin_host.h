@@ -84,7 +84,7 @@ static inline void ph_each(const ft_host *h, int64_t n, void (*fn)(void *, int64
 static inline const void *ph_get(const ft_host *h, const char *iface)
 {
     static const ft_json_api json = { sizeof json, ph_parse, ft_json_root, ft_json_done,
-                                      ft_json_to_int, ft_json_to_real };
+                                      ft_json_as_int, ft_json_as_real };
     static const ft_threads_api threads = { sizeof threads, ph_each };
     if (strcmp(iface, "ft.json/1") == 0) return &json;
     bool some = ((plugin_host *)h->ctx)->threads > 0;
