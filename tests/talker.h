@@ -81,6 +81,28 @@ static inline void talker_run(ft_buf *out, const char *const *argv)
     ck_assert_msg(status == 0, "%s: status %d:\n%s", argv[0], status, out->p);
 }
 
+/* Runs the stages on the model; its output folder is tiny_path(out).  The exit status. */
+static inline int talker_pipeline(ft_buf *said, const char *model, const char *out, const char *stages)
+{
+    const char *yaml = tiny_file(tiny_path("%s.yaml", out), "version: 1\nmodel: %s\noutput_dir: %s\nseed: 5\n"
+                                 "stages:\n%s", model, tiny_path("%s", out), stages);
+    const char *argv[] = { "run", yaml, NULL };
+    return tiny_run(said, argv);
+}
+
+/* Some conversations: one a line, with a reply of another length. */
+static inline const char *talker_chats(const char *path, int from, int to)
+{
+    static const char *const says[] = { "yes", "no", "Hé y", "a longer reply", "ab\\ncd", "It is so.", "한국" };
+    ft_buf b = { 0 };
+    for (int i = from; i < to; i++)
+        ft_buf_printf(&b, "{\"messages\": [{\"role\": \"user\", \"content\": \"%s %d\"}, {\"role\": \"assistant\", "
+                      "\"content\": \"%s\"}]}\n", says[(i + 3) % 7], i, says[i % 7]);
+    tiny_file(path, "%s", b.p);
+    ft_buf_free(&b);
+    return path;
+}
+
 /* ---- logits by `pipeline score` ---------------------------------------------------------------- */
 
 /* Writes n rows of `length` ids as data-tokens reads them; labels NULL: the ids. */
