@@ -26,12 +26,12 @@ static int run_with(ft_buf *said, const char *out, const char *before, const cha
 START_TEST(refusals)
 {
     static const struct { const char *use, *with, *says; } cases[] = {
-        { "unmergeable", "what: square, target_modules: [up_proj]", "unmergeable cannot be merged: at model.layers.0.mlp.up_proj "
+        { "no-merge", "what: square, target_modules: [up_proj]", "no-merge cannot be merged: at model.layers.0.mlp.up_proj "
           "it computes something that is not linear in its input" },
-        { "unmergeable", "what: constant, target_modules: [q_proj]", "unmergeable cannot be merged: at model.layers.0.self_attn.q_proj "
+        { "no-merge", "what: constant, target_modules: [q_proj]", "no-merge cannot be merged: at model.layers.0.self_attn.q_proj "
           "it adds a constant, and the module has no bias to take it" },
-        { "unmergeable-sublayer", "", "unmergeable-sublayer cannot be merged: it changes what passes between modules" },
-        { "unmergeable-prompt", "target_modules: [embed_tokens]", "unmergeable-prompt cannot be merged: it puts tokens of its own in front" },
+        { "no-merge-between", "", "no-merge-between cannot be merged: it changes what passes between modules" },
+        { "no-merge-prompt", "target_modules: [embed_tokens]", "no-merge-prompt cannot be merged: it puts tokens of its own in front" },
     };
     static const char *const ends[] = { "  - use: merge\n", "  - use: export-hf\n" };
     ft_buf said = { 0 };

@@ -1,8 +1,8 @@
-/* unmergeable.c -- an adapter that no weight can hold: at linear modules, or at the places that a file
+/* no-merge.c -- an adapter that no weight can hold: at linear modules, or at the places that a file
  * names which includes this one. */
 #include "ft/adapter.h"
 #ifndef NAME
-#define NAME "unmergeable"
+#define NAME "no-merge"
 #define SITES FT_SITE_LINEAR
 #endif
 

@@ -1,4 +1,0 @@
-/* unmergeable-sublayer.c -- what a sublayer adds is scaled. */
-#define NAME "unmergeable-sublayer"
-#define SITES FT_SITE_SUBLAYER
-#include "unmergeable.c"
