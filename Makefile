@@ -27,7 +27,7 @@ PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard plugins/*/*_test.c)))
 
 all: $(BUILD)/pipeline plugins kernels
 
-.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan install clean
+.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan format install clean
 plugins: $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make check       all tests, after installing what they need'
 	@echo 'make unit T=json one test program'
 	@echo 'make asan        all tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
+	@echo 'make format      wrap lines above 100 columns (needs clang-format)'
 	@echo 'make install     program, plugins and headers under PREFIX (default /usr/local)'
 	@echo 'make clean       remove $(BUILD)'
 	@echo 'CC=clang, BUILD=folder, OPT="-O0 -g" and SAN=-fsanitize=… change how it is built'
@@ -111,7 +112,8 @@ $(BUILD)/tests/so/%.so: tests/data/plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(PLUGIN_CFLAGS) -shared $(LDFLAGS) $< -lm -o $@
 	@chmod go-w $(@D) $@
-$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli $(BUILD)/tests/unit/test_hostile: $(TEST_PLUGINS)
+$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli $(BUILD)/tests/unit/test_hostile \
+$(BUILD)/tests/plugins/merge_refuse_test: $(TEST_PLUGINS)
 
 # As many jobs as processors, unless the caller chose a number.
 JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -124,6 +126,9 @@ check:
 # One program's closing line a line; every program runs, and the first failure decides the status.
 run-tests: all $(TESTS)
 	@BUILD=$(BUILD) tests/run-all $(TESTS)
+
+format:
+	@tools/wrap $$(git ls-files 'core/*.[ch]' 'include/*.h' 'kernels/*.[ch]' 'plugins/*.[ch]' 'tests/*.[ch]')
 
 unit: all $(BUILD)/tests/unit/$(T)
 	BUILD=$(BUILD) $(BUILD)/tests/unit/$(T)

@@ -58,7 +58,10 @@ static void skip_space(reader *r)
     }
 }
 
-static bool digit_at(const reader *r, size_t i) { return i < r->n && r->s[i] >= '0' && r->s[i] <= '9'; }
+static bool digit_at(const reader *r, size_t i)
+{
+    return i < r->n && r->s[i] >= '0' && r->s[i] <= '9';
+}
 
 static int read_number(reader *r, ft_json *v)
 {
@@ -179,7 +182,8 @@ static int refuse_duplicates(reader *r, const ft_json *item, size_t n)
     qsort(p, n, sizeof *p, compare_keys);
     int code = 0;
     for (size_t i = 1; i < n && !code; i++) {
-        if (p[i]->key_len == p[i - 1]->key_len && !memcmp(p[i]->key, p[i - 1]->key, p[i]->key_len)) {
+        if (p[i]->key_len == p[i - 1]->key_len &&
+            !memcmp(p[i]->key, p[i - 1]->key, p[i]->key_len)) {
             char msg[160];
             snprintf(msg, sizeof msg, "duplicate key \"%.100s\"", p[i]->key);
             code = fail_at(r, p[i]->at, msg);
@@ -237,7 +241,8 @@ static int read_items(reader *r, ft_json *v, int depth)
             return fail(r, "one value has more parts than are allowed here");
         skip_space(r);
         if (r->at >= r->n) return fail(r, object ? "object does not end" : "array does not end");
-        if (r->s[r->at] != ',' && r->s[r->at] != close) return fail(r, "',' or the end must stand here");
+        if (r->s[r->at] != ',' && r->s[r->at] != close)
+            return fail(r, "',' or the end must stand here");
         more = r->s[r->at] == ',';
         if (more) r->at++;
     }
@@ -254,8 +259,11 @@ static int read_items(reader *r, ft_json *v, int depth)
 
 static int read_word(reader *r, ft_json *v)
 {
-    static const struct { const char *word; ft_json_type type; bool truth; } words[] = {
-        { "null", FT_JSON_NULL, false }, { "true", FT_JSON_BOOL, true }, { "false", FT_JSON_BOOL, false },
+    static const struct { const char *word; ft_json_type type; bool truth;
+    } words[] = {
+        { "null", FT_JSON_NULL, false },
+        { "true", FT_JSON_BOOL, true },
+        { "false", FT_JSON_BOOL, false },
     };
     for (size_t i = 0; i < 3; i++) {
         size_t k = strlen(words[i].word);
@@ -368,44 +376,7 @@ void ft_json_done(ft_json_doc *d)
     free(d);
 }
 
-bool ft_json_to_int(const ft_json *v, int64_t *out)
-{
-    if (!v || v->type != FT_JSON_NUMBER || strpbrk(v->text, ".eE")) return false;
-    errno = 0;
-    long long k = strtoll(v->text, NULL, 10);
-    if (errno) return false;
-    *out = k;
-    return true;
-}
-
-bool ft_json_to_real(const ft_json *v, double *out)
-{
-    if (!v || v->type != FT_JSON_NUMBER) return false;
-    double d = strtod(v->text, NULL);
-    if (!isfinite(d)) return false;
-    *out = d;
-    return true;
-}
-
 /* ---- writing ------------------------------------------------------------------------------ */
-
-void ft_json_quote(ft_buf *out, const char *s, size_t n)
-{
-    static const char special[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";
-    ft_buf_putc(out, '"');
-    for (size_t i = 0; i < n; i++) {
-        const char *p = s[i] ? strchr(special, s[i]) : NULL;
-        if (p) {
-            ft_buf_putc(out, '\\');
-            ft_buf_putc(out, letter[p - special]);
-        } else if ((unsigned char)s[i] < 0x20) {
-            ft_buf_printf(out, "\\u%04x", (unsigned)(unsigned char)s[i]);
-        } else {
-            ft_buf_putc(out, s[i]);
-        }
-    }
-    ft_buf_putc(out, '"');
-}
 
 void ft_json_real(ft_buf *out, double v)
 {
@@ -413,16 +384,6 @@ void ft_json_real(ft_buf *out, double v)
     for (int digits = 1; isfinite(v) && digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, v);
         if (strtod(text, NULL) == v) break;
-    }
-    ft_buf_puts(out, text);
-}
-
-void ft_json_float(ft_buf *out, float v)
-{
-    char text[40] = "null";
-    for (int digits = 1; isfinite(v) && digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)v);
-        if (strtof(text, NULL) == v) break;
     }
     ft_buf_puts(out, text);
 }

@@ -135,7 +135,8 @@ static const ft_role_member backend[] = {
 };
 
 static const ft_role_member merger[] = { { 0 } };
-static const ft_role_argument merger_args[] = { { "base", FT_STR, offsetof(ft_merge_args, base) }, { 0 } };
+static const ft_role_argument merger_args[] = { { "base", FT_STR, offsetof(ft_merge_args, base) },
+                                                { 0 } };
 
 static const ft_role_member exporter[] = { { "write", offsetof(ft_exporter, write) }, { 0 } };
 

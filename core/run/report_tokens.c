@@ -1,15 +1,18 @@
 /* report_tokens.c -- see report_tokens.h.
  *
  * A token's text is what it adds to the text of the tokens before it: some tokenizers write a blank
- * only between tokens.  A character of several tokens is shown by the first of them, whose span says
- * the ids of all. */
+ * only between tokens.  A character of several tokens is shown by the first of them, whose span
+ * says the ids of all. */
 #include "core/run/report_tokens.h"
 #include "core/base/html.h"
 
 enum { MOST_DOCUMENTS = 4, MOST_TOKENS = 500, MOST_PARTS = 8 };
 
 /* Ends with the mark that decoding writes for a character whose bytes are not all there. */
-static bool is_cut(const ft_bytes *b) { return b->n >= 3 && !memcmp(b->p + b->n - 3, "\xEF\xBF\xBD", 3); }
+static bool is_cut(const ft_bytes *b)
+{
+    return b->n >= 3 && !memcmp(b->p + b->n - 3, "\xEF\xBF\xBD", 3);
+}
 
 static bool text_of(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64_t n)
 {
@@ -18,7 +21,8 @@ static bool text_of(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64
     for (int64_t i = 0; i < n; i++) {
         if (id[i] < 0) return false;
     }
-    if (ft_tokenizer_decode(tok, (const uint32_t *)(const void *)id, (size_t)n, 0, &b, NULL)) return false;
+    if (ft_tokenizer_decode(tok, (const uint32_t *)(const void *)id, (size_t)n, 0, &b, NULL))
+        return false;
     ft_buf_add(out, b.p, b.n);
     return !out->oom;
 }
@@ -38,10 +42,12 @@ static int64_t whole(ft_tokenizer_run *tok, const int32_t *id, int64_t n)
 }
 
 /* What id[from … from+n) add to the text of id[before … from). */
-static void put_text(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64_t before, int64_t from, int64_t n)
+static void put_text(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64_t before,
+                     int64_t from, int64_t n)
 {
     ft_buf old = { 0 }, both = { 0 };
-    bool good = text_of(&old, tok, id + before, from - before) && text_of(&both, tok, id + before, from + n - before);
+    bool good = text_of(&old, tok, id + before, from - before) &&
+                text_of(&both, tok, id + before, from + n - before);
     if (good && both.n >= old.n && (old.n == 0 || !memcmp(both.p, old.p, old.n))) {
         ft_html_text(out, both.p ? both.p + old.n : "", both.n - old.n);
     } else if (text_of(&both, tok, id + from, n)) {
@@ -55,18 +61,22 @@ static void put_text(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int6
 
 static bool is_special(ft_tokenizer_run *tok, int32_t id)
 {
-    return tok && id >= 0 && (uint32_t)id < tok->vocab.vocab_size && tok->vt->special(tok->self, (uint32_t)id);
+    return tok && id >= 0 && (uint32_t)id < tok->vocab.vocab_size &&
+           tok->vt->special(tok->self, (uint32_t)id);
 }
 
-static void put_document(ft_buf *out, const int32_t *id, const int32_t *label, int64_t n, ft_tokenizer_run *tok)
+static void put_document(ft_buf *out, const int32_t *id, const int32_t *label, int64_t n,
+                         ft_tokenizer_run *tok)
 {
     int64_t show = n < MOST_TOKENS ? n : MOST_TOKENS, before = 0;
     ft_buf_puts(out, "<p class=\"tokens\">");
     for (int64_t i = 0, k; i < show; before = i, i += k) {
         k = tok ? whole(tok, id + i, n - i) : 1;
         bool trained = false;
-        for (int64_t j = i; j < i + k; j++) trained |= j > 0 && label[j] >= 0; /* the first is never predicted */
-        ft_buf_printf(out, "<span class=\"%s%s\" title=\"", trained ? "t" : "d", is_special(tok, id[i]) ? " s" : "");
+        /* the first is never predicted */
+        for (int64_t j = i; j < i + k; j++) trained |= j > 0 && label[j] >= 0;
+        ft_buf_printf(out, "<span class=\"%s%s\" title=\"", trained ? "t" : "d",
+                      is_special(tok, id[i]) ? " s" : "");
         for (int64_t j = i; j < i + k; j++) ft_buf_printf(out, "%s%d", j > i ? " " : "", id[j]);
         ft_buf_puts(out, "\">");
         if (tok) put_text(out, tok, id, before, i, k);
@@ -82,7 +92,8 @@ void ft_report_tokens(ft_buf *out, const ft_token_set *s, ft_tokenizer_run *tok)
     int shown = 0;
     for (int64_t d = 0; d < s->n_docs && shown < MOST_DOCUMENTS; d++) {
         if (s->split[d] != FT_SPLIT_TRAIN) continue;
-        put_document(out, s->ids + s->start[d], s->labels + s->start[d], s->start[d + 1] - s->start[d], tok);
+        put_document(out, s->ids + s->start[d], s->labels + s->start[d],
+                     s->start[d + 1] - s->start[d], tok);
         shown++;
     }
 }

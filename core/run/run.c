@@ -7,12 +7,18 @@
 #include "core/run/evaluate.h"
 #include "core/run/services.h"
 
-static const char *const port_names[FT_N_PORTS] = { "samples", "tokens", "packed weights", "adapter", "trained adapter",
-                                                    "merged model" };
+static const char *const port_names[FT_N_PORTS] = { "samples", "tokens",          "packed weights",
+                                                    "adapter", "trained adapter", "merged model" };
 const char *ft_port_name(ft_port p) { return port_names[p]; }
 
-enum { SAMPLES = 1 << FT_SAMPLES, TOKENS = 1 << FT_TOKENS, PACKED = 1 << FT_PACKED, ADAPTER = 1 << FT_ADAPTER,
-       TRAINED = 1 << FT_TRAINED, MERGED = 1 << FT_MERGED };
+enum {
+    SAMPLES = 1 << FT_SAMPLES,
+    TOKENS = 1 << FT_TOKENS,
+    PACKED = 1 << FT_PACKED,
+    ADAPTER = 1 << FT_ADAPTER,
+    TRAINED = 1 << FT_TRAINED,
+    MERGED = 1 << FT_MERGED
+};
 
 static const ft_stage_kind kinds[] = {
     { "ft.format/1", 0, 0, FT_SAMPLES, true, ft_stage_format, "samples.bin", 0 },
@@ -20,10 +26,14 @@ static const ft_stage_kind kinds[] = {
     { "ft.tokenizer/1", SAMPLES, 0, FT_TOKENS, true, ft_stage_tokenize, "tokens.safetensors", 0 },
     { "ft.quantizer/1", 0, 0, FT_PACKED, true, ft_stage_quantize, "packed.safetensors", 0 },
     { "ft.adapter/1", 0, PACKED, FT_ADAPTER, true, NULL, NULL, 0 },
-    { "ft.trainer/1", TOKENS, PACKED | ADAPTER | TRAINED, FT_TRAINED, true, ft_stage_train, "trained.json", 0 },
-    { "ft.evaluator/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, -1, true, ft_stage_evaluate, "eval.json", 0 },
-    { "ft.merger/1", 0, PACKED | ADAPTER | TRAINED, FT_MERGED, true, ft_stage_merge, "config.json", ADAPTER | TRAINED },
-    { "ft.exporter/1", 0, PACKED | ADAPTER | TRAINED | MERGED, -1, true, ft_stage_export, "model/config.json", 0 },
+    { "ft.trainer/1", TOKENS, PACKED | ADAPTER | TRAINED, FT_TRAINED, true, ft_stage_train,
+      "trained.json", 0 },
+    { "ft.evaluator/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, -1, true, ft_stage_evaluate,
+      "eval.json", 0 },
+    { "ft.merger/1", 0, PACKED | ADAPTER | TRAINED, FT_MERGED, true, ft_stage_merge, "config.json",
+      ADAPTER | TRAINED },
+    { "ft.exporter/1", 0, PACKED | ADAPTER | TRAINED | MERGED, -1, true, ft_stage_export,
+      "model/config.json", 0 },
 };
 
 const ft_stage_kind *ft_stage_kind_of(const char *role)
@@ -34,14 +44,18 @@ const ft_stage_kind *ft_stage_kind_of(const char *role)
     return NULL;
 }
 
-/* ---- wiring ----------------------------------------------------------------------------------------- */
+/* ---- wiring ---------------------------------------------------------------------------------- */
 
 /* Which role makes a port, for the remedy. */
 static const char *maker_of(int port)
 {
     static const char *const remedy[FT_N_PORTS] = {
-        "a data stage such as data-chatml", "a tokenizer stage such as tokenizer-bpe, or data-tokens",
-        "a quantizer stage such as quant-nf4", "an adapter stage such as lora", "a training stage such as train-sft", "a merge stage",
+        "a data stage such as data-chatml",
+        "a tokenizer stage such as tokenizer-bpe, or data-tokens",
+        "a quantizer stage such as quant-nf4",
+        "an adapter stage such as lora",
+        "a training stage such as train-sft",
+        "a merge stage",
     };
     return remedy[port];
 }
@@ -56,7 +70,9 @@ static void check_any(const ft_stage *s, const int have[FT_N_PORTS], ft_diags *d
         if (have[p] >= 0) return;
         last = p;
     }
-    if (last >= 0) ft_diag(d, s->conf->use_at, "%s has nothing to work on: put %s before it", s->conf->id, maker_of(last));
+    if (last >= 0)
+        ft_diag(d, s->conf->use_at, "%s has nothing to work on: put %s before it", s->conf->id,
+                maker_of(last));
 }
 
 static void wire(ft_run *r, ft_diags *d)
@@ -69,7 +85,8 @@ static void wire(ft_run *r, ft_diags *d)
             unsigned bit = 1u << p;
             s->input[p] = s->kind && (s->kind->needs | s->kind->uses) & bit ? have[p] : -1;
             if (s->kind && (s->kind->needs & bit) && have[p] < 0)
-                ft_diag(d, s->conf->use_at, "%s needs %s: put %s before it", s->conf->id, ft_port_name((ft_port)p), maker_of(p));
+                ft_diag(d, s->conf->use_at, "%s needs %s: put %s before it", s->conf->id,
+                        ft_port_name((ft_port)p), maker_of(p));
         }
         check_any(s, have, d);
         if (s->kind && s->kind->gives >= 0) have[s->kind->gives] = i;
@@ -85,13 +102,17 @@ static void find_kinds(ft_run *r, ft_diags *d)
         if (!s->conf->plugin) continue;
         s->kind = ft_stage_kind_of(s->conf->plugin->desc.role);
         if (!s->kind)
-            ft_diag(d, s->conf->use_at, "%s is no stage: plugins of role %s are chosen by other stages", s->conf->use, s->conf->plugin->desc.role);
+            ft_diag(d, s->conf->use_at,
+                    "%s is no stage: plugins of role %s are chosen by other stages", s->conf->use,
+                    s->conf->plugin->desc.role);
         else if (s->kind->model && !*r->config.model)
-            ft_diag(d, s->conf->use_at, "%s needs a model: set `model:` to a Hugging Face folder or a .gguf file", s->conf->id);
+            ft_diag(d, s->conf->use_at,
+                    "%s needs a model: set `model:` to a Hugging Face folder or a .gguf file",
+                    s->conf->id);
     }
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int configure(ft_run *r, const char *file, const char *const *override, size_t n, ft_err *e)
 {
@@ -104,7 +125,8 @@ static int configure(ft_run *r, const char *file, const char *const *override, s
     find_kinds(r, &d);
     if (!code) wire(r, &d);
     if (!code && r->n_stages == 0 && !ft_diags_any(&d))
-        ft_diag(&d, (ft_mark){ .file = NULL }, "%s: `stages:` is missing or empty; a pipeline is a list of `- use: PLUGIN`", file);
+        ft_diag(&d, (ft_mark){ .file = NULL },
+                "%s: `stages:` is missing or empty; a pipeline is a list of `- use: PLUGIN`", file);
     if (ft_diags_any(&d)) {
         ft_diags_print(stderr, &d);
         status = 2;
@@ -123,7 +145,8 @@ static int open_model(ft_run *r, ft_err *e)
     return ft_hash_model(r->model_hash, r->config.model, ft_run_hash_cache(r, cache), NULL, e);
 }
 
-int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *override, size_t n, ft_err *e)
+int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *override, size_t n,
+                ft_err *e)
 {
     *r = (ft_run){ .cli = cli, .current = -1, .registry = ft_cli_plugins(cli, e) };
     if (!r->registry) return 1;
@@ -133,7 +156,10 @@ int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *ove
     int status = configure(r, file, override, n, e);
     if (status) return status;
     if (r->config.threads && !cli->threads) cli->threads = (int)r->config.threads;
-    if (!strcmp(r->config.device, "cuda")) return ft_errf(e, FT_EUNSUP, "device: cuda: this build has no CUDA kernels; use cpu or auto"), 1;
+    if (!strcmp(r->config.device, "cuda"))
+        return ft_errf(e, FT_EUNSUP,
+                       "device: cuda: this build has no CUDA kernels; use cpu or auto"),
+               1;
     if (ft_run_place(r, e) || open_model(r, e) || ft_run_keys(r, e)) return 1;
     return 0;
 }

@@ -11,7 +11,7 @@ typedef struct { uint64_t index, n; char magic[8]; } footer;
 
 enum { FLUSH = 1 << 20 };
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int flush(ft_samples_writer *w, ft_err *e)
 {
@@ -39,7 +39,8 @@ int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
 {
     record r = { .at = w->at + w->pending.n, .group = s->group, .split = s->split };
     header h = { .line = s->line, .n_seq = s->n_seq };
-    for (int i = 0; i < s->n_seq && i < 2; i++) h.n_span[i] = (uint32_t)s->seq[i].n_span, h.len[i] = s->seq[i].len;
+    for (int i = 0; i < s->n_seq && i < 2; i++)
+        h.n_span[i] = (uint32_t)s->seq[i].n_span, h.len[i] = s->seq[i].len;
     ft_buf_add(&w->pending, &h, sizeof h);
     for (int i = 0; i < s->n_seq && i < 2; i++) {
         ft_buf_add(&w->pending, s->seq[i].span, s->seq[i].n_span * sizeof(ft_span));
@@ -69,7 +70,8 @@ static int decide_split(ft_samples_writer *w, double val_size, ft_err *e)
     double want = val_size < 1 ? ceil(val_size * (double)m) : val_size;
     if (want >= (double)m && m > 0 && want > 0) {
         free(sorted);
-        return ft_errf(e, FT_EINVAL, "val_size %g would keep all %zu rows for evaluation", val_size, m);
+        return ft_errf(e, FT_EINVAL, "val_size %g would keep all %zu rows for evaluation", val_size,
+                       m);
     }
     qsort(sorted, m, sizeof *sorted, by_group);
     size_t kept = 0;
@@ -84,7 +86,8 @@ static int decide_split(ft_samples_writer *w, double val_size, ft_err *e)
 
 int ft_samples_finish(ft_samples_writer *w, double val_size, ft_err *e)
 {
-    int code = w->index.oom ? ft_errf(e, FT_ENOMEM, "out of memory while writing samples") : flush(w, e);
+    int code = w->index.oom ? ft_errf(e, FT_ENOMEM, "out of memory while writing samples")
+                            : flush(w, e);
     footer f = { .index = w->at, .n = w->index.n / sizeof(record) };
     memcpy(f.magic, magic, sizeof magic);
     if (!code && f.n) code = decide_split(w, val_size, e);
@@ -102,9 +105,12 @@ void ft_samples_drop(ft_samples_writer *w)
     ft_buf_free(&w->index);
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-static int damaged(ft_err *e) { return ft_errf(e, FT_EFORMAT, "the samples file is damaged; run its stage again with --from"); }
+static int damaged(ft_err *e)
+{
+    return ft_errf(e, FT_EFORMAT, "the samples file is damaged; run its stage again with --from");
+}
 
 int ft_samples_open(ft_samples *s, const char *path, ft_err *e)
 {
@@ -114,8 +120,8 @@ int ft_samples_open(ft_samples *s, const char *path, ft_err *e)
     bool good = s->map.n >= sizeof magic + sizeof f && !memcmp(s->map.p, magic, sizeof magic);
     if (good) {
         memcpy(&f, s->map.p + s->map.n - sizeof f, sizeof f);
-        good = !memcmp(f.magic, magic, sizeof magic) && f.n < UINT64_MAX / sizeof(record) && f.index <= s->map.n &&
-               f.index + f.n * sizeof(record) + sizeof f == s->map.n;
+        good = !memcmp(f.magic, magic, sizeof magic) && f.n < UINT64_MAX / sizeof(record) &&
+               f.index <= s->map.n && f.index + f.n * sizeof(record) + sizeof f == s->map.n;
     }
     if (!good) {
         ft_file_unmap(&s->map);
@@ -135,12 +141,17 @@ int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
     memcpy(&r, s->map.p + s->index + i * sizeof r, sizeof r);
     if (r.at > s->index || s->index - r.at < sizeof h) return damaged(e);
     memcpy(&h, s->map.p + r.at, sizeof h);
-    *out = (ft_sample){ .file = "", .line = h.line, .group = r.group, .split = (uint8_t)r.split, .n_seq = (uint8_t)h.n_seq };
+    *out = (ft_sample){ .file = "",
+                        .line = h.line,
+                        .group = r.group,
+                        .split = (uint8_t)r.split,
+                        .n_seq = (uint8_t)h.n_seq };
     uint64_t at = r.at + sizeof h;
     for (uint32_t k = 0; k < h.n_seq && k < 2; k++) {
         uint64_t spans = (uint64_t)h.n_span[k] * sizeof(ft_span);
         if (spans > s->index - at || h.len[k] > s->index - at - spans) return damaged(e);
-        out->seq[k] = (ft_text){ s->map.p + at + spans, h.len[k], (const ft_span *)(const void *)(s->map.p + at), h.n_span[k] };
+        out->seq[k] = (ft_text){ s->map.p + at + spans, h.len[k],
+                                 (const ft_span *)(const void *)(s->map.p + at), h.n_span[k] };
         at = (at + spans + h.len[k] + 7) / 8 * 8;
     }
     return 0;

@@ -5,9 +5,12 @@
 #include "core/run/samples.h"
 #include "core/run/tokenizer.h"
 
-static int file_in(char out[4096], const char *dir, const char *name, ft_err *e) { return ft_path_join(out, 4096, dir, name, e); }
+static int file_in(char out[4096], const char *dir, const char *name, ft_err *e)
+{
+    return ft_path_join(out, 4096, dir, name, e);
+}
 
-/* ---- format --------------------------------------------------------------------------------------- */
+/* ---- format ---------------------------------------------------------------------------------- */
 
 static int copy_samples(ft_run *r, ft_stage *s, ft_instance *i, ft_samples_writer *w, ft_err *e)
 {
@@ -22,9 +25,13 @@ static int copy_samples(ft_run *r, ft_stage *s, ft_instance *i, ft_samples_write
     }
     if (code < 0) return ft_instance_error(i, code, e);
     int64_t skipped = f->skipped ? f->skipped(ft_instance_self(i)) : 0;
-    if (n == 0) return ft_errf(e, FT_EFORMAT, "%s: the data has no rows%s", s->conf->id, skipped ? ": all were skipped" : "");
+    if (n == 0)
+        return ft_errf(e, FT_EFORMAT, "%s: the data has no rows%s", s->conf->id,
+                       skipped ? ": all were skipped" : "");
     ft_log_line(&r->cli->log, FT_INFO, s->conf->id, "%lld rows%s", (long long)n, "");
-    if (skipped) ft_log_line(&r->cli->log, FT_WARN, s->conf->id, "%lld bad rows were skipped", (long long)skipped);
+    if (skipped)
+        ft_log_line(&r->cli->log, FT_WARN, s->conf->id, "%lld bad rows were skipped",
+                    (long long)skipped);
     return 0;
 }
 
@@ -35,7 +42,8 @@ int ft_stage_format(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     ft_instance *i = ft_run_instance(r, s, e);
     if (!i) return e->code;
     const ft_format *f = ft_instance_vtable(i);
-    const ft_data_args *a = (const ft_data_args *)(const void *)((const char *)s->conf->config + f->args);
+    const ft_data_args *a = (const ft_data_args *)(const void *)((const char *)s->conf->config +
+                                                                 f->args);
     int code = file_in(path, dir, "samples.bin", e);
     if (!code) code = ft_samples_create(&w, path, e);
     if (!code) {
@@ -47,7 +55,7 @@ int ft_stage_format(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     return code;
 }
 
-/* ---- ready rows ----------------------------------------------------------------------------------- */
+/* ---- ready rows ------------------------------------------------------------------------------ */
 
 int ft_stage_rows(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 {
@@ -64,7 +72,7 @@ int ft_stage_rows(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     return code;
 }
 
-/* ---- tokenize ------------------------------------------------------------------------------------- */
+/* ---- tokenize -------------------------------------------------------------------------------- */
 
 /* What is counted on the way, for one line at the end. */
 typedef struct { int64_t rows, dropped, truncated, straddling, unstopped; } tally;
@@ -108,7 +116,8 @@ static void cut(const tokenizing *t, int32_t *ids, int32_t *labels, size_t *n)
 }
 
 /* 1: the row is to be left out. */
-static int check_length(tokenizing *t, const ft_sample *s, int32_t *ids, int32_t *labels, size_t *n, ft_err *e)
+static int check_length(tokenizing *t, const ft_sample *s, int32_t *ids, int32_t *labels, size_t *n,
+                        ft_err *e)
 {
     char text[200];
     if (*n <= (size_t)t->args->max_length) return 0;
@@ -121,15 +130,21 @@ static int check_length(tokenizing *t, const ft_sample *s, int32_t *ids, int32_t
         cut(t, ids, labels, n);
         return 0;
     }
-    snprintf(text, sizeof text, "has %zu tokens, more than max_length %lld; raise max_length, or set on_overlong: drop or truncate",
+    snprintf(text, sizeof text,
+             "has %zu tokens, more than max_length %lld; raise max_length, or set on_overlong: "
+             "drop or truncate",
              *n, (long long)t->args->max_length);
     return bad_row(t, s, FT_EFORMAT, e, text);
 }
 
-static int check_bos(const tokenizing *t, const ft_sample *s, const int32_t *ids, size_t n, ft_err *e)
+static int check_bos(const tokenizing *t, const ft_sample *s, const int32_t *ids, size_t n,
+                     ft_err *e)
 {
-    if (t->vocab.bos < 0 || n < 2 || ids[0] != t->vocab.bos || ids[1] != t->vocab.bos || t->args->allow_double_bos) return 0;
-    return bad_row(t, s, FT_EFORMAT, e, "starts with two BOS tokens; the template writes one and so does the data "
+    if (t->vocab.bos < 0 || n < 2 || ids[0] != t->vocab.bos || ids[1] != t->vocab.bos ||
+        t->args->allow_double_bos)
+        return 0;
+    return bad_row(t, s, FT_EFORMAT, e,
+                   "starts with two BOS tokens; the template writes one and so does the data "
                    "(allow_double_bos: true accepts it)");
 }
 
@@ -143,12 +158,14 @@ static bool stops(const tokenizing *t, const int32_t *labels, size_t n)
 static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
 {
     ft_tokens k;
-    if (s->n_seq != 1) return bad_row(t, s, FT_EUNSUP, e, "is a preference pair; train-sft takes single answers");
+    if (s->n_seq != 1)
+        return bad_row(t, s, FT_EUNSUP, e, "is a preference pair; train-sft takes single answers");
     unsigned flags = t->args->allow_special_in_data ? FT_ENCODE_SPECIAL_IN_DATA : 0;
     int code = t->vt->encode(ft_instance_self(t->i), t->encoder, &s->seq[0], flags, &k);
     if (code) return ft_instance_error(t->i, code, e);
     t->ids.n = t->labels.n = 0;
-    int32_t *ids = ft_buf_grow(&t->ids, k.n * sizeof *ids), *labels = ft_buf_grow(&t->labels, k.n * sizeof *labels);
+    int32_t *ids = ft_buf_grow(&t->ids, k.n * sizeof *ids),
+            *labels = ft_buf_grow(&t->labels, k.n * sizeof *labels);
     if (!ids || !labels) return ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
     for (size_t i = 0; i < k.n; i++) ids[i] = (int32_t)k.id[i];
     t->count.straddling += ft_tokens_label(&s->seq[0], &k, labels);
@@ -157,10 +174,13 @@ static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
     if (code) return code > 0 ? 0 : code;
     code = check_bos(t, s, ids, n, e);
     if (code) return code;
-    if (!has_label(labels, n)) return bad_row(t, s, FT_EFORMAT, e, "has nothing to train on: no token of it carries loss");
+    if (!has_label(labels, n))
+        return bad_row(t, s, FT_EFORMAT, e, "has nothing to train on: no token of it carries loss");
     t->count.unstopped += !stops(t, labels, n);
     t->count.rows++;
-    return ft_tokens_add(&t->out, ids, labels, (int64_t)n, s->split) ? ft_errf(e, FT_ENOMEM, "out of memory while tokenizing") : 0;
+    return ft_tokens_add(&t->out, ids, labels, (int64_t)n, s->split)
+               ? ft_errf(e, FT_ENOMEM, "out of memory while tokenizing")
+               : 0;
 }
 
 static int tokenize_all(tokenizing *t, const ft_samples *in, ft_err *e)
@@ -173,7 +193,9 @@ static int tokenize_all(tokenizing *t, const ft_samples *in, ft_err *e)
         ft_progress_update(&t->r->progress, "rows", (int64_t)i + 1, (int64_t)in->n);
         if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");
     }
-    if (t->count.rows == 0) return ft_errf(e, FT_EFORMAT, "%s: no row is left: all are longer than max_length", t->s->conf->id);
+    if (t->count.rows == 0)
+        return ft_errf(e, FT_EFORMAT, "%s: no row is left: all are longer than max_length",
+                       t->s->conf->id);
     return 0;
 }
 
@@ -181,12 +203,20 @@ static void report(const tokenizing *t)
 {
     ft_log *log = &t->r->cli->log;
     const char *id = t->s->conf->id;
-    if (t->count.dropped) ft_log_line(log, FT_WARN, id, "%lld rows longer than max_length were dropped", (long long)t->count.dropped);
-    if (t->count.truncated) ft_log_line(log, FT_WARN, id, "%lld rows were truncated to max_length", (long long)t->count.truncated);
+    if (t->count.dropped)
+        ft_log_line(log, FT_WARN, id, "%lld rows longer than max_length were dropped",
+                    (long long)t->count.dropped);
+    if (t->count.truncated)
+        ft_log_line(log, FT_WARN, id, "%lld rows were truncated to max_length",
+                    (long long)t->count.truncated);
     if (t->count.straddling)
-        ft_log_line(log, FT_INFO, id, "%lld tokens lie across the border of what is trained and carry no loss", (long long)t->count.straddling);
+        ft_log_line(log, FT_INFO, id,
+                    "%lld tokens lie across the border of what is trained and carry no loss",
+                    (long long)t->count.straddling);
     if (t->count.unstopped)
-        ft_log_line(log, FT_WARN, id, "%lld of %lld rows do not end in a trained end-of-turn token: the model may not learn to stop",
+        ft_log_line(log, FT_WARN, id,
+                    "%lld of %lld rows do not end in a trained end-of-turn token: the model may "
+                    "not learn to stop",
                     (long long)t->count.unstopped, (long long)t->count.rows);
 }
 
@@ -215,7 +245,8 @@ int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     t.i = ft_run_instance(r, s, e);
     if (t.i) {
         t.vt = ft_instance_vtable(t.i);
-        t.args = (const ft_tokenizer_args *)(const void *)((const char *)s->conf->config + t.vt->args);
+        t.args = (const ft_tokenizer_args *)(const void *)((const char *)s->conf->config +
+                                                           t.vt->args);
         code = t.vt->load(ft_instance_self(t.i), r->model.source, &t.vocab);
         if (code) ft_instance_error(t.i, code, e);
         t.encoder = code ? NULL : t.vt->encoder(ft_instance_self(t.i));

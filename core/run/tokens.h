@@ -3,8 +3,8 @@
  * A document is a run of token ids that see each other; labels say which of them carry loss (-100:
  * none; a label is the id to be predicted at that place, as in Hugging Face files, not shifted).
  * Documents are grouped into rows: fixed ones, when a file came with rows, else the trainer packs
- * them.  On disk it is a safetensors file: ids I32, labels I32, start I64, split U8, group U64, and,
- * where rows are fixed, row I64 [rows + 1]; numbers of one kind in its metadata. */
+ * them.  On disk it is a safetensors file: ids I32, labels I32, start I64, split U8, group U64,
+ * and, where rows are fixed, row I64 [rows + 1]; numbers of one kind in its metadata. */
 #ifndef FT_CORE_TOKENS_H
 #define FT_CORE_TOKENS_H
 #include "core/base/err.h"
@@ -42,7 +42,8 @@ typedef struct {
 } ft_token_builder;
 
 /* labels [n]: -100 where there is no loss.  0 or FT_ENOMEM. */
-int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels, int64_t n, int split);
+int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels, int64_t n,
+                  int split);
 /* The documents added since the last call make a fixed row. */
 int ft_tokens_end_row(ft_token_builder *b);
 /* Moves what was built into *s. */

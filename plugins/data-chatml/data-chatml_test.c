@@ -61,7 +61,7 @@ static const ft_source *api_model(const ft_host *h) { return &((bench *)h->ctx)-
 static const void *host_get(const ft_host *h, const char *iface)
 {
     static const ft_json_api json = { sizeof json,  api_parse,      ft_json_root,
-                                      ft_json_done, ft_json_to_int, ft_json_to_real };
+                                      ft_json_done, ft_json_as_int, ft_json_as_real };
     static const ft_source_api source = { sizeof source, api_model };
     (void)h;
     return !strcmp(iface, "ft.json/1") ? (const void *)&json
@@ -728,8 +728,8 @@ static void check_golden(const ft_json *golden, const ft_json *conv, tally *sum)
         }
         for (size_t i = 0; spans && i < spans->len; i++, sum->spans++) {
             int64_t from, to;
-            ft_json_to_int(&spans->item[i].item[0], &from);
-            ft_json_to_int(&spans->item[i].item[1], &to);
+            ft_json_as_int(&spans->item[i].item[0], &from);
+            ft_json_as_int(&spans->item[i].item[1], &to);
             ck_assert_msg(
                 all_trained(&s.seq[0], byte_offset(want->text, from), byte_offset(want->text, to)),
                 "%s, %s: reply %zu is not trained", name, ft_json_str(conv, "id", ""), i);
