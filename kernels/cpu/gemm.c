@@ -223,7 +223,7 @@ static void transpose_words(char *panel, const char *rows, int64_t row, int64_t 
 {
 #if defined(FT_ISA_avx512)
     for (int64_t s = 0; s < steps; s += 16) {
-        __mmask16 words = steps - s < 16 ? (__mmask16)((1u << (steps - s)) - 1u) : 0xFFFF;
+        __mmask16 words = (__mmask16)(steps - s < 16 ? (1u << (steps - s)) - 1u : 0xFFFFu);
         for (int half = 0; half < 2; half++) {
             const char *p = rows + half * 16 * row + s * 4;
             __m512 a[16], b[16];

@@ -284,8 +284,8 @@ static void check_golden_spans(golden *g, const ft_json *row, const ft_text *out
            k = 0;
     for (size_t i = 0; i < want->len; i++) {
         int64_t begin, end;
-        ft_json_as_int(&want->item[i].item[0], &begin);
-        ft_json_as_int(&want->item[i].item[1], &end);
+        ck_assert(ft_json_as_int(&want->item[i].item[0], &begin));
+        ck_assert(ft_json_as_int(&want->item[i].item[1], &end));
         size_t from = byte_offset(out->text, begin), to = byte_offset(out->text, end);
         while (k < n && (span[k].begin != from || span[k].end != to)) k++;
         ck_assert_msg(k < n, "%s, %s: no span [%zu, %zu]", g->name, ft_json_str(row, "conv", ""),
