@@ -8,6 +8,8 @@
 #include "ft/buf.h"
 #include "ft/json.h"
 
+enum { FT_REPORT_STAGES = 64 };
+
 typedef struct { double x, y; } ft_point;
 
 /* Points in the order of the file. */
@@ -20,6 +22,8 @@ typedef struct {
     const char *dir;
     ft_buf lock;                       /* run.lock.yaml as it is */
     const char *name, *model, *method; /* of it; "" where not known.  method: "lora → train-sft" */
+    const char *rows[FT_REPORT_STAGES]; /* artifacts of data stages, in their order: folders with rows.json */
+    int n_rows;
     const char *tokens;                /* path of the tokens artifact, or NULL */
     /* metrics.jsonl and timing.jsonl */
     ft_series loss, eval, rate;

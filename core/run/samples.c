@@ -5,7 +5,7 @@
 
 static const char magic[8] = "FTSAMP1\n";
 
-typedef struct { int64_t line; uint32_t n_seq, pad; uint32_t n_span[2]; uint64_t len[2]; } header;
+typedef struct { int64_t line; uint32_t n_seq, label; uint32_t n_span[2]; uint64_t len[2]; } header;
 typedef struct { uint64_t at, group; uint32_t split, pad; } record;
 typedef struct { uint64_t index, n; char magic[8]; } footer;
 
@@ -38,7 +38,7 @@ static void pad(ft_buf *b)
 int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
 {
     record r = { .at = w->at + w->pending.n, .group = s->group, .split = s->split };
-    header h = { .line = s->line, .n_seq = s->n_seq };
+    header h = { .line = s->line, .n_seq = s->n_seq, .label = s->label };
     for (int i = 0; i < s->n_seq && i < 2; i++) h.n_span[i] = (uint32_t)s->seq[i].n_span, h.len[i] = s->seq[i].len;
     ft_buf_add(&w->pending, &h, sizeof h);
     for (int i = 0; i < s->n_seq && i < 2; i++) {
@@ -82,12 +82,41 @@ static int decide_split(ft_samples_writer *w, double val_size, ft_err *e)
     return 0;
 }
 
-int ft_samples_finish(ft_samples_writer *w, double val_size, ft_err *e)
+static int by_number(const void *a, const void *b)
 {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Takes training rows whose question stands in evaluation out of the index. */
+static int drop_leaks(ft_samples_writer *w, int64_t *leaked, ft_err *e)
+{
+    size_t n = w->index.n / sizeof(record), m = 0, kept = 0;
+    record *r = (record *)(void *)w->index.p;
+    uint64_t *asked = malloc((n + 1) * sizeof *asked);
+    if (!asked) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
+    for (size_t i = 0; i < n; i++) {
+        if (r[i].split == FT_SPLIT_VAL) asked[m++] = r[i].group;
+    }
+    qsort(asked, m, sizeof *asked, by_number);
+    for (size_t i = 0; i < n; i++) {
+        bool leaks = r[i].split != FT_SPLIT_VAL && m && bsearch(&r[i].group, asked, m, sizeof *asked, by_number);
+        if (!leaks) r[kept++] = r[i];
+    }
+    free(asked);
+    *leaked = (int64_t)(n - kept);
+    w->index.n = kept * sizeof(record);
+    return 0;
+}
+
+int ft_samples_finish(ft_samples_writer *w, double val_size, int64_t *leaked, ft_err *e)
+{
+    *leaked = 0;
     int code = w->index.oom ? ft_errf(e, FT_ENOMEM, "out of memory while writing samples") : flush(w, e);
+    if (!code && w->index.n) code = decide_split(w, val_size, e);
+    if (!code && w->index.n) code = drop_leaks(w, leaked, e);
     footer f = { .index = w->at, .n = w->index.n / sizeof(record) };
     memcpy(f.magic, magic, sizeof magic);
-    if (!code && f.n) code = decide_split(w, val_size, e);
     if (!code) code = ft_aside_write(&w->out, w->index.p, w->index.n, e);
     if (!code) code = ft_aside_write(&w->out, &f, sizeof f, e);
     if (!code) code = ft_aside_commit(&w->out, e);
@@ -135,7 +164,8 @@ int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
     memcpy(&r, s->map.p + s->index + i * sizeof r, sizeof r);
     if (r.at > s->index || s->index - r.at < sizeof h) return damaged(e);
     memcpy(&h, s->map.p + r.at, sizeof h);
-    *out = (ft_sample){ .file = "", .line = h.line, .group = r.group, .split = (uint8_t)r.split, .n_seq = (uint8_t)h.n_seq };
+    *out = (ft_sample){ .file = "", .line = h.line, .group = r.group, .split = (uint8_t)r.split, .n_seq = (uint8_t)h.n_seq,
+                         .label = (uint8_t)h.label };
     uint64_t at = r.at + sizeof h;
     for (uint32_t k = 0; k < h.n_seq && k < 2; k++) {
         uint64_t spans = (uint64_t)h.n_span[k] * sizeof(ft_span);

@@ -4,7 +4,9 @@
  * File: "FTSAMP1\n"; for each sample a header (samples.c), then for each sequence its spans and its
  * text; an index (offset and split of every sample) and its place at the end.  The split is decided
  * when all rows are known: the rows whose groups have the smallest hashes are kept for evaluation,
- * so equal questions never stand on both sides and the choice does not depend on their order. */
+ * so equal questions never stand on both sides and the choice does not depend on their order.  Where
+ * the sides were chosen before (a file of its own for evaluation, sets that were split one by one), a
+ * training row whose question is also asked in evaluation is left out. */
 #ifndef FT_CORE_SAMPLES_H
 #define FT_CORE_SAMPLES_H
 #include "core/base/file.h"
@@ -18,8 +20,9 @@ typedef struct {
 
 int ft_samples_create(ft_samples_writer *w, const char *path, ft_err *e);
 int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e);
-/* val_size: a fraction below 1, or a number of rows. */
-int ft_samples_finish(ft_samples_writer *w, double val_size, ft_err *e);
+/* val_size: a fraction below 1, or a number of rows.  *leaked: training rows left out because their
+ * question is asked in evaluation. */
+int ft_samples_finish(ft_samples_writer *w, double val_size, int64_t *leaked, ft_err *e);
 void ft_samples_drop(ft_samples_writer *w);
 
 typedef struct {
