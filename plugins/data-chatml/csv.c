@@ -17,6 +17,15 @@ enum { MAX_SKIP = 1 << 30, MAX_BLANK = 8 << 20 };
 /* How a field ended. */
 typedef enum { NEXT_FIELD, END_OF_RECORD, END_OF_FILE, BROKEN, TOO_LONG } ending;
 
+/* The file is at fault in the record that began at r->row_line. */
+static int record_fail(reader *r, const char *what)
+{
+    int64_t at = r->row_line;
+    int code = reader_fail(r, what);
+    r->row_line = at;
+    return code;
+}
+
 /* Passes over the rest of a record that cannot be used, with what is in quotes as a whole. */
 static int skip_record(reader *r, bool quoted)
 {
@@ -25,8 +34,8 @@ static int skip_record(reader *r, bool quoted)
         if (c == '"') quoted = !quoted;
         if (c == '\n' && !quoted) return 0;
     }
-    if (n >= MAX_SKIP) return reader_fail(r, "a row is longer than 1 GiB");
-    return quoted ? reader_fail(r, "a quote is opened and never closed") : 0;
+    if (n >= MAX_SKIP) return record_fail(r, "a row is longer than 1 GiB");
+    return quoted ? record_fail(r, "a quote is opened and never closed") : 0;
 }
 
 /* Behind a field: a comma, a line break or the end. */
@@ -108,18 +117,21 @@ static int read_columns(reader *r)
     r->row_line = r->line;
     do {
         how = next_field(r, &size, &open);
-        if (bytes_error(r->in)) return reader_fail(r, "");
-        if (how == BROKEN) return reader_fail(r, r->error);
-        if (how == TOO_LONG) return reader_fail(r, "the names of the columns are longer than 16 MiB");
-        if (how == END_OF_FILE && open) return reader_fail(r, "a quote is opened and never closed");
-        if (r->columns == MAX_COLUMNS) return reader_fail(r, "more than 1000 columns");
+        if (bytes_error(r->in)) return record_fail(r, "");
+        if (how == BROKEN) {
+            r->ended = true;
+            return -1;
+        }
+        if (how == TOO_LONG) return record_fail(r, "the names of the columns are longer than 16 MiB");
+        if (how == END_OF_FILE && open) return record_fail(r, "a quote is opened and never closed");
+        if (r->columns == MAX_COLUMNS) return record_fail(r, "more than 1000 columns");
         r->row.n = 0;
         reader_quote(&r->row, r->cell.p ? r->cell.p : "", r->cell.n);
-        if (r->row.oom) return reader_fail(r, "out of memory");
-        if (r->cell.n == 0) return reader_fail(r, "a column has no name: the first line names them");
-        if (has_column(r, r->row.p)) return reader_fail(r, "two columns have the same name");
+        if (r->row.oom) return record_fail(r, "out of memory");
+        if (r->cell.n == 0) return record_fail(r, "a column has no name: the first line names them");
+        if (has_column(r, r->row.p)) return record_fail(r, "two columns have the same name");
         ft_buf_add(&r->names, r->row.p, r->row.n + 1);
-        if (r->names.oom) return reader_fail(r, "out of memory");
+        if (r->names.oom) return record_fail(r, "out of memory");
         r->columns++;
     } while (how == NEXT_FIELD);
     return 0;
@@ -167,8 +179,8 @@ static int read_record(reader *r)
     r->row_line = r->line;
     for (; how == NEXT_FIELD; n++) {
         how = next_field(r, &size, &open);
-        if (bytes_error(r->in)) return reader_fail(r, "");
-        if (how == END_OF_FILE && open) return reader_fail(r, "a quote is opened and never closed");
+        if (bytes_error(r->in)) return record_fail(r, "");
+        if (how == END_OF_FILE && open) return record_fail(r, "a quote is opened and never closed");
         if (how == END_OF_FILE && n == 0 && r->cell.n == 0 && size == 0) return 0;
         if (how == BROKEN || how == TOO_LONG) {
             if (how == TOO_LONG) reader_bad(r, "the row is longer than %d MiB", MAX_ROW >> 20);
@@ -192,7 +204,7 @@ int csv_next(reader *r)
     int got = r->columns ? 0 : read_columns(r);
     if (got) return got;
     for (int blank = 0; (got = read_record(r)) == 2; blank++) {
-        if (blank == MAX_BLANK) return reader_fail(r, "more than 8 million blank lines");
+        if (blank == MAX_BLANK) return record_fail(r, "more than 8 million blank lines");
     }
     if (got == 0) r->ended = true;
     return got;
