@@ -2,6 +2,7 @@
 #include "core/run/samples.h"
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static const char magic[8] = "FTSAMP1\n";
 
@@ -25,7 +26,9 @@ static int flush(ft_samples_writer *w, ft_err *e)
 int ft_samples_create(ft_samples_writer *w, const char *path, ft_err *e)
 {
     *w = (ft_samples_writer){ .at = 0 };
+    const char *slash = strrchr(path, '/');
     int code = ft_aside_open(&w->out, path, e);
+    snprintf(w->dir, sizeof w->dir, "%.*s", slash > path ? (int)(slash - path) : 1, slash ? path : ".");
     if (!code) ft_buf_add(&w->pending, magic, sizeof magic);
     return code;
 }
@@ -46,7 +49,9 @@ int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
         ft_buf_add(&w->pending, s->seq[i].text, s->seq[i].len);
         pad(&w->pending);
     }
-    ft_buf_add(&w->index, &r, sizeof r);
+    w->n_val += s->split == FT_SPLIT_VAL;
+    int code = ft_spool_add(&w->index, w->dir, &r, sizeof r, e);
+    if (code) return code;
     return w->pending.n > FLUSH || w->pending.oom ? flush(w, e) : 0;
 }
 
@@ -58,10 +63,10 @@ static int by_group(const void *a, const void *b)
 }
 
 /* Splits what is left to the host: whole groups, until enough rows are kept apart. */
-static int decide_split(ft_samples_writer *w, double val_size, ft_err *e)
+static int decide_split(ft_buf *index, double val_size, ft_err *e)
 {
-    size_t n = w->index.n / sizeof(record), m = 0;
-    record *r = (record *)(void *)w->index.p, **sorted = malloc((n + 1) * sizeof *sorted);
+    size_t n = index->n / sizeof(record), m = 0;
+    record *r = (record *)(void *)index->p, **sorted = malloc((n + 1) * sizeof *sorted);
     if (!sorted) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
     for (size_t i = 0; i < n; i++) {
         if (r[i].split == FT_SPLIT_AUTO) sorted[m++] = &r[i];
@@ -89,10 +94,10 @@ static int by_number(const void *a, const void *b)
 }
 
 /* Takes training rows whose question stands in evaluation out of the index. */
-static int drop_leaks(ft_samples_writer *w, int64_t *leaked, ft_err *e)
+static int drop_leaks(ft_buf *index, int64_t *leaked, ft_err *e)
 {
-    size_t n = w->index.n / sizeof(record), m = 0, kept = 0;
-    record *r = (record *)(void *)w->index.p;
+    size_t n = index->n / sizeof(record), m = 0, kept = 0;
+    record *r = (record *)(void *)index->p;
     uint64_t *asked = malloc((n + 1) * sizeof *asked);
     if (!asked) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
     for (size_t i = 0; i < n; i++) {
@@ -105,19 +110,39 @@ static int drop_leaks(ft_samples_writer *w, int64_t *leaked, ft_err *e)
     }
     free(asked);
     *leaked = (int64_t)(n - kept);
-    w->index.n = kept * sizeof(record);
+    index->n = kept * sizeof(record);
     return 0;
+}
+
+/* A piece of an index whose samples are all for training. */
+static int write_training(void *ctx, char *p, size_t n, ft_err *e)
+{
+    for (size_t i = 0; i < n / sizeof(record); i++) ((record *)(void *)p)[i].split = FT_SPLIT_TRAIN;
+    return ft_aside_write(ctx, p, n, e);
+}
+
+/* The index with the sides chosen; *n: samples in it. */
+static int write_index(ft_samples_writer *w, double val_size, int64_t *leaked, uint64_t *n, ft_err *e)
+{
+    ft_buf all = { 0 };
+    *n = w->index.n / sizeof(record);
+    if (!w->n_val && val_size <= 0) return ft_spool_each(&w->index, sizeof(record), write_training, &w->out, e);
+    int code = ft_spool_all(&w->index, &all, e);
+    if (!code && all.n) code = decide_split(&all, val_size, e);
+    if (!code && all.n) code = drop_leaks(&all, leaked, e);
+    if (!code) code = ft_aside_write(&w->out, all.p, all.n, e);
+    *n = all.n / sizeof(record);
+    ft_buf_free(&all);
+    return code;
 }
 
 int ft_samples_finish(ft_samples_writer *w, double val_size, int64_t *leaked, ft_err *e)
 {
     *leaked = 0;
-    int code = w->index.oom ? ft_errf(e, FT_ENOMEM, "out of memory while writing samples") : flush(w, e);
-    if (!code && w->index.n) code = decide_split(w, val_size, e);
-    if (!code && w->index.n) code = drop_leaks(w, leaked, e);
-    footer f = { .index = w->at, .n = w->index.n / sizeof(record) };
+    int code = flush(w, e);
+    footer f = { .index = w->at };
     memcpy(f.magic, magic, sizeof magic);
-    if (!code) code = ft_aside_write(&w->out, w->index.p, w->index.n, e);
+    if (!code) code = write_index(w, val_size, leaked, &f.n, e);
     if (!code) code = ft_aside_write(&w->out, &f, sizeof f, e);
     if (!code) code = ft_aside_commit(&w->out, e);
     ft_samples_drop(w);
@@ -128,7 +153,7 @@ void ft_samples_drop(ft_samples_writer *w)
 {
     ft_aside_drop(&w->out);
     ft_buf_free(&w->pending);
-    ft_buf_free(&w->index);
+    ft_spool_free(&w->index);
 }
 
 /* ---- reading -------------------------------------------------------------------------------------- */
@@ -157,10 +182,22 @@ int ft_samples_open(ft_samples *s, const char *path, ft_err *e)
 
 void ft_samples_close(ft_samples *s) { ft_file_unmap(&s->map); }
 
-int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
+/* The map is of a file: what is dropped is read again when it is wanted. */
+static void give_back(ft_samples *s)
+{
+    enum { MOST = 8 << 20 };
+    if (s->read > MOST) {
+        madvise((void *)(uintptr_t)s->map.p, s->map.n, MADV_DONTNEED);
+        s->read = 0;
+    }
+    s->read += 4096; /* a page of the index where samples are read out of order */
+}
+
+int ft_samples_get(ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
 {
     record r;
     header h;
+    give_back(s);
     memcpy(&r, s->map.p + s->index + i * sizeof r, sizeof r);
     if (r.at > s->index || s->index - r.at < sizeof h) return damaged(e);
     memcpy(&h, s->map.p + r.at, sizeof h);
@@ -173,5 +210,6 @@ int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
         out->seq[k] = (ft_text){ s->map.p + at + spans, h.len[k], (const ft_span *)(const void *)(s->map.p + at), h.n_span[k] };
         at = (at + spans + h.len[k] + 7) / 8 * 8;
     }
+    s->read += at - r.at;
     return 0;
 }

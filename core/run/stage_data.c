@@ -3,6 +3,7 @@
 #include <string.h>
 #include "core/run/row_count.h"
 #include "core/run/samples.h"
+#include "core/run/token_writer.h"
 #include "core/run/tokenizer.h"
 
 static int file_in(char out[4096], const char *dir, const char *name, ft_err *e) { return ft_path_join(out, 4096, dir, name, e); }
@@ -97,7 +98,7 @@ typedef struct {
     const ft_tokenizer_args *args;
     ft_vocab vocab;
     void *encoder;
-    ft_token_builder out;
+    ft_token_writer out;
     sequence seq[2];
     tally count;
 } tokenizing;
@@ -197,14 +198,15 @@ static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
         const sequence *x = &t->seq[i];
         int answer = n == 2 ? FT_ANSWER_CHOSEN + i : answers[s->label <= FT_LABEL_BAD ? s->label : FT_LABEL_NONE];
         t->count.unstopped += !x->stops;
-        code = ft_tokens_add_answer(&t->out, (const int32_t *)(const void *)x->ids.p, (const int32_t *)(const void *)x->labels.p,
-                                    (const uint8_t *)x->origin.p, (int64_t)x->n, s->split, answer);
+        const ft_token_doc d = { (const int32_t *)(const void *)x->ids.p, (const int32_t *)(const void *)x->labels.p,
+                                 (const uint8_t *)x->origin.p, (int64_t)x->n, s->split, (uint8_t)answer };
+        code = ft_token_writer_add(&t->out, &d, e);
     }
     t->count.rows++;
-    return code ? ft_errf(e, FT_ENOMEM, "out of memory while tokenizing") : 0;
+    return code;
 }
 
-static int tokenize_all(tokenizing *t, const ft_samples *in, ft_err *e)
+static int tokenize_all(tokenizing *t, ft_samples *in, ft_err *e)
 {
     for (uint64_t i = 0; i < in->n; i++) {
         ft_sample s;
@@ -231,22 +233,9 @@ static void report(const tokenizing *t)
                     (long long)t->count.unstopped, (long long)t->count.rows);
 }
 
-static int save(tokenizing *t, const char *dir, ft_err *e)
-{
-    ft_token_set set = { .n_docs = 0 };
-    char path[4096];
-    int code = ft_tokens_seal(&t->out, &set, e);
-    set.max_length = t->args->max_length;
-    set.packing = t->args->packing;
-    if (!code) code = file_in(path, dir, "tokens.safetensors", e);
-    if (!code) code = ft_tokens_save(&set, path, e);
-    ft_tokens_free(&set);
-    return code;
-}
-
 int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 {
-    tokenizing t = { .r = r, .s = s };
+    tokenizing t = { .r = r, .s = s, .out = { .dir = dir } };
     ft_samples in = { .n = 0 };
     char path[4096];
     int code = ft_source_tokenizer(r->model.source, e);
@@ -266,9 +255,9 @@ int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     }
     if (!code) code = tokenize_all(&t, &in, e);
     if (!code) report(&t);
-    if (!code) code = save(&t, dir, e);
+    if (!code) code = ft_token_writer_save(&t.out, t.args->max_length, t.args->packing, e);
     if (t.encoder) t.vt->encoder_done(ft_instance_self(t.i), t.encoder);
-    ft_tokens_builder_free(&t.out);
+    ft_token_writer_free(&t.out);
     for (int i = 0; i < 2; i++) {
         ft_buf_free(&t.seq[i].ids);
         ft_buf_free(&t.seq[i].labels);

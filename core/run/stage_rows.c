@@ -38,7 +38,7 @@ static int create(ft_samples_writer *w, const char *dir, ft_err *e)
 
 /* ---- filters ---------------------------------------------------------------------------------------- */
 
-static int filter_rows(ft_run *r, ft_instance *i, const ft_samples *in, ft_samples_writer *w, ft_row_count *c, ft_err *e)
+static int filter_rows(ft_run *r, ft_instance *i, ft_samples *in, ft_samples_writer *w, ft_row_count *c, ft_err *e)
 {
     const ft_filter *f = ft_instance_vtable(i);
     for (uint64_t k = 0; k < in->n; k++) {
@@ -104,7 +104,7 @@ static int open_set(set *x, const ft_stage *from, ft_samples_writer *w, ft_row_c
     return code;
 }
 
-static int mix_rows(ft_run *r, ft_instance *i, const set *x, size_t n, ft_samples_writer *w, ft_row_count *c, ft_err *e)
+static int mix_rows(ft_run *r, ft_instance *i, set *x, size_t n, ft_samples_writer *w, ft_row_count *c, ft_err *e)
 {
     const ft_mixer *m = ft_instance_vtable(i);
     int64_t rows[FT_CONFIG_STAGES], row;

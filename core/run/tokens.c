@@ -20,15 +20,6 @@ int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels
     return b->start.oom || b->ids.oom || b->labels.oom || b->split.oom ? FT_ENOMEM : 0;
 }
 
-int ft_tokens_add_answer(ft_token_builder *b, const int32_t *ids, const int32_t *labels, const uint8_t *origin, int64_t n,
-                         int split, int answer)
-{
-    uint8_t a = (uint8_t)answer;
-    ft_buf_add(&b->origin, origin, (size_t)n);
-    ft_buf_add(&b->answer, &a, 1);
-    return b->origin.oom || b->answer.oom ? FT_ENOMEM : ft_tokens_add(b, ids, labels, n, split);
-}
-
 const char *ft_tokens_kind(const ft_token_set *s)
 {
     for (int64_t d = 0; s->answer && d < s->n_docs; d++) {
@@ -49,7 +40,7 @@ int ft_tokens_seal(ft_token_builder *b, ft_token_set *s, ft_err *e)
 {
     int64_t n = (int64_t)(b->ids.n / sizeof(int32_t));
     ft_buf_add(&b->start, &n, sizeof n);
-    if (b->start.oom || b->ids.oom || b->labels.oom || b->split.oom || b->row.oom || b->origin.oom || b->answer.oom) {
+    if (b->start.oom || b->ids.oom || b->labels.oom || b->split.oom || b->row.oom) {
         ft_tokens_builder_free(b);
         return ft_errf(e, FT_ENOMEM, "out of memory for %lld tokens", (long long)n);
     }
@@ -58,8 +49,7 @@ int ft_tokens_seal(ft_token_builder *b, ft_token_set *s, ft_err *e)
         .labels = (const int32_t *)(const void *)b->labels.p, .split = (const uint8_t *)b->split.p,
         .n_rows = b->row.n ? (int64_t)(b->row.n / sizeof(int64_t)) - 1 : 0,
         .row = (const int64_t *)(const void *)b->row.p,
-        .origin = (const uint8_t *)b->origin.p, .answer = (const uint8_t *)b->answer.p,
-        .memory = { b->start, b->ids, b->labels, b->split, b->row, b->origin, b->answer } };
+        .memory = { b->start, b->ids, b->labels, b->split, b->row } };
     *b = (ft_token_builder){ .longest = 0 };
     return 0;
 }
@@ -71,8 +61,6 @@ void ft_tokens_builder_free(ft_token_builder *b)
     ft_buf_free(&b->labels);
     ft_buf_free(&b->split);
     ft_buf_free(&b->row);
-    ft_buf_free(&b->origin);
-    ft_buf_free(&b->answer);
 }
 
 void ft_tokens_free(ft_token_set *s)
@@ -149,11 +137,8 @@ int ft_tokens_save(const ft_token_set *s, const char *path, ft_err *e)
     const struct { const char *name; ft_dtype t; const void *p; int64_t n; size_t size; } part[] = {
         { "start", FT_I64, s->start, s->n_docs + 1, 8 }, { "ids", FT_I32, s->ids, s->n_tokens, 4 },
         { "labels", FT_I32, s->labels, s->n_tokens, 4 }, { "split", FT_U8, s->split, s->n_docs, 1 },
-        { "row", FT_I64, s->row, s->n_rows ? s->n_rows + 1 : 0, 8 }, { "origin", FT_U8, s->origin, s->n_tokens, 1 },
-        { "answer", FT_U8, s->answer, s->n_docs, 1 },
+        { "row", FT_I64, s->row, s->n_rows ? s->n_rows + 1 : 0, 8 },
     };
-    enum { PARTS = sizeof part / sizeof *part, OPTIONAL = 5 };
-    int64_t number_of[PARTS];
     ft_st_writer *w = ft_st_new(e);
     if (!w) return e->code;
     snprintf(number[0], sizeof number[0], "%lld", (long long)s->max_length);
@@ -162,15 +147,12 @@ int ft_tokens_save(const ft_token_set *s, const char *path, ft_err *e)
     int code = ft_st_note(w, "max_length", number[0], e);
     if (!code) code = ft_st_note(w, "rows_per_batch", number[1], e);
     if (!code) code = ft_st_note(w, "packing", number[2], e);
-    for (size_t i = 0; i < PARTS && !code; i++) {
-        if (i >= OPTIONAL && !part[i].p) continue;
-        number_of[i] = ft_st_declare(w, part[i].name, part[i].t, &part[i].n, 1, e);
-        code = number_of[i] < 0 ? (int)number_of[i] : 0;
+    for (size_t i = 0; i < 5 && !code; i++) {
+        int64_t k = ft_st_declare(w, part[i].name, part[i].t, &part[i].n, 1, e);
+        code = k < 0 ? (int)k : 0;
     }
     if (!code) code = ft_st_begin(w, path, 0, e);
-    for (size_t i = 0; i < PARTS && !code; i++) {
-        if (i < OPTIONAL || part[i].p) code = ft_st_write(w, number_of[i], part[i].p, (size_t)part[i].n * part[i].size, e);
-    }
+    for (size_t i = 0; i < 5 && !code; i++) code = ft_st_write(w, (int64_t)i, part[i].p, (size_t)part[i].n * part[i].size, e);
     if (!code) code = ft_st_commit(w, e);
     ft_st_free(w);
     return code;

@@ -30,7 +30,7 @@ typedef struct {
     int64_t max_length;      /* tokens a row may have */
     bool packing;
     ft_tensors *file;        /* owns the numbers, when they are mapped */
-    ft_buf memory[8];        /* owns them when they were built */
+    ft_buf memory[6];        /* owns them when they were built */
 } ft_token_set;
 
 /* What a set holds, for messages and `check`. */
@@ -41,18 +41,14 @@ int ft_tokens_open(ft_token_set *s, const char *path, ft_err *e);
 int ft_tokens_save(const ft_token_set *s, const char *path, ft_err *e);
 void ft_tokens_free(ft_token_set *s);
 
-/* Building: documents one after the other, then ft_tokens_seal. */
+/* Building in memory: documents one after the other, then ft_tokens_seal.  To a file: token_writer.h. */
 typedef struct {
-    ft_buf start, ids, labels, split, row, origin, answer;
+    ft_buf start, ids, labels, split, row;
     int64_t longest;
 } ft_token_builder;
 
 /* labels [n]: -100 where there is no loss.  0 or FT_ENOMEM. */
 int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels, int64_t n, int split);
-/* The same with where each token comes from (FT_FROM_*, [n]) and what the document is (FT_ANSWER_*);
- * a set is built with one of the two alone. */
-int ft_tokens_add_answer(ft_token_builder *b, const int32_t *ids, const int32_t *labels, const uint8_t *origin, int64_t n,
-                         int split, int answer);
 /* The kind of answers other than plain ones: "preference pairs", "KTO rows", or NULL. */
 const char *ft_tokens_kind(const ft_token_set *s);
 /* The documents added since the last call make a fixed row. */
