@@ -112,7 +112,8 @@ $(BUILD)/tests/so/%.so: tests/data/plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(PLUGIN_CFLAGS) -shared $(LDFLAGS) $< -lm -o $@
 	@chmod go-w $(@D) $@
-$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli $(BUILD)/tests/unit/test_hostile: $(TEST_PLUGINS)
+$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli $(BUILD)/tests/unit/test_hostile \
+$(BUILD)/tests/plugins/merge_refuse_test: $(TEST_PLUGINS)
 
 # As many jobs as processors, unless the caller chose a number.
 JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))

@@ -19,6 +19,8 @@ typedef struct {
     ft_arena arena;
     int threads;         /* 0: the host offers no "ft.threads/1" */
     bool no_memory;      /* host->alloc gives NULL */
+    const char *offer;   /* a further interface that the test offers, by name, or NULL */
+    const void *offered;
 } plugin_host;
 
 /* ---- the host -------------------------------------------------------------------------------- */
@@ -84,10 +86,12 @@ static inline void ph_each(const ft_host *h, int64_t n, void (*fn)(void *, int64
 static inline const void *ph_get(const ft_host *h, const char *iface)
 {
     static const ft_json_api json = { sizeof json, ph_parse, ft_json_root, ft_json_done,
-                                      ft_json_to_int, ft_json_to_real };
+                                      ft_json_as_int, ft_json_as_real };
     static const ft_threads_api threads = { sizeof threads, ph_each };
     if (strcmp(iface, "ft.json/1") == 0) return &json;
-    bool some = ((plugin_host *)h->ctx)->threads > 0;
+    const plugin_host *p = h->ctx;
+    if (p->offer && !strcmp(iface, p->offer)) return p->offered;
+    bool some = p->threads > 0;
     return some && strcmp(iface, "ft.threads/1") == 0 ? &threads : NULL;
 }
 

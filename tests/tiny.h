@@ -127,26 +127,33 @@ static inline void tiny_write_tensor(ft_st_writer *w, int64_t at, const tiny_ten
     free(x);
 }
 
-/* The checkpoint TINY/kind as a folder that the program opens: its path. */
-static inline const char *tiny_model(const char *kind)
+/* dir/model.safetensors of these n tensors. */
+static inline void tiny_write(const char *dir, const tiny_tensor *t, int n)
 {
-    tiny_tensor t[64];
-    int64_t at[64];
-    char from[256];
-    ft_err e = { 0 };
-    const char *dir = tiny_path("model-%s", kind);
     char file[600];
-    snprintf(file, sizeof file, "%s/model.safetensors", dir);
-    if (ft_file_exists(file)) return dir;
-    int n = tiny_list(t, 64, kind);
-    tiny_must(ft_make_dirs(dir, &e), &e);
-    snprintf(from, sizeof from, TINY "/%s/config.json", kind);
+    int64_t at[64];
+    ft_err e = { 0 };
     ft_st_writer *w = ft_st_new(&e);
+    snprintf(file, sizeof file, "%s/model.safetensors", dir);
     for (int i = 0; i < n; i++) at[i] = ft_st_declare(w, t[i].name, FT_F32, t[i].dim, t[i].ndim, &e);
     tiny_must(ft_st_begin(w, file, 0, &e), &e);
     for (int i = 0; i < n; i++) tiny_write_tensor(w, at[i], &t[i]);
     tiny_must(ft_st_commit(w, &e), &e);
     ft_st_free(w);
+}
+
+/* The checkpoint TINY/kind as a folder that the program opens: its path. */
+static inline const char *tiny_model(const char *kind)
+{
+    tiny_tensor t[64];
+    char from[256], file[600];
+    ft_err e = { 0 };
+    const char *dir = tiny_path("model-%s", kind);
+    snprintf(file, sizeof file, "%s/model.safetensors", dir);
+    if (ft_file_exists(file)) return dir;
+    tiny_must(ft_make_dirs(dir, &e), &e);
+    tiny_write(dir, t, tiny_list(t, 64, kind));
+    snprintf(from, sizeof from, TINY "/%s/config.json", kind);
     snprintf(file, sizeof file, "%s/config.json", dir);
     tiny_copy(from, file);
     return dir;

@@ -48,11 +48,11 @@ static inline bool vectors_find(const vectors *v, ft_tensor *t, const char *name
     const ft_json *shape = ft_json_get(o, "shape"), *at = ft_json_get(o, "data_offsets");
     int64_t from = 0, to = 0;
     *t = (ft_tensor){ .name = o->key, .ndim = (int32_t)shape->len };
-    for (size_t i = 0; i < shape->len; i++) ft_json_to_int(&shape->item[i], &t->dim[i]);
+    for (size_t i = 0; i < shape->len; i++) ft_json_as_int(&shape->item[i], &t->dim[i]);
     for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
         if (strcmp(dtypes[i].name, ft_json_str(o, "dtype", "")) == 0) t->dtype = dtypes[i].dtype;
     }
-    ck_assert(ft_json_to_int(&at->item[0], &from) && ft_json_to_int(&at->item[1], &to));
+    ck_assert(ft_json_as_int(&at->item[0], &from) && ft_json_as_int(&at->item[1], &to));
     ck_assert(t->dtype && from >= 0 && from <= to && (uint64_t)to <= v->n);
     t->data = v->data + from;
     t->bytes = (uint64_t)(to - from);

@@ -368,44 +368,7 @@ void ft_json_done(ft_json_doc *d)
     free(d);
 }
 
-bool ft_json_to_int(const ft_json *v, int64_t *out)
-{
-    if (!v || v->type != FT_JSON_NUMBER || strpbrk(v->text, ".eE")) return false;
-    errno = 0;
-    long long k = strtoll(v->text, NULL, 10);
-    if (errno) return false;
-    *out = k;
-    return true;
-}
-
-bool ft_json_to_real(const ft_json *v, double *out)
-{
-    if (!v || v->type != FT_JSON_NUMBER) return false;
-    double d = strtod(v->text, NULL);
-    if (!isfinite(d)) return false;
-    *out = d;
-    return true;
-}
-
 /* ---- writing ------------------------------------------------------------------------------ */
-
-void ft_json_quote(ft_buf *out, const char *s, size_t n)
-{
-    static const char special[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";
-    ft_buf_putc(out, '"');
-    for (size_t i = 0; i < n; i++) {
-        const char *p = s[i] ? strchr(special, s[i]) : NULL;
-        if (p) {
-            ft_buf_putc(out, '\\');
-            ft_buf_putc(out, letter[p - special]);
-        } else if ((unsigned char)s[i] < 0x20) {
-            ft_buf_printf(out, "\\u%04x", (unsigned)(unsigned char)s[i]);
-        } else {
-            ft_buf_putc(out, s[i]);
-        }
-    }
-    ft_buf_putc(out, '"');
-}
 
 void ft_json_real(ft_buf *out, double v)
 {
@@ -413,16 +376,6 @@ void ft_json_real(ft_buf *out, double v)
     for (int digits = 1; isfinite(v) && digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, v);
         if (strtod(text, NULL) == v) break;
-    }
-    ft_buf_puts(out, text);
-}
-
-void ft_json_float(ft_buf *out, float v)
-{
-    char text[40] = "null";
-    for (int digits = 1; isfinite(v) && digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)v);
-        if (strtof(text, NULL) == v) break;
     }
     ft_buf_puts(out, text);
 }

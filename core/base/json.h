@@ -2,7 +2,6 @@
 #ifndef FT_CORE_JSON_H
 #define FT_CORE_JSON_H
 #include "core/base/err.h"
-#include "ft/buf.h"
 #include "ft/json.h"
 
 /* Parses n bytes.  `what` names the source in errors ("config.json:3:7: …").  Memory is at most
@@ -21,17 +20,11 @@ int ft_json_each(const char *what, const char *text, size_t n, const char *insid
                  ft_json_member on, void *ctx, ft_err *e);
 const ft_json *ft_json_root(const ft_json_doc *);
 void ft_json_done(ft_json_doc *);
-bool ft_json_to_int(const ft_json *, int64_t *out);
-bool ft_json_to_real(const ft_json *, double *out);
 
 /* Writes a value again: numbers as they were, strings with the shortest escapes, UTF-8 kept.
  * indent < 0: one line with ", " and ": " as Python's json.dumps; else that many blanks a level. */
 void ft_json_write(ft_buf *out, const ft_json *v, int indent);
 
-/* Appends s as a JSON string with its quotes, escaped as Python's json.dumps(ensure_ascii=False). */
-void ft_json_quote(ft_buf *out, const char *s, size_t n);
 /* Appends the shortest decimal that reads back as v; "null" when v is not finite. */
 void ft_json_real(ft_buf *out, double v);
-/* The same for a float: the shortest that reads back as the same float. */
-void ft_json_float(ft_buf *out, float v);
 #endif

@@ -1,8 +1,6 @@
 /* log.c -- see log.h. */
 #include "core/base/log.h"
-#include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 #include "ft/buf.h"
 
@@ -15,31 +13,10 @@ void ft_log_init(ft_log *l, FILE *to)
     pthread_mutex_init(&l->lock, NULL);
 }
 
-int ft_log_open(ft_log *l, const char *path, ft_err *e)
-{
-    FILE *f = fopen(path, "ae");
-    if (!f) return ft_errf(e, FT_EIO, "cannot open %s: %s", path, ft_errno_text(errno));
-    if (l->file) fclose(l->file);
-    l->file = f;
-    return 0;
-}
-
 void ft_log_clear_bar(ft_log *l)
 {
     if (l->bar) fputs("\r\033[K", l->to); /* to the line's start, and clear to its end */
     l->bar = false;
-}
-
-/* A line of the log file: UTC time, then the text.  With the lock held. */
-static void write_file(ft_log *l, const char *text)
-{
-    char when[32];
-    struct tm tm;
-    time_t now = time(NULL);
-    gmtime_r(&now, &tm);
-    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    fprintf(l->file, "%s %s\n", when, text);
-    fflush(l->file);
 }
 
 /* The text is put together before the lock is taken, and written in one go. */
@@ -59,7 +36,6 @@ void ft_log_vline(ft_log *l, ft_level level, const char *who, const char *fmt, v
         fprintf(l->to, "%s%s%s\n", colored ? colors[level] : "", s, colored ? "\033[0m" : "");
         fflush(l->to);
     }
-    if (l->file) write_file(l, s);
     pthread_mutex_unlock(&l->lock);
     ft_buf_free(&text);
 }
@@ -74,7 +50,5 @@ void ft_log_line(ft_log *l, ft_level level, const char *who, const char *fmt, ..
 
 void ft_log_close(ft_log *l)
 {
-    if (l->file) fclose(l->file);
-    l->file = NULL;
     pthread_mutex_destroy(&l->lock);
 }

@@ -20,9 +20,8 @@ typedef struct { const char *model, *adapter, *tokens, *out, *dtype; } options;
 /* The rows of F, through the data-tokens plugin. */
 static int open_rows(ft_token_set *s, ft_row_plan *r, const char *path, ft_registry *reg, const ft_offer *offer, ft_err *e)
 {
-    struct { const char *path; } config = { path };
     const ft_loaded *p = ft_registry_get(reg, "data-tokens", e);
-    ft_instance *i = p ? ft_instance_open(p, "score", &config, offer, e) : NULL;
+    ft_instance *i = p ? ft_instance_open_path(p, "score", path, offer, e) : NULL;
     if (!i) return e->code;
     int code = ft_tokens_from_rows(s, ft_instance_vtable(i), ft_instance_self(i), e);
     if (code) ft_instance_error(i, code, e);

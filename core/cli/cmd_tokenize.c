@@ -327,26 +327,6 @@ static int each_line(tokenizing *t, const char *path, ft_err *e)
     return code;
 }
 
-/* data-chatml with its defaults and this file.  *config lives in the arena. */
-static int chat_config(void **config, const ft_loaded *p, const char *path, ft_arena *a, ft_err *e)
-{
-    ft_diags d = { .n = 0 };
-    ft_config_file *f = ft_arena_alloc(a, sizeof *f);
-    ft_yaml *map = f ? ft_yaml_new(a, FT_YAML_MAP, (ft_mark){ f, 0, 0 }) : NULL;
-    ft_yaml *v = map ? ft_yaml_new_text(a, path, (ft_mark){ f, 0, 0 }) : NULL;
-    *config = v ? ft_arena_alloc(a, p->desc.config_size) : NULL;
-    if (!*config) return ft_errf(e, FT_ENOMEM, "out of memory");
-    *f = (ft_config_file){ .name = "tokenize", .text = "", .n = 0 };
-    v->key = "path";
-    v->quoted = true;
-    ft_yaml_append(map, v);
-    ft_fill_job job = { .arena = a, .diags = &d, .who = p->name };
-    int code = ft_config_fill(*config, p->params, map, (ft_mark){ f, 0, 0 }, &job);
-    if (code) ft_diags_to_err(&d, e);
-    ft_diags_free(&d);
-    return code;
-}
-
 /* One answer of a row. */
 static int put_sample(tokenizing *t, const ft_sample *s, int k, ft_err *e)
 {
@@ -363,14 +343,12 @@ static int put_sample(tokenizing *t, const ft_sample *s, int k, ft_err *e)
 /* Rows of data as a training stage would render and label them. */
 static int each_chat(tokenizing *t, const char *path, ft_err *e)
 {
-    ft_arena a = { 0 };
-    void *config = NULL;
     ft_sample s;
     ft_run run = { .current = -1, .registry = t->registry, .model = { .source = t->tok.source } };
     ft_offer offer = t->offer;
     offer.run = &run;
     const ft_loaded *p = ft_registry_get(t->registry, "data-chatml", e);
-    ft_instance *i = p && !chat_config(&config, p, path, &a, e) ? ft_instance_open(p, "tokenize", config, &offer, e) : NULL;
+    ft_instance *i = p ? ft_instance_open_path(p, "tokenize", path, &offer, e) : NULL;
     int code = i ? 1 : e->code;
     while (code > 0) {
         const ft_format *f = ft_instance_vtable(i);
@@ -382,7 +360,6 @@ static int each_chat(tokenizing *t, const char *path, ft_err *e)
         }
     }
     ft_instance_close(i);
-    ft_arena_free(&a);
     return code;
 }
 

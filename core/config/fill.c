@@ -232,13 +232,6 @@ bool ft_kind_is_text(ft_kind kind) { return known(kind) && kinds[kind].text; }
 bool ft_kind_is_number(ft_kind kind) { return known(kind) && kinds[kind].number; }
 const char *ft_kind_name(ft_kind kind) { return known(kind) ? kinds[kind].name : "unknown"; }
 
-size_t ft_params_count(const ft_param *params)
-{
-    size_t n = 0;
-    while (params && params[n].key) n++;
-    return n;
-}
-
 /* ---- a table ------------------------------------------------------------------------------- */
 
 /* A given value into the row's place. */

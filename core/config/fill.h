@@ -47,7 +47,6 @@ size_t ft_kind_size(ft_kind kind);          /* bytes in the struct; 0: no such k
 bool ft_kind_is_text(ft_kind kind);         /* may have choices */
 bool ft_kind_is_number(ft_kind kind);       /* may have a range */
 const char *ft_kind_name(ft_kind kind);     /* "an integer" */
-size_t ft_params_count(const ft_param *params);
 /* True when the row limits the range of its numbers. */
 static inline bool ft_param_ranged(const ft_param *p) { return p->min != 0 || p->max != 0; }
 #endif

@@ -38,7 +38,7 @@ static int fail(const reader *r, const ft_json *entry, ft_err *e, const char *wh
 /* A JSON integer from 0 to INT64_MAX: no sign, no fraction, no exponent. */
 static bool natural(const ft_json *v, int64_t *out)
 {
-    return v->type == FT_JSON_NUMBER && v->text[0] != '-' && ft_json_to_int(v, out);
+    return v->type == FT_JSON_NUMBER && v->text[0] != '-' && ft_json_as_int(v, out);
 }
 
 /* "__metadata__": text to text, once.  Duplicate keys inside have been refused by the JSON

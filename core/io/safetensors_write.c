@@ -101,7 +101,6 @@ int64_t ft_st_declare(ft_st_writer *w, const char *name, ft_dtype dtype, const i
     return s.t.name && !w->slots.oom ? (int64_t)s.index : no_memory(e);
 }
 
-uint64_t ft_st_total(const ft_st_writer *w) { return w->total; }
 
 /* ---- layout and header --------------------------------------------------------------------- */
 

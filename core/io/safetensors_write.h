@@ -25,8 +25,6 @@ int ft_st_note(ft_st_writer *w, const char *key, const char *value, ft_err *e);
 /* Announces a tensor; returns its index (0, 1, …) or a negative code. */
 int64_t ft_st_declare(ft_st_writer *w, const char *name, ft_dtype dtype, const int64_t *dim,
                       int ndim, ft_err *e);
-/* Bytes of all declared tensors. */
-uint64_t ft_st_total(const ft_st_writer *w);
 
 /* Makes room for the file and writes its header.  When the tensors take more than max_shard bytes
  * (0: no limit), they go, in the order of declaration, into path's folder as

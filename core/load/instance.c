@@ -77,27 +77,44 @@ void *ft_host_run(const ft_host *h) { return ((const ft_instance *)h->ctx)->offe
 
 /* ---- open and close ------------------------------------------------------------------------ */
 
-/* The config of a plugin that is used without a file: every row's default. */
-static const void *default_config(ft_instance *i, ft_err *e)
+/* {path: PATH}, or NULL where there is no path. */
+static int path_alone(ft_yaml **map, ft_instance *i, const char *path, ft_config_file *f, ft_err *e)
+{
+    if (!path) return 0;
+    ft_mark at = { f, 0, 0 };
+    ft_yaml *v = ft_yaml_new_text(&i->arena, path, at);
+    *map = ft_yaml_new(&i->arena, FT_YAML_MAP, at);
+    if (!*map || !v) return ft_errf(e, FT_ENOMEM, "out of memory");
+    v->key = "path";
+    v->quoted = true;
+    ft_yaml_append(*map, v);
+    return 0;
+}
+
+/* The config of a plugin that is used without a pipeline file: every row's default, and `path`
+ * unless it is NULL. */
+static const void *default_config(ft_instance *i, const char *path, ft_err *e)
 {
     ft_diags d = { 0 };
-    ft_fill_job job = { .arena = &i->arena, .diags = &d, .who = i->stage };
+    ft_config_file file = { .name = i->stage, .text = "", .n = 0 };
+    ft_fill_job job = { .arena = &i->arena, .diags = &d, .who = i->plugin->name };
+    ft_yaml *map = NULL;
     void *config = ft_arena_alloc(&i->arena, i->plugin->desc.config_size);
-    int code = config ? ft_config_fill(config, i->plugin->params, NULL, (ft_mark){ 0 }, &job)
-                      : ft_errf(e, FT_ENOMEM, "out of memory");
+    int code = config ? path_alone(&map, i, path, &file, e) : ft_errf(e, FT_ENOMEM, "out of memory");
+    if (!code) code = ft_config_fill(config, i->plugin->params, map, (ft_mark){ &file, 0, 0 }, &job);
     ft_diags_to_err(&d, e);
     ft_diags_free(&d);
     return code ? NULL : config;
 }
 
 /* Memory and config, then the plugin's own open. */
-static int prepare(ft_instance *i, const char *stage, const void *config, ft_err *e)
+static int prepare(ft_instance *i, const char *stage, const void *config, const char *path, ft_err *e)
 {
     const ft_plugin *p = &i->plugin->desc;
     i->stage = ft_arena_strdup(&i->arena, stage);
     i->self = ft_arena_alloc(&i->arena, p->instance_size);
     if (!i->stage || !i->self) return ft_errf(e, FT_ENOMEM, "stage '%s': out of memory", stage);
-    i->config = config ? config : default_config(i, e);
+    i->config = config ? config : default_config(i, path, e);
     if (!i->config) return e && e->code ? e->code : FT_EINVAL;
     if (!p->open) return 0;
     int code = p->open(i->self, &i->host, i->config);
@@ -112,8 +129,8 @@ static void release(ft_instance *i)
     free(i);
 }
 
-ft_instance *ft_instance_open(const ft_loaded *p, const char *stage, const void *config,
-                              const ft_offer *offer, ft_err *e)
+static ft_instance *open_with(const ft_loaded *p, const char *stage, const void *config,
+                              const char *path, const ft_offer *offer, ft_err *e)
 {
     static const ft_offer nothing;
     ft_instance *i = calloc(1, sizeof *i);
@@ -126,9 +143,21 @@ ft_instance *ft_instance_open(const ft_loaded *p, const char *stage, const void 
     i->plugin = p;
     i->offer = offer ? offer : &nothing;
     pthread_mutex_init(&i->lock, NULL);
-    if (!prepare(i, stage, config, e)) return i;
+    if (!prepare(i, stage, config, path, e)) return i;
     release(i);
     return NULL;
+}
+
+ft_instance *ft_instance_open(const ft_loaded *p, const char *stage, const void *config,
+                              const ft_offer *offer, ft_err *e)
+{
+    return open_with(p, stage, config, NULL, offer, e);
+}
+
+ft_instance *ft_instance_open_path(const ft_loaded *p, const char *stage, const char *path,
+                                   const ft_offer *offer, ft_err *e)
+{
+    return open_with(p, stage, NULL, path, offer, e);
 }
 
 void ft_instance_close(ft_instance *i)

@@ -12,7 +12,7 @@ static ft_json_doc *json_parse(const ft_host *h, const char *what, const char *t
 }
 
 static const ft_json_api json = {
-    sizeof(ft_json_api), json_parse, ft_json_root, ft_json_done, ft_json_to_int, ft_json_to_real,
+    sizeof(ft_json_api), json_parse, ft_json_root, ft_json_done, ft_json_as_int, ft_json_as_real,
 };
 
 const ft_service *ft_core_services(size_t *n)

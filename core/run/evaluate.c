@@ -247,7 +247,7 @@ static double lm_trained(const ft_host *h, const char *name)
 {
     double v;
     const evaluation *x = of(h);
-    return x->trained && ft_json_to_real(ft_json_get(ft_json_root(x->trained), name), &v) ? v : (double)NAN;
+    return x->trained && ft_json_as_real(ft_json_get(ft_json_root(x->trained), name), &v) ? v : (double)NAN;
 }
 
 const ft_lm_api ft_lm_interface = {

@@ -136,13 +136,6 @@ size_t ftj_char_offset(ftj_run *run, const ftj_str *s, size_t index)
     return at;
 }
 
-const ftj_piece *ftj_piece_at(const ftj_str *s, size_t at)
-{
-    size_t i = 0;
-    while (i + 1 < s->n_piece && at >= s->piece[i].n) at -= s->piece[i++].n;
-    return &s->piece[i];
-}
-
 /* ---- comparison and search ------------------------------------------------------------------ */
 
 bool ftj_str_equal(ftj_run *run, const ftj_str *a, const ftj_str *b)

@@ -55,8 +55,6 @@ bool ftj_str_is(ftj_run *run, ftj_val v, const char *text);
 /* Byte offset of the first (last) `what` in [from, to) of s, or SIZE_MAX. */
 size_t ftj_str_find(ftj_run *run, const ftj_str *s, const ftj_str *what, size_t from, size_t to);
 size_t ftj_str_rfind(ftj_run *run, const ftj_str *s, const ftj_str *what, size_t from, size_t to);
-/* The piece that byte `at` of a flat string lies in. */
-const ftj_piece *ftj_piece_at(const ftj_str *s, size_t at);
 /* The code point at byte *at of a flat string; *at moves past it. */
 uint32_t ftj_next_char(const ftj_str *s, size_t *at);
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "ft/buf.h"
 
 typedef enum { FT_JSON_NULL, FT_JSON_BOOL, FT_JSON_NUMBER, FT_JSON_STRING, FT_JSON_ARRAY,
                FT_JSON_OBJECT } ft_json_type;
@@ -73,6 +74,26 @@ static inline bool ft_json_as_real(const ft_json *v, double *out)
     if (!(d - d == 0)) return false;
     *out = d;
     return true;
+}
+
+/* Appends n bytes of s as a JSON string with its quotes, escaped as Python's
+ * json.dumps(ensure_ascii=False): UTF-8 stays. */
+static inline void ft_json_quote(ft_buf *out, const char *s, size_t n)
+{
+    static const char special[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";
+    ft_buf_putc(out, '"');
+    for (size_t i = 0; i < n; i++) {
+        const char *p = s[i] ? strchr(special, s[i]) : NULL;
+        if (p) {
+            ft_buf_putc(out, '\\');
+            ft_buf_putc(out, letter[p - special]);
+        } else if ((unsigned char)s[i] < 0x20) {
+            ft_buf_printf(out, "\\u%04x", (unsigned)(unsigned char)s[i]);
+        } else {
+            ft_buf_putc(out, s[i]);
+        }
+    }
+    ft_buf_putc(out, '"');
 }
 
 typedef struct ft_json_doc ft_json_doc; /* owns the tree */

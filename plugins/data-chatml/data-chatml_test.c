@@ -541,8 +541,8 @@ static void check_golden(const ft_json *golden, const ft_json *conv, tally *sum)
         }
         for (size_t i = 0; spans && i < spans->len; i++, sum->spans++) {
             int64_t from, to;
-            ft_json_to_int(&spans->item[i].item[0], &from);
-            ft_json_to_int(&spans->item[i].item[1], &to);
+            ft_json_as_int(&spans->item[i].item[0], &from);
+            ft_json_as_int(&spans->item[i].item[1], &to);
             ck_assert_msg(
                 all_trained(&s.seq[0], byte_offset(want->text, from), byte_offset(want->text, to)),
                 "%s, %s: reply %zu is not trained", name, ft_json_str(conv, "id", ""), i);

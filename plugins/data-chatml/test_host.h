@@ -63,7 +63,7 @@ static inline const ft_source *api_model(const ft_host *h) { return &((bench *)h
 static inline const void *host_get(const ft_host *h, const char *iface)
 {
     static const ft_json_api json = { sizeof json,  api_parse,      ft_json_root,
-                                      ft_json_done, ft_json_to_int, ft_json_to_real };
+                                      ft_json_done, ft_json_as_int, ft_json_as_real };
     static const ft_source_api source = { sizeof source, api_model };
     (void)h;
     return !strcmp(iface, "ft.json/1") ? (const void *)&json

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "ft/buf.h"
 #include "ft/evaluate.h"
+#include "ft/json.h"
 
 typedef struct { ft_evaluate_args args; const char *path, *apart; ft_list equal; } config;
 
@@ -153,18 +153,6 @@ static int ask(const self_t *s, int which, ft_lm_answer *a, char **kept, counts 
     return code;
 }
 
-static void put_string(ft_buf *b, const char *p, size_t n)
-{
-    ft_buf_putc(b, '"');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if (c == '"' || c == '\\') ft_buf_printf(b, "\\%c", c);
-        else if (c < 0x20) ft_buf_printf(b, "\\u%04x", c);
-        else ft_buf_putc(b, (char)c);
-    }
-    ft_buf_putc(b, '"');
-}
-
 /* The last thing that was said to the model. */
 static const ft_json *question_of(const self_t *s, int64_t i)
 {
@@ -176,14 +164,14 @@ static void put_line(const self_t *s, ft_buf *b, int64_t i, const ft_lm_answer *
 {
     const ft_json *q = question_of(s, i);
     ft_buf_puts(b, "{\"question\": ");
-    put_string(b, q ? q->text : "", q ? q->len : 0);
+    ft_json_quote(b, q ? q->text : "", q ? q->len : 0);
     ft_buf_puts(b, ", \"prompt_ids\": [");
     for (int64_t k = 0; k < a->n_prompt; k++) ft_buf_printf(b, "%s%d", k ? ", " : "", a->prompt_ids[k]);
     ft_buf_puts(b, "], \"base\": ");
-    put_string(b, base, strlen(base));
+    ft_json_quote(b, base, strlen(base));
     if (tuned) {
         ft_buf_puts(b, ", \"tuned\": ");
-        put_string(b, tuned, strlen(tuned));
+        ft_json_quote(b, tuned, strlen(tuned));
     }
     ft_buf_puts(b, "}\n");
 }

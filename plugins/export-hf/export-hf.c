@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "ft/buf.h"
+#include "ft/json.h"
 #include "ft/export.h"
 
 typedef struct { const char *dtype, *max_shard_size; } config;
@@ -62,18 +62,6 @@ static int open_(void *self, const ft_host *host, const void *cfg)
 
 /* ---- files for a model that came from GGUF ---------------------------------------------------- */
 
-static void put_quoted(ft_buf *b, const char *s, size_t n)
-{
-    ft_buf_putc(b, '"');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\') ft_buf_printf(b, "\\%c", c);
-        else if (c < 0x20) ft_buf_printf(b, "\\u%04x", c);
-        else ft_buf_putc(b, s[i]);
-    }
-    ft_buf_putc(b, '"');
-}
-
 /* "  "bos_token": "<s>"," for each special token that the vocabulary has. */
 static void put_specials(const ft_export *x, ft_buf *b, const char *before)
 {
@@ -86,7 +74,7 @@ static void put_specials(const ft_export *x, ft_buf *b, const char *before)
         const char *s = all[i].id < 0 ? NULL : x->tokenizer->token(x->tokenizer_self, (uint32_t)all[i].id, &n);
         if (!s) continue;
         ft_buf_printf(b, "%s\n  \"%s\": ", before, all[i].key);
-        put_quoted(b, s, n);
+        ft_json_quote(b, s, n);
         before = ",";
     }
 }
@@ -108,7 +96,7 @@ static int put_tokenizer_config(exporter *e, const ft_export *x)
     put_specials(x, &b, ",");
     if (t) {
         ft_buf_puts(&b, ",\n  \"chat_template\": ");
-        put_quoted(&b, t, strlen(t));
+        ft_json_quote(&b, t, strlen(t));
     }
     ft_buf_puts(&b, "\n}\n");
     return put_buf(e, x, "tokenizer_config.json", &b);

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "ft/buf.h"
+#include "ft/json.h"
 #include "nf4.h"
 
 enum {
@@ -37,21 +37,6 @@ static const ft_param params[] = {
 };
 
 /* ---- quantization_config --------------------------------------------------------------------- */
-/* Appends s as a JSON string. */
-static void json_string(ft_buf *b, const char *s)
-{
-    ft_buf_putc(b, '"');
-    for (; *s; s++) {
-        if ((unsigned char)*s < 0x20) {
-            ft_buf_printf(b, "\\u%04x", *s);
-            continue;
-        }
-        if (*s == '"' || *s == '\\') ft_buf_putc(b, '\\');
-        ft_buf_putc(b, *s);
-    }
-    ft_buf_putc(b, '"');
-}
-
 /* As transformers' BitsAndBytesConfig writes it.  It leaves the head alone by itself only while
  * llm_int8_skip_modules is null. */
 static int make_json(instance *self)
@@ -65,7 +50,7 @@ static int make_json(instance *self)
     ft_buf_puts(&b, skip->n ? "[\"lm_head\"" : "null");
     for (size_t i = 0; i < skip->n; i++) {
         ft_buf_puts(&b, ", ");
-        json_string(&b, skip->v[i]);
+        ft_json_quote(&b, skip->v[i], strlen(skip->v[i]));
     }
     ft_buf_puts(&b, skip->n ? "]}" : "}");
     char *copy = b.oom ? NULL : self->host->alloc(self->host, b.n + 1);

@@ -254,7 +254,7 @@ static void golden_ties(const nf4_variant *v)
         uint32_t bits = (uint32_t)strtoul(ft_json_str(&all->item[i], "bits", ""), NULL, 16);
         int64_t code = -1;
         float x;
-        ft_json_to_int(ft_json_get(&all->item[i], "code"), &code);
+        ft_json_as_int(ft_json_get(&all->item[i], "code"), &code);
         memcpy(&x, &bits, 4);
         check_code(v, x, (unsigned)code);
         seen++;

@@ -44,7 +44,7 @@ static void word(char *out, const ft_json *kwargs, const char *key, const char *
 static double real(const ft_json *o, const char *key)
 {
     double v = NAN;
-    ck_assert_msg(ft_json_to_real(ft_json_get(o, key), &v), "%s", key);
+    ck_assert_msg(ft_json_as_real(ft_json_get(o, key), &v), "%s", key);
     return v;
 }
 
@@ -64,7 +64,7 @@ static void read_row(row *r, const ft_json *o, const ft_json *args, const ft_jso
     for (size_t i = 0; i < kwargs->len; i++) {
         if (kwargs->item[i].type == FT_JSON_STRING) continue;
         r->key[r->kwargs.n] = kwargs->item[i].key;
-        ft_json_to_real(&kwargs->item[i], &r->value[r->kwargs.n++]);
+        ft_json_as_real(&kwargs->item[i], &r->value[r->kwargs.n++]);
     }
     r->kwargs.key = r->key;
     r->kwargs.value = r->value;
@@ -80,7 +80,7 @@ static void check_row(row *r, const ft_json *want, int64_t stride, double unit)
     ck_assert_uint_gt(want->len, 5);
     for (size_t i = 0; i < want->len; i++) {
         double w = NAN;
-        ck_assert(ft_json_to_real(&want->item[i], &w));
+        ck_assert(ft_json_as_real(&want->item[i], &w));
         r->at.step = (int64_t)i * stride;
         double got = schedule->factor(r->name, &r->at);
         ck_assert_msg(fabs(got - w / unit) <= 1e-9, "%s, step %d of %d: %.12g, not %.12g", r->name,

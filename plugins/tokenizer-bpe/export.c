@@ -4,21 +4,9 @@
  * that added tokens keep their numbers, and merges in the order of their ranks. */
 #include "tok.h"
 
-void tok_json_quote(ft_buf *b, const char *s, size_t n)
-{
-    ft_buf_putc(b, '"');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\') ft_buf_printf(b, "\\%c", c);
-        else if (c < 0x20) ft_buf_printf(b, "\\u%04x", c);
-        else ft_buf_putc(b, s[i]);
-    }
-    ft_buf_putc(b, '"');
-}
-
 static void put_token(const tok *t, ft_buf *b, uint32_t id)
 {
-    tok_json_quote(b, t->v.text.p + t->v.str[id].at, t->v.str[id].len);
+    ft_json_quote(b, t->v.text.p + t->v.str[id].at, t->v.str[id].len);
 }
 
 static void put_added(const tok *t, ft_buf *b)

@@ -73,7 +73,7 @@ static void put_template(tok *t, ft_buf *b, int64_t bos, int64_t eos)
         tok_str s = t->v.str[id[i]];
         ft_buf_printf(b, "%s\"%d\":{\"id\":\"%d\",\"ids\":[%lld],\"tokens\":[",
                       first ? "" : ",", i, i, (long long)id[i]);
-        tok_json_quote(b, t->v.text.p + s.at, s.len);
+        ft_json_quote(b, t->v.text.p + s.at, s.len);
         ft_buf_puts(b, "]}");
         first = 0;
     }
@@ -87,7 +87,7 @@ static void byte_level_shell(ft_buf *b, const tok_recipe *r)
                   "\"pretokenizers\":[", r->nfc ? "{\"type\":\"NFC\"}" : "null");
     for (int i = 0; i < 5 && r->cut[i]; i++) {
         ft_buf_puts(b, "{\"type\":\"Split\",\"pattern\":{\"Regex\":");
-        tok_json_quote(b, r->cut[i], strlen(r->cut[i]));
+        ft_json_quote(b, r->cut[i], strlen(r->cut[i]));
         ft_buf_puts(b, "},\"behavior\":\"Isolated\",\"invert\":false},");
     }
     ft_buf_puts(b, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
@@ -113,7 +113,7 @@ static void sentencepiece_shell(ft_buf *b, bool prefix)
 static void put_model(tok *t, ft_buf *b, bool pieces, bool whole, int64_t unk)
 {
     ft_buf_puts(b, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":");
-    if (pieces && unk >= 0) tok_json_quote(b, t->v.text.p + t->v.str[unk].at, t->v.str[unk].len);
+    if (pieces && unk >= 0) ft_json_quote(b, t->v.text.p + t->v.str[unk].at, t->v.str[unk].len);
     else ft_buf_puts(b, "null");
     ft_buf_printf(b, ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
                   "\"fuse_unk\":%s,\"byte_fallback\":%s,\"ignore_merges\":%s}",

@@ -47,7 +47,7 @@ static ft_json_doc *test_parse(const ft_host *h, const char *what, const char *t
 static const void *test_get(const ft_host *h, const char *iface)
 {
     static const ft_json_api json = { sizeof json, test_parse, ft_json_root, ft_json_done,
-                                      ft_json_to_int, ft_json_to_real };
+                                      ft_json_as_int, ft_json_as_real };
     (void)h;
     return strcmp(iface, "ft.json/1") ? NULL : &json;
 }

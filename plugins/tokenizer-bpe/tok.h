@@ -13,7 +13,7 @@
  * the range of the original text that it stands for, as HF tokenizers' NormalizedString does. */
 #ifndef TOK_H
 #define TOK_H
-#include "ft/buf.h"
+#include "ft/json.h"
 #include "ft/ck.h"
 #include "ft/data.h"
 
@@ -344,7 +344,6 @@ const tok_recipe *tok_find_recipe(tok *t, const ft_source *s);
 void tok_put_shell(tok *t, ft_buf *b, const tok_recipe *r, bool prefix, const ft_vocab *v);
 /* Writes tokenizer.json for a tokenizer that came from GGUF (export.c). */
 int tok_export_json(tok *t, ft_bytes *out);
-void tok_json_quote(ft_buf *b, const char *s, size_t n);
 
 /* ---- encoding ------------------------------------------------------------------------------- */
 enum { TOK_CACHE = 1 << 15, TOK_CACHED = 6 };

@@ -41,7 +41,7 @@ static bool same_list(const ft_json *j, const uint32_t *a, const uint32_t *b, si
     if (!j || j->len != (b ? 2 * n : n)) return false;
     for (size_t i = 0; i < j->len; i++) {
         int64_t v = -1;
-        ft_json_to_int(&j->item[i], &v);
+        ft_json_as_int(&j->item[i], &v);
         if (v != (b ? (i % 2 ? b[i / 2] : a[i / 2]) : a[i])) return false;
     }
     return true;

@@ -1,8 +1,11 @@
 /* test_cli.c -- the program's outside: help, list, version, and the statuses of wrong calls. */
 #include "harness.h"
+#include <dirent.h>
+#include <dlfcn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include "core/base/json.h"
+#include "ft/plugin.h"
 
 /* Runs the program with a shell; standard output and error together in out.  Returns its status. */
 static int run(ft_buf *out, const char *args)
@@ -114,6 +117,90 @@ START_TEST(help_plugin)
 }
 END_TEST
 
+/* Every plugin that was built is listed, and `help` has every row of its own table: key, kind, default
+ * and text; the JSON schema has the same keys. */
+static void check_help(const char *name, const ft_plugin *p)
+{
+    ft_buf out = { 0 };
+    ft_err e = { 0 };
+    char args[512];
+    size_t n = 0;
+    snprintf(args, sizeof args, "help %s", name);
+    ck_assert_int_eq(run(&out, args), 0);
+    ck_assert_msg(strstr(out.p, p->summary) && strstr(out.p, p->role), "%s:\n%s", name, out.p);
+    for (const ft_param *row = p->params; row && row->key; row++, n++) {
+        char key[200], help[400];
+        snprintf(key, sizeof key, "\n  %s %s", row->key, row->def ? "= " : "(required)");
+        snprintf(help, sizeof help, "\n      %s\n", row->help);
+        const char *at = strstr(out.p, key);
+        ck_assert_msg(at && strstr(at, help), "%s: %s is not in\n%s", name, row->key, out.p);
+        ck_assert_msg(strlen(row->help) > 3, "%s: %s says nothing", name, row->key);
+    }
+    snprintf(args, sizeof args, "help %s --json", name);
+    ck_assert_int_eq(run(&out, args), 0);
+    ft_json_doc *d = ft_json_parse("schema", out.p, out.n, &e);
+    ck_assert_msg(d != NULL, "%s: %s", name, e.msg);
+    const ft_json *keys = ft_json_get(ft_json_root(d), "properties");
+    ck_assert_uint_eq(keys->len, n);
+    for (size_t i = 0; i < n; i++) ck_assert_ptr_nonnull(ft_json_get(keys, p->params[i].key));
+    ft_json_done(d);
+    ft_buf_free(&out);
+}
+
+START_TEST(every_plugin)
+{
+    ft_buf out = { 0 };
+    char folder[512], path[1200];
+    int seen = 0;
+    ck_assert_int_eq(run(&out, "list"), 0);
+    ck_assert_ptr_null(strstr(out.p, "refused"));
+    snprintf(folder, sizeof folder, "%s/plugins", test_build());
+    DIR *d = opendir(folder);
+    for (struct dirent *x; d && (x = readdir(d));) {
+        char name[256], line[300];
+        const ft_plugin *(*entry)(void);
+        snprintf(name, sizeof name, "%s", x->d_name);
+        char *dot = strstr(name, ".so");
+        if (!dot || !strncmp(name, "kernels-", 8)) continue; /* a backend has no parameters */
+        *dot = 0;
+        snprintf(path, sizeof path, "%s/%s", folder, x->d_name);
+        void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        ck_assert_msg(so != NULL, "%s", dlerror());
+        *(void **)&entry = dlsym(so, "ft_plugin_entry_1");
+        ck_assert_msg(entry != NULL, "%s has no entry", path);
+        snprintf(line, sizeof line, "%s ", name);
+        const char *at = strstr(out.p, line);
+        ck_assert_msg(at && (at == out.p || at[-1] == '\n'), "%s is not listed:\n%s", name, out.p);
+        check_help(name, entry());
+        seen++;
+    }
+    if (d) closedir(d);
+    ck_assert_int_ge(seen, 14);
+    ft_buf_free(&out);
+}
+END_TEST
+
+/* Every command of the first page has a page of its own. */
+START_TEST(every_command)
+{
+    ft_buf all = { 0 }, out = { 0 };
+    int seen = 0;
+    ck_assert_int_eq(run(&all, "help"), 0);
+    for (const char *p = strstr(all.p, "\n  "); p; p = strstr(p + 1, "\n  ")) {
+        char args[100], want[100];
+        int n = (int)strcspn(p + 3, " \n");
+        if (n == 0 || p[3] == '-') continue;
+        snprintf(args, sizeof args, "help %.*s", n, p + 3);
+        snprintf(want, sizeof want, "usage: pipeline %.*s", n, p + 3);
+        ck_assert_msg(run(&out, args) == 0 && strstr(out.p, want), "%s: %s", args, out.p);
+        seen++;
+    }
+    ck_assert_int_ge(seen, 10);
+    ft_buf_free(&all);
+    ft_buf_free(&out);
+}
+END_TEST
+
 /* A built tree has nothing bad, plugins that are refused are worth a word, wrong settings are bad. */
 START_TEST(doctor)
 {
@@ -126,6 +213,9 @@ START_TEST(doctor)
     ck_assert_ptr_nonnull(strstr(out.p, " chosen, "));
     ck_assert_ptr_nonnull(strstr(out.p, "plain passes"));
     ck_assert_ptr_nonnull(strstr(out.p, " 0 bad\n"));
+    setenv("CUDA_VISIBLE_DEVICES", "", 1); /* no GPU is nothing bad, on any machine */
+    ck_assert_msg(run(&out, "doctor") == 0 && strstr(out.p, "\nok    GPU "), "%s", out.p);
+    unsetenv("CUDA_VISIBLE_DEVICES");
     snprintf(args, sizeof args, "doctor --json --plugin-dir %s/tests/so", test_build());
     ck_assert_msg(run(&out, args) == 0, "%s", out.p);
     ft_json_doc *d = ft_json_parse("doctor", out.p, out.n, &e);
@@ -154,6 +244,8 @@ static Suite *suite(void)
     tcase_add_test(t, calls);
     tcase_add_test(t, list);
     tcase_add_test(t, help_plugin);
+    tcase_add_test(t, every_plugin);
+    tcase_add_test(t, every_command);
     tcase_add_test(t, doctor);
     suite_add_tcase(s, t);
     return s;

@@ -87,7 +87,7 @@ START_TEST(good)
     ck_assert_ptr_eq(l, ft_registry_get(r, "good", &e));
     ck_assert_str_eq(l->desc.role, "ft.tokens/1");
     ck_assert_str_eq(l->desc.version, "1.2.3");
-    ck_assert_uint_eq(ft_params_count(l->params), 9);
+    ck_assert(l->params[8].key && !l->params[9].key);
     read_good(&file);
     ft_sha256 s;
     ft_sha256_init(&s);
@@ -506,7 +506,7 @@ START_TEST(older_rows)
     ft_arena a = { 0 };
     ft_err e = { 0 };
     ck_assert_msg(!ft_params_take(&taken, &a, &p, sizeof *rows, "t.so", &e), "%s", e.msg);
-    ck_assert_uint_eq(ft_params_count(taken), 2);
+    ck_assert_ptr_null(taken[2].key);
     ck_assert_str_eq(taken[1].key, "second");
     ft_arena_free(&a);
 }

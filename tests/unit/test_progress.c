@@ -177,30 +177,6 @@ START_TEST(terminal)
 }
 END_TEST
 
-START_TEST(log_file)
-{
-    ft_log log;
-    ft_err e = { 0 };
-    char path[] = "/tmp/ft-log-XXXXXX";
-    ft_buf text = { 0 };
-    FILE *f = tmpfile();
-    close(mkstemp(path));
-    ft_log_init(&log, f);
-    ck_assert_int_eq(ft_log_open(&log, path, &e), 0);
-    ft_log_line(&log, FT_DEBUG, "lora", "%d sites", 3);
-    ft_log_line(&log, FT_INFO, NULL, "hello");
-    ck_assert_str_eq(contents(f), "hello\n");
-    ck_assert_int_lt(ft_log_open(&log, "/no/such/folder/log", &e), 0);
-    ft_log_close(&log);
-    ck_assert_int_eq(ft_file_read(&text, path, 4096, &(ft_err){ 0 }), 0);
-    ck_assert_ptr_nonnull(strstr(text.p, "Z debug: lora: 3 sites\n"));
-    ck_assert_ptr_nonnull(strstr(text.p, "Z hello\n"));
-    ft_buf_free(&text);
-    unlink(path);
-    fclose(f);
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("progress");
@@ -210,7 +186,6 @@ static Suite *suite(void)
     tcase_add_test(t, the_line);
     tcase_add_test(t, speed);
     tcase_add_test(t, terminal);
-    tcase_add_test(t, log_file);
     suite_add_tcase(s, t);
     return s;
 }

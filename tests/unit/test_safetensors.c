@@ -591,7 +591,6 @@ START_TEST(test_round_trip)
 {
     ft_err e = { 0 };
     ft_st_writer *w = declare_all(&e);
-    ck_assert_uint_eq(ft_st_total(w), 3 + 140 + 18 + 8 + 0 + 3 + 8 + 16);
     ck_assert_msg(ft_st_begin(w, in_dir("model.safetensors"), 0, &e) == 0, "%s", e.msg);
     ck_assert(!ft_file_exists(in_dir("model.safetensors"))); /* only when it is whole */
     write_all(w, &e);

@@ -183,8 +183,8 @@ static void check_spans(const char *what, const ft_template *t, const ft_json *w
     ck_assert_msg(n == want->len, "%s: %zu spans, not %zu", what, n, want->len);
     for (size_t i = 0; i < n; i++) {
         int64_t begin, end;
-        ck_assert(ft_json_to_int(&want->item[i].item[0], &begin));
-        ck_assert(ft_json_to_int(&want->item[i].item[1], &end));
+        ck_assert(ft_json_as_int(&want->item[i].item[0], &begin));
+        ck_assert(ft_json_as_int(&want->item[i].item[1], &end));
         ck_assert_msg(span[i].begin == (size_t)begin && span[i].end == (size_t)end,
                       "%s: span %zu is [%zu, %zu], not [%lld, %lld]", what, i, span[i].begin,
                       span[i].end, (long long)begin, (long long)end);
@@ -224,7 +224,7 @@ static void one_expected(const ft_json *want, void *arg)
 {
     const row_list *rows = arg;
     int64_t i;
-    ck_assert(ft_json_to_int(ft_json_get(want, "row"), &i));
+    ck_assert(ft_json_as_int(ft_json_get(want, "row"), &i));
     static const ft_json bos = { .type = FT_JSON_STRING, .text = "<s>", .len = 3 };
     static const ft_json eos = { .type = FT_JSON_STRING, .text = "</s>", .len = 4 };
     var_list v = { .n = 0 };
@@ -284,8 +284,8 @@ static void check_golden_spans(golden *g, const ft_json *row, const ft_text *out
            k = 0;
     for (size_t i = 0; i < want->len; i++) {
         int64_t begin, end;
-        ft_json_to_int(&want->item[i].item[0], &begin);
-        ft_json_to_int(&want->item[i].item[1], &end);
+        ft_json_as_int(&want->item[i].item[0], &begin);
+        ft_json_as_int(&want->item[i].item[1], &end);
         size_t from = byte_offset(out->text, begin), to = byte_offset(out->text, end);
         while (k < n && (span[k].begin != from || span[k].end != to)) k++;
         ck_assert_msg(k < n, "%s, %s: no span [%zu, %zu]", g->name, ft_json_str(row, "conv", ""),
