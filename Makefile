@@ -28,7 +28,7 @@ PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard plugins/*/*_test.c)))
 
 all: $(BUILD)/pipeline plugins kernels
 
-.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan install clean
+.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan format install clean
 plugins: $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo 'make check       all tests, after installing what they need'
 	@echo 'make unit T=json one test program'
 	@echo 'make asan        all tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
+	@echo 'make format      wrap lines above 100 columns (needs clang-format)'
 	@echo 'make install     program, plugins and headers under PREFIX (default /usr/local)'
 	@echo 'make clean       remove $(BUILD)'
 	@echo 'CC=clang, BUILD=folder, OPT="-O0 -g" and SAN=-fsanitize=… change how it is built'
@@ -126,6 +127,9 @@ check:
 # One program's closing line a line; every program runs, and the first failure decides the status.
 run-tests: all $(TESTS)
 	@BUILD=$(BUILD) tests/run-all $(TESTS)
+
+format:
+	@tools/wrap $$(git ls-files 'core/*.[ch]' 'include/*.h' 'kernels/*.[ch]' 'plugins/*.[ch]' 'tests/*.[ch]')
 
 unit: all $(BUILD)/tests/unit/$(T)
 	BUILD=$(BUILD) $(BUILD)/tests/unit/$(T)

@@ -8,7 +8,7 @@
 #include "core/graph/exec.h"
 #include "tests/harness.h"
 
-/* ---- kernels ------------------------------------------------------------------------------------- */
+/* ---- kernels --------------------------------------------------------------------------------- */
 static inline const ft_backend *test_backend(void)
 {
     static const ft_backend *b;
@@ -32,7 +32,7 @@ static inline g_kernels test_kernels(const char *variant)
     return k;
 }
 
-/* ---- numbers -------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 static inline double test_random(uint64_t *s) /* in (-1, 1) */
 {
     *s ^= *s << 13;
@@ -41,15 +41,16 @@ static inline double test_random(uint64_t *s) /* in (-1, 1) */
     return (double)(int64_t)(*s >> 11) / 4503599627370496.0 - 1;
 }
 
-/* ---- a batch: rows of documents, some tokens trained ------------------------------------------------ */
+/* ---- a batch: rows of documents, some tokens trained ----------------------------------------- */
 typedef struct {
     ft_batch b;
     int32_t ids[512], position[512], row[16], doc[64], trained[512], target[512];
 } test_batch;
 
-/* docs: lengths of documents, 0 ends a row, -1 ends the batch.  Every `skip`-th token is not trained;
- * the last of a document never is. */
-static inline void test_batch_fill(test_batch *t, const int *docs, int vocab, int skip, uint64_t seed)
+/* docs: lengths of documents, 0 ends a row, -1 ends the batch.  Every `skip`-th token is not
+ * trained; the last of a document never is. */
+static inline void test_batch_fill(test_batch *t, const int *docs, int vocab, int skip,
+                                   uint64_t seed)
 {
     int64_t n = 0, rows = 0, nd = 0, nt = 0;
     memset(t, 0, sizeof *t);
@@ -75,7 +76,7 @@ static inline void test_batch_fill(test_batch *t, const int *docs, int vocab, in
         .target = t->target, .seed = 7, .step = 1, .row_tokens = 512, .loss_scale = 1.0f / 16 };
 }
 
-/* ---- a graph that runs ------------------------------------------------------------------------------ */
+/* ---- a graph that runs ----------------------------------------------------------------------- */
 typedef struct {
     ft_g *g;
     g_plan plan;
@@ -99,15 +100,17 @@ static inline void *test_alloc(uint64_t n)
 
 /* Builds, derives (unless no gradient is wanted), plans and binds; parameters are random from seed.
  * bind fills r->weight, for graphs that have weights; else NULL. */
-static inline void test_open_with(test_run *r, test_build_fn build, const g_method *m, ft_dtype compute, const char *variant,
-                                  g_remat remat, int threads, bool derive, uint64_t seed, void (*bind)(test_run *))
+static inline void test_open_with(test_run *r, test_build_fn build, const g_method *m,
+                                  ft_dtype compute, const char *variant, g_remat remat, int threads,
+                                  bool derive, uint64_t seed, void (*bind)(test_run *))
 {
     ft_err e = { 0 };
     uint32_t *order, n;
     memset(r, 0, sizeof *r);
     r->g = g_new(compute, 512, 512, m);
     r->g->train = derive;
-    r->loss = build(&r->g->pub, g_input(r->g, G_IDS), g_input(r->g, G_POSITIONS), g_input(r->g, G_TARGETS));
+    r->loss = build(&r->g->pub, g_input(r->g, G_IDS), g_input(r->g, G_POSITIONS),
+                    g_input(r->g, G_TARGETS));
     if (derive) g_derive(r->g, r->loss);
     ft_val wanted[2] = { r->loss, { r->g->penalty } };
     int n_wanted = r->g->penalty ? 2 : 1;
@@ -120,15 +123,20 @@ static inline void test_open_with(test_run *r, test_build_fn build, const g_meth
     r->pool = ft_pool_new(threads, test_backend()->enter, &e);
     g_scratch s;
     ck_assert_msg(g_scratch_sizes(&r->plan, &k, r->weight, threads, &s, &e) == 0, "%s", e.msg);
-    r->mem = (g_memory){ test_alloc(r->plan.keep_bytes), test_alloc(r->plan.work_bytes), test_alloc(r->plan.state_bytes),
-        test_alloc(r->plan.param_bytes), test_alloc(r->plan.grad_count * 8), r->weight,
-        test_alloc(s.thread * (uint64_t)threads + s.shared) };
+    r->mem = (g_memory){ test_alloc(r->plan.keep_bytes),
+                         test_alloc(r->plan.work_bytes),
+                         test_alloc(r->plan.state_bytes),
+                         test_alloc(r->plan.param_bytes),
+                         test_alloc(r->plan.grad_count * 8),
+                         r->weight,
+                         test_alloc(s.thread * (uint64_t)threads + s.shared) };
     for (uint32_t i = 0; i < r->g->n_param; i++) {
         const g_param *p = &r->g->param[i];
         const ft_desc *d = &g_value_at(r->g, p->value)->desc;
         char *at = (char *)r->mem.param + r->plan.value[p->value].offset;
         for (int64_t j = 0; j < g_rows(d) * g_cols(d); j++) {
-            double v = p->init.kind == FT_INIT_FILL ? p->init.a + 0.1 * test_random(&seed) : p->init.b * test_random(&seed);
+            double v = p->init.kind == FT_INIT_FILL ? p->init.a + 0.1 * test_random(&seed)
+                                                    : p->init.b * test_random(&seed);
             if (d->dtype == FT_F64) ((double *)(void *)at)[j] = v;
             else ((float *)(void *)at)[j] = (float)v;
         }
@@ -139,8 +147,9 @@ static inline void test_open_with(test_run *r, test_build_fn build, const g_meth
     g_exec_const(r->x);
 }
 
-static inline void test_open(test_run *r, test_build_fn build, const g_method *m, ft_dtype compute, const char *variant,
-                             g_remat remat, int threads, bool derive, uint64_t seed)
+static inline void test_open(test_run *r, test_build_fn build, const g_method *m, ft_dtype compute,
+                             const char *variant, g_remat remat, int threads, bool derive,
+                             uint64_t seed)
 {
     test_open_with(r, build, m, compute, variant, remat, threads, derive, seed, NULL);
 }
@@ -159,7 +168,8 @@ static inline void test_close(test_run *r)
     g_free(r->g);
 }
 
-/* One optimizer step's worth of forward and backward; returns loss_scale times the sum of the loss. */
+/* One optimizer step's worth of forward and backward; returns loss_scale times the sum of the
+ * loss. */
 static inline double test_step(test_run *r, const ft_batch *const *b, int n)
 {
     double sum = 0;
@@ -168,7 +178,9 @@ static inline double test_step(test_run *r, const ft_batch *const *b, int n)
         g_exec_micro(r->x, b[i]);
         const void *l = g_exec_data(r->x, r->loss);
         for (int64_t k = 0; k < b[i]->n_trained; k++)
-            sum += (r->g->compute == FT_F64 ? ((const double *)l)[k] : (double)((const float *)l)[k]) * (double)b[i]->loss_scale;
+            sum += (r->g->compute == FT_F64 ? ((const double *)l)[k]
+                                            : (double)((const float *)l)[k]) *
+                   (double)b[i]->loss_scale;
     }
     g_exec_end(r->x);
     return sum;

@@ -18,7 +18,8 @@ static inline const char *test_build(void)
     return b && *b ? b : "build";
 }
 
-/* Where the shared goldens lie, or NULL where they are not present (tests then print "not run: …"). */
+/* Where the shared goldens lie, or NULL where they are not present (tests then print "not run:
+ * …"). */
 static inline const char *test_goldens(void)
 {
     const char *g = getenv("FT_GOLDENS");

@@ -1,16 +1,17 @@
-/* kernel_test.h -- what tests of kernels share: the backend of the build under test, batches, and calls
- * whose arguments are made from a line of text and lie between guards.
+/* kernel_test.h -- what tests of kernels share: the backend of the build under test, batches, and
+ * calls whose arguments are made from a line of text and lie between guards.
  *
  * An argument is written KIND:dims, dims being products of letters and digits ("T:gb" is tokens by
  * g * b).  Kinds, compute dtype first, fp32 in lower case where there are both:
- *   T t  tokens by …      R r  trained rows by …      M m  fixed rows by …      A  as m, but added to
- *   W    weights: fixed rows by …, of another dtype in each case, also packed
+ *   T t  tokens by …      R r  trained rows by …      M m  fixed rows by …      A  as m, but added
+ *   to W    weights: fixed rows by …, of another dtype in each case, also packed
  *   P p  as T t, but positive     i  ids     o  positions     g  targets
- * Letters stand for the numbers in the case's dims ("a5 b33|a64 b100": two sets of them), S for the tokens
- * of all slots.
+ * Letters stand for the numbers in the case's dims ("a5 b33|a64 b100": two sets of them), S for the
+ * tokens of all slots.
  *
- * A buffer ends at a page that cannot be touched; the bytes before it are checked.  Results are filled
- * with NaN patterns first.  Rows past the batch's are NaN patterns in inputs and stay so in outputs. */
+ * A buffer ends at a page that cannot be touched; the bytes before it are checked.  Results are
+ * filled with NaN patterns first.  Rows past the batch's are NaN patterns in inputs and stay so in
+ * outputs. */
 #ifndef FT_TESTS_KERNEL_TEST_H
 #define FT_TESTS_KERNEL_TEST_H
 #include <ctype.h>
@@ -24,9 +25,17 @@
 #include "ft/kernel.h"
 #include "harness.h"
 
-enum { KT_ARGS = 12, KT_ATTR = 6, KT_DOCS = 64, KT_MORE_ROWS = 3, KT_PAGE = 4096, KT_GUARD = 64, KT_THREADS = 7 };
+enum {
+    KT_ARGS = 12,
+    KT_ATTR = 6,
+    KT_DOCS = 64,
+    KT_MORE_ROWS = 3,
+    KT_PAGE = 4096,
+    KT_GUARD = 64,
+    KT_THREADS = 7
+};
 
-/* ---- the backend ----------------------------------------------------------------------------------- */
+/* ---- the backend ----------------------------------------------------------------------------- */
 
 static inline const ft_backend *kt_backend(void)
 {
@@ -54,7 +63,7 @@ static inline const ft_kernel *kt_find(const char *variant, const char *op, ft_d
     return NULL;
 }
 
-/* ---- numbers and memory ------------------------------------------------------------------------------ */
+/* ---- numbers and memory ---------------------------------------------------------------------- */
 
 static inline uint64_t kt_random(uint64_t *state)
 {
@@ -68,7 +77,10 @@ static inline double kt_uniform(uint64_t *state, double lo, double hi)
     return lo + (hi - lo) * (double)(kt_random(state) >> 11) * 0x1p-53;
 }
 
-static inline size_t kt_size(ft_dtype t) { return t == FT_F64 ? 8 : t == FT_BF16 || t == FT_F16 ? 2 : t == FT_I8 ? 1 : 4; }
+static inline size_t kt_size(ft_dtype t)
+{
+    return t == FT_F64 ? 8 : t == FT_BF16 || t == FT_F16 ? 2 : t == FT_I8 ? 1 : 4;
+}
 
 /* `align`ed bytes that end at (or less than align before) a page that faults. */
 typedef struct { char *map, *data; size_t mapped, bytes; } kt_buffer;
@@ -118,15 +130,17 @@ static inline void kt_put(void *data, ft_dtype t, int64_t i, double v)
 }
 
 /* A packed weight for tests: int8 codes / 128, which bf16 holds exactly. */
-static inline void kt_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype to, void *dst, int64_t ld)
+static inline void kt_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc,
+                           ft_dtype to, void *dst, int64_t ld)
 {
     for (int64_t r = 0; r < nr; r++) {
         for (int64_t c = 0; c < nc; c++)
-            kt_put(dst, to, r * ld + c, ((const int8_t *)p->part[0])[(r0 + r) * p->cols + c0 + c] / 128.0);
+            kt_put(dst, to, r * ld + c,
+                   ((const int8_t *)p->part[0])[(r0 + r) * p->cols + c0 + c] / 128.0);
     }
 }
 
-/* ---- batches ----------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 /* Which tokens carry loss. */
 typedef enum { KT_ALL, KT_SOME, KT_NONE } kt_trained;
@@ -136,7 +150,8 @@ typedef struct { int docs[KT_DOCS]; kt_trained trained; } kt_plan;
 
 typedef struct {
     ft_batch b;
-    int32_t *ids, *position, *trained, *target, row_start[KT_DOCS], doc_start[KT_DOCS], slot[KT_DOCS], cached[KT_DOCS];
+    int32_t *ids, *position, *trained, *target, row_start[KT_DOCS], doc_start[KT_DOCS],
+        slot[KT_DOCS], cached[KT_DOCS];
     int doc_row[KT_DOCS]; /* the row a document lies in */
 } kt_batch;
 
@@ -156,10 +171,12 @@ static inline void kt_finish_batch(kt_batch *x)
     size_t n = (size_t)(x->b.n_tokens + KT_MORE_ROWS) * sizeof(int32_t);
     x->b.ids = x->ids = malloc(n), x->b.position = x->position = malloc(n);
     x->b.trained = x->trained = malloc(n), x->b.target = x->target = malloc(n);
-    x->b.row_start = x->row_start, x->b.doc_start = x->doc_start, x->b.slot = x->slot, x->b.cached = x->cached;
+    x->b.row_start = x->row_start, x->b.doc_start = x->doc_start, x->b.slot = x->slot,
+    x->b.cached = x->cached;
     x->b.seed = 42, x->b.step = 3, x->b.row_tokens = 1024, x->b.loss_scale = 0.37f;
     for (int64_t d = 0; d < x->b.n_docs; d++) {
-        for (int32_t t = x->doc_start[d]; t < x->doc_start[d + 1]; t++) x->position[t] = t - x->doc_start[d];
+        for (int32_t t = x->doc_start[d]; t < x->doc_start[d + 1]; t++)
+            x->position[t] = t - x->doc_start[d];
     }
 }
 
@@ -175,7 +192,8 @@ static inline kt_batch *kt_batch_new(const kt_plan *p, int64_t ids_from, int64_t
     }
     kt_finish_batch(x);
     for (int64_t t = 0; t < x->b.n_tokens; t++) {
-        x->ids[t] = (int32_t)(ids_from + (int64_t)(kt_random(&seed) % (uint64_t)(ids_to - ids_from)));
+        x->ids[t] = (int32_t)(ids_from +
+                              (int64_t)(kt_random(&seed) % (uint64_t)(ids_to - ids_from)));
         x->target[t] = (int32_t)(kt_random(&seed) % (uint64_t)ids_to);
         bool some = p->trained == KT_SOME && (kt_random(&seed) & 3) == 0;
         if (p->trained == KT_ALL || some) x->trained[x->b.n_trained++] = (int32_t)t;
@@ -195,9 +213,10 @@ static inline void kt_batch_free(kt_batch *x)
     free(x->ids), free(x->position), free(x->trained), free(x->target), free(x);
 }
 
-/* Documents docs[0 … n-1] of a batch as a new one; rows[i] is the row of the i-th.  token and trained
- * tell where its tokens and trained rows were. */
-static inline kt_batch *kt_batch_select(const kt_batch *from, const int *docs, const int *rows, int n, int64_t *token, int64_t *trained)
+/* Documents docs[0 … n-1] of a batch as a new one; rows[i] is the row of the i-th.  token and
+ * trained tell where its tokens and trained rows were. */
+static inline kt_batch *kt_batch_select(const kt_batch *from, const int *docs, const int *rows,
+                                        int n, int64_t *token, int64_t *trained)
 {
     kt_batch *x = calloc(1, sizeof *x);
     for (int i = 0; i < n; i++) {
@@ -210,9 +229,11 @@ static inline kt_batch *kt_batch_select(const kt_batch *from, const int *docs, c
     x->b.first_row = from->b.first_row + from->doc_row[docs[0]];
     for (int i = 0; i < n; i++) {
         int32_t old = from->doc_start[docs[i]], shift = x->doc_start[i] - old;
-        for (int32_t t = old; t < from->doc_start[docs[i] + 1]; t++) token[t + shift] = t, x->ids[t + shift] = from->ids[t];
+        for (int32_t t = old; t < from->doc_start[docs[i] + 1]; t++)
+            token[t + shift] = t, x->ids[t + shift] = from->ids[t];
         for (int64_t r = 0; r < from->b.n_trained; r++) {
-            if (from->trained[r] < old || from->trained[r] >= from->doc_start[docs[i] + 1]) continue;
+            if (from->trained[r] < old || from->trained[r] >= from->doc_start[docs[i] + 1])
+                continue;
             trained[x->b.n_trained] = r;
             x->target[x->b.n_trained] = from->target[r];
             x->trained[x->b.n_trained++] = from->trained[r] + shift;
@@ -221,7 +242,7 @@ static inline kt_batch *kt_batch_select(const kt_batch *from, const int *docs, c
     return x;
 }
 
-/* ---- calls --------------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 typedef struct kt_call kt_call;
 
@@ -231,7 +252,8 @@ typedef struct {
     double attr[KT_ATTR];
     unsigned flags;
     void (*prepare)(kt_call *);
-    double slack; /* factor for tolerances, where small differences of large numbers are taken; 0: 1 */
+    /* factor for tolerances, where small differences of large numbers are taken; 0: 1 */
+    double slack;
 } kt_case;
 
 enum {
@@ -278,7 +300,8 @@ static inline int64_t kt_dim(const kt_call *x, const char **p)
 {
     int64_t n = 1;
     int64_t slots = (x->batch->b.n_docs + 1) * x->batch->b.slot_tokens;
-    for (; isalnum(**p); ++*p) n *= isdigit(**p) ? **p - '0' : **p == 'S' ? slots : x->dim[**p - 'a'];
+    for (; isalnum(**p); ++*p)
+        n *= isdigit(**p) ? **p - '0' : **p == 'S' ? slots : x->dim[**p - 'a'];
     return n;
 }
 
@@ -311,7 +334,8 @@ static inline void kt_fill(kt_call *x, ft_arg *a, char kind, uint64_t seed)
     int64_t n = kt_rows(x, a) * a->cols;
     for (int64_t i = 0; i < n; i++) {
         double v = kt_uniform(&seed, positive ? 0.5 : -1, positive ? 1.5 : 1);
-        if (x->t == FT_BF16) v = (double)ft_bf16_to_float(ft_float_to_bf16((float)v)); /* so that none is rounded on the way */
+        /* so that none is rounded on the way */
+        if (x->t == FT_BF16) v = (double)ft_bf16_to_float(ft_float_to_bf16((float)v));
         kt_put(a->data, a->dtype, i, v);
     }
 }
@@ -329,12 +353,17 @@ static inline void kt_make_input(kt_call *x, int i, char kind)
     if (a->dtype == FT_I32) memcpy(a->data, from, (size_t)kt_rows(x, a) * 4);
     else kt_fill(x, a, kind, (uint64_t)(1000 * i) + 17);
     if (a->dtype != FT_I8) return;
-    x->packed[i] = (ft_packed){ .tile = kt_tile, .rows = a->rows, .cols = a->cols, .part = { a->data } };
-    *a = (ft_arg){ .packed = &x->packed[i], .rows = a->rows, .cols = a->cols, .ld = a->cols, .dtype = x->t };
+    x->packed[i] =
+        (ft_packed){ .tile = kt_tile, .rows = a->rows, .cols = a->cols, .part = { a->data } };
+    *a = (ft_arg){
+        .packed = &x->packed[i], .rows = a->rows, .cols = a->cols, .ld = a->cols, .dtype = x->t
+    };
 }
 
-/* The call of case c with its which-th dims; NULL when there are fewer.  The batch becomes the call's. */
-static inline kt_call *kt_call_new(const kt_case *c, const kt_plan *plan, int which, ft_dtype t, int weight)
+/* The call of case c with its which-th dims; NULL when there are fewer.  The batch becomes the
+ * call's. */
+static inline kt_call *kt_call_new(const kt_case *c, const kt_plan *plan, int which, ft_dtype t,
+                                   int weight)
 {
     kt_call *x = calloc(1, sizeof *x);
     if (!kt_dims(c->dims, which, x->dim)) {
@@ -345,8 +374,11 @@ static inline kt_call *kt_call_new(const kt_case *c, const kt_plan *plan, int wh
     x->c = c, x->t = t, x->weight = weight;
     x->batch = kt_batch_new(plan, -x->dim['k' - 'a'], vocab);
     memcpy(x->attr, c->attr, sizeof x->attr);
-    if (c->flags & KT_HEADS) x->attr[0] = (double)(x->dim['g' - 'a'] * x->dim[0]), x->attr[1] = (double)x->dim[0];
-    x->call = (ft_call){ .in = x->in, .out = x->out, .attr = x->attr, .key = 99, .batch = &x->batch->b, .threads = 1 };
+    if (c->flags & KT_HEADS)
+        x->attr[0] = (double)(x->dim['g' - 'a'] * x->dim[0]), x->attr[1] = (double)x->dim[0];
+    x->call = (ft_call){
+        .in = x->in, .out = x->out, .attr = x->attr, .key = 99, .batch = &x->batch->b, .threads = 1
+    };
     for (const char *p = c->in; *p; x->n_in++) {
         char kind;
         p = kt_parse(x, p, &x->in[x->n_in], &kind);
@@ -368,24 +400,31 @@ static inline kt_buffer kt_gather(ft_arg *a, const int64_t *from, int64_t n)
 {
     size_t row = (size_t)a->cols * kt_size(a->dtype);
     kt_buffer b = kt_alloc((size_t)(n + KT_MORE_ROWS) * row, 1);
-    for (int64_t i = 0; i < n; i++) memcpy(b.data + (size_t)i * row, (const char *)a->data + (size_t)from[i] * row, row);
+    for (int64_t i = 0; i < n; i++)
+        memcpy(b.data + (size_t)i * row, (const char *)a->data + (size_t)from[i] * row, row);
     a->rows = n + KT_MORE_ROWS;
     a->data = b.data;
     return b;
 }
 
 /* The same call for some of its documents (see kt_batch_select).  What has fixed rows is shared. */
-static inline kt_call *kt_call_select(const kt_call *from, const int *docs, const int *rows, int n, int64_t *token, int64_t *trained)
+static inline kt_call *kt_call_select(const kt_call *from, const int *docs, const int *rows, int n,
+                                      int64_t *token, int64_t *trained)
 {
     kt_call *x = calloc(1, sizeof *x);
     *x = *from;
     x->batch = kt_batch_select(from->batch, docs, rows, n, token, trained);
     x->call.in = x->in, x->call.out = x->out, x->call.attr = x->attr, x->call.batch = &x->batch->b;
-    const int64_t *map[] = { NULL, token, trained }, count[] = { 0, x->batch->b.n_tokens, x->batch->b.n_trained };
+    const int64_t *map[] = { NULL, token, trained },
+                  count[] = { 0, x->batch->b.n_tokens, x->batch->b.n_trained };
     for (int i = 0; i < x->n_in; i++)
-        x->in_buffer[i] = x->in[i].axis ? kt_gather(&x->in[i], map[x->in[i].axis], count[x->in[i].axis]) : (kt_buffer){ 0 };
+        x->in_buffer[i] = x->in[i].axis
+                              ? kt_gather(&x->in[i], map[x->in[i].axis], count[x->in[i].axis])
+                              : (kt_buffer){ 0 };
     for (int i = 0; i < x->n_out; i++)
-        x->out_buffer[i] = x->out[i].axis ? kt_gather(&x->out[i], map[x->out[i].axis], count[x->out[i].axis]) : (kt_buffer){ 0 };
+        x->out_buffer[i] = x->out[i].axis
+                               ? kt_gather(&x->out[i], map[x->out[i].axis], count[x->out[i].axis])
+                               : (kt_buffer){ 0 };
     return x;
 }
 
@@ -397,7 +436,7 @@ static inline void kt_call_free(kt_call *x)
     free(x);
 }
 
-/* ---- running --------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 typedef enum { KT_WHOLE, KT_ONE_BY_ONE, KT_BACKWARDS, KT_POOL } kt_order;
 
@@ -414,12 +453,15 @@ static inline void kt_run_items(const kt_job *j, int64_t n, kt_order order, ft_p
 {
     if (order == KT_POOL) ft_pool_run(pool, n, kt_range, (void *)(uintptr_t)j);
     else if (order == KT_WHOLE && n) j->k->run(j->c, 0, n, j->scratch[0].data);
-    for (int64_t i = 0; i < n && order == KT_ONE_BY_ONE; i++) j->k->run(j->c, i, i + 1, j->scratch[0].data);
-    for (int64_t i = n; i > 0 && order == KT_BACKWARDS; i--) j->k->run(j->c, i - 1, i, j->scratch[0].data);
+    for (int64_t i = 0; i < n && order == KT_ONE_BY_ONE; i++)
+        j->k->run(j->c, i, i + 1, j->scratch[0].data);
+    for (int64_t i = n; i > 0 && order == KT_BACKWARDS; i--)
+        j->k->run(j->c, i - 1, i, j->scratch[0].data);
 }
 
 /* Runs an op with scratch and shared memory of exactly the size that it asks for. */
-static inline void kt_run_op(const char *variant, const char *op, ft_dtype t, ft_call *c, kt_order order, int threads)
+static inline void kt_run_op(const char *variant, const char *op, ft_dtype t, ft_call *c,
+                             kt_order order, int threads)
 {
     static ft_pool *pools[KT_THREADS + 1];
     const ft_kernel *k = kt_find(variant, op, t);
@@ -427,7 +469,8 @@ static inline void kt_run_op(const char *variant, const char *op, ft_dtype t, ft
     c->threads = threads;
     kt_buffer scratch[KT_THREADS], shared = kt_alloc(k->shared ? k->shared(c) : 0, 64);
     for (int i = 0; i < threads; i++) scratch[i] = kt_alloc(k->scratch ? k->scratch(c) : 0, 64);
-    if (order == KT_POOL && !pools[threads]) pools[threads] = ft_pool_new(threads, kt_backend()->enter, NULL);
+    if (order == KT_POOL && !pools[threads])
+        pools[threads] = ft_pool_new(threads, kt_backend()->enter, NULL);
     c->shared = shared.data;
     int64_t rounds = k->rounds ? k->rounds(c) : 1;
     for (c->round = 0; c->round < rounds; c->round++)

@@ -1,5 +1,6 @@
 /* safetensors_rules.h -- a file for every rule of the format (the numbers are those of the list in
- * core/io/safetensors.c's sources), what is to be refused with the words for it, and what is not. */
+ * core/io/safetensors.c's sources), what is to be refused with the words for it, and what is
+ * not. */
 #ifndef FT_TESTS_SAFETENSORS_RULES_H
 #define FT_TESTS_SAFETENSORS_RULES_H
 #include <string.h>

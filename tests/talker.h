@@ -1,6 +1,6 @@
 /* talker.h -- a tiny model that can be talked to: the weights of tests/data/tiny/tied with the
- * vocabulary of the tokenizer in tests/data/tok/smollm2, a chat template, and the numbers that a test
- * recomputes from its logits. */
+ * vocabulary of the tokenizer in tests/data/tok/smollm2, a chat template, and the numbers that a
+ * test recomputes from its logits. */
 #ifndef FT_TESTS_TALKER_H
 #define FT_TESTS_TALKER_H
 #include <math.h>
@@ -9,9 +9,10 @@
 enum { TALKER_VOCAB = 424, TALKER_END = 421 }; /* "<|end|>" */
 
 /* What a template with turns writes; the reply and its end are trained. */
-#define TALKER_TEMPLATE                                                                            \
-    "{% for m in messages %}<|start|>{{ m.role }}\\n{% if m.role == 'assistant' %}{% generation %}" \
-    "{{ m.content }}<|end|>{% endgeneration %}{% else %}{{ m.content }}<|end|>{% endif %}"          \
+#define TALKER_TEMPLATE                                                                           \
+    "{% for m in messages %}<|start|>{{ m.role }}\\n{% if m.role == 'assistant' %}{% generation " \
+    "%}"                                                                                          \
+    "{{ m.content }}<|end|>{% endgeneration %}{% else %}{{ m.content }}<|end|>{% endif %}"        \
     "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\\n{% endif %}"
 
 /* The folder of the model; made by the first call. */
@@ -28,12 +29,14 @@ static inline const char *talker_model(void)
     }
     tiny_write(dir, t, n);
     tiny_file(tiny_path("talker/config.json"),
-              "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": %d, "
+              "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", "
+              "\"vocab_size\": %d, "
               "\"hidden_size\": 64, \"intermediate_size\": 48, \"num_hidden_layers\": 2, "
               "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 16, "
               "\"max_position_embeddings\": 128, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, "
               "\"hidden_act\": \"silu\", \"tie_word_embeddings\": true, \"eos_token_id\": %d, "
-              "\"dtype\": \"float32\"}", TALKER_VOCAB, TALKER_END);
+              "\"dtype\": \"float32\"}",
+              TALKER_VOCAB, TALKER_END);
     tiny_file(tiny_path("talker/tokenizer_config.json"),
               "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"eos_token\": \"<|end|>\", "
               "\"chat_template\": \"%s\"}", TALKER_TEMPLATE);
@@ -82,10 +85,13 @@ static inline void talker_run(ft_buf *out, const char *const *argv)
 }
 
 /* Runs the stages on the model; its output folder is tiny_path(out).  The exit status. */
-static inline int talker_pipeline(ft_buf *said, const char *model, const char *out, const char *stages)
+static inline int talker_pipeline(ft_buf *said, const char *model, const char *out,
+                                  const char *stages)
 {
-    const char *yaml = tiny_file(tiny_path("%s.yaml", out), "version: 1\nmodel: %s\noutput_dir: %s\nseed: 5\n"
-                                 "stages:\n%s", model, tiny_path("%s", out), stages);
+    const char *yaml = tiny_file(tiny_path("%s.yaml", out),
+                                 "version: 1\nmodel: %s\noutput_dir: %s\nseed: 5\n"
+                                 "stages:\n%s",
+                                 model, tiny_path("%s", out), stages);
     const char *argv[] = { "run", yaml, NULL };
     return tiny_run(said, argv);
 }
@@ -93,17 +99,21 @@ static inline int talker_pipeline(ft_buf *said, const char *model, const char *o
 /* Some conversations: one a line, with a reply of another length. */
 static inline const char *talker_chats(const char *path, int from, int to)
 {
-    static const char *const says[] = { "yes", "no", "Hé y", "a longer reply", "ab\\ncd", "It is so.", "한국" };
+    static const char *const says[] = { "yes",     "no",        "Hé y", "a longer reply",
+                                        "ab\\ncd", "It is so.", "한국" };
     ft_buf b = { 0 };
     for (int i = from; i < to; i++)
-        ft_buf_printf(&b, "{\"messages\": [{\"role\": \"user\", \"content\": \"%s %d\"}, {\"role\": \"assistant\", "
-                      "\"content\": \"%s\"}]}\n", says[(i + 3) % 7], i, says[i % 7]);
+        ft_buf_printf(&b,
+                      "{\"messages\": [{\"role\": \"user\", \"content\": \"%s %d\"}, {\"role\": "
+                      "\"assistant\", "
+                      "\"content\": \"%s\"}]}\n",
+                      says[(i + 3) % 7], i, says[i % 7]);
     tiny_file(path, "%s", b.p);
     ft_buf_free(&b);
     return path;
 }
 
-/* ---- logits by `pipeline score` ---------------------------------------------------------------- */
+/* ---- logits by `pipeline score` -------------------------------------------------------------- */
 
 /* Writes n rows of `length` ids as data-tokens reads them; labels NULL: the ids. */
 static inline const char *talker_rows(const char *path, const int32_t *ids, const int32_t *labels,
@@ -127,7 +137,8 @@ static inline const char *talker_rows(const char *path, const int32_t *ids, cons
 static inline ft_tensor talker_logits(vectors *v, const char *model, const char *adapter,
                                       const int32_t *ids, int64_t n)
 {
-    const char *rows = talker_rows(tiny_path("ask-%ld.safetensors", (long)getpid()), ids, NULL, 1, n);
+    const char *rows = talker_rows(tiny_path("ask-%ld.safetensors", (long)getpid()), ids, NULL, 1,
+                                   n);
     const char *name = tiny_path("logits-%ld.safetensors", (long)getpid());
     const char *argv[] = { "score", "--model", model, "--tokens", rows, "--out", name,
                            adapter ? "--adapter" : NULL, adapter, NULL };
@@ -159,7 +170,8 @@ static inline int32_t talker_argmax(const ft_tensor *t, int64_t row)
 static inline double talker_nll(const ft_tensor *t, int64_t row, int32_t id)
 {
     double most = (double)talker_logit(t, row, talker_argmax(t, row)), sum = 0;
-    for (int64_t i = 0; i < t->dim[t->ndim - 1]; i++) sum += exp((double)talker_logit(t, row, i) - most);
+    for (int64_t i = 0; i < t->dim[t->ndim - 1]; i++)
+        sum += exp((double)talker_logit(t, row, i) - most);
     return log(sum) + most - (double)talker_logit(t, row, id);
 }
 #endif

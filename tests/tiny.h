@@ -1,5 +1,5 @@
-/* tiny.h -- what tests of whole runs share: folders, the program as a child, hashes of what it left,
- * and tiny llama checkpoints whose weights follow from their names.
+/* tiny.h -- what tests of whole runs share: folders, the program as a child, hashes of what it
+ * left, and tiny llama checkpoints whose weights follow from their names.
  *
  * The law of the weights is written in tests/tools/make-tiny-model.py; nothing of a checkpoint but
  * its config.json and the names and shapes in weights.txt is stored. */
@@ -21,7 +21,7 @@
 
 #define TINY "tests/data/tiny"
 
-/* ---- folders ------------------------------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 static char tiny_dir[64];
 
@@ -51,7 +51,8 @@ __attribute__((format(printf, 1, 2))) static inline const char *tiny_path(const 
 static inline void tiny_must(int code, const ft_err *e) { ck_assert_msg(code == 0, "%s", e->msg); }
 
 /* Makes a file of the folder; its path. */
-__attribute__((format(printf, 2, 3))) static inline const char *tiny_file(const char *path, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static inline const char *tiny_file(const char *path,
+                                                                          const char *fmt, ...)
 {
     ft_buf b = { 0 };
     ft_err e = { 0 };
@@ -73,7 +74,7 @@ static inline void tiny_copy(const char *from, const char *to)
     ft_buf_free(&b);
 }
 
-/* ---- numbers from names -------------------------------------------------------------------------- */
+/* ---- numbers from names ---------------------------------------------------------------------- */
 
 static inline uint64_t tiny_key(const char *name)
 {
@@ -97,7 +98,7 @@ static inline float tiny_weight(const char *name, uint64_t i)
     return (float)(u + (strstr(name, "norm") != NULL));
 }
 
-/* ---- checkpoints ---------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 typedef struct { char name[128]; int64_t dim[2]; int ndim; } tiny_tensor;
 
@@ -135,7 +136,8 @@ static inline void tiny_write(const char *dir, const tiny_tensor *t, int n)
     ft_err e = { 0 };
     ft_st_writer *w = ft_st_new(&e);
     snprintf(file, sizeof file, "%s/model.safetensors", dir);
-    for (int i = 0; i < n; i++) at[i] = ft_st_declare(w, t[i].name, FT_F32, t[i].dim, t[i].ndim, &e);
+    for (int i = 0; i < n; i++)
+        at[i] = ft_st_declare(w, t[i].name, FT_F32, t[i].dim, t[i].ndim, &e);
     tiny_must(ft_st_begin(w, file, 0, &e), &e);
     for (int i = 0; i < n; i++) tiny_write_tensor(w, at[i], &t[i]);
     tiny_must(ft_st_commit(w, &e), &e);
@@ -161,7 +163,8 @@ static inline const char *tiny_model(const char *kind)
 
 /* Rows of random ids for data-tokens, [n, length]; docs documents a row, each with loss on another
  * share of its tokens. */
-static inline const char *tiny_rows(const char *path, int64_t n, int64_t length, int64_t docs, uint64_t seed)
+static inline const char *tiny_rows(const char *path, int64_t n, int64_t length, int64_t docs,
+                                    uint64_t seed)
 {
     static const char *const name[] = { "input_ids", "labels", "seq_ids" };
     ft_err e = { 0 };
@@ -177,14 +180,15 @@ static inline const char *tiny_rows(const char *path, int64_t n, int64_t length,
     ft_st_writer *w = ft_st_new(&e);
     for (int k = 0; k < 3; k++) ft_st_declare(w, name[k], FT_I32, dim, 2, &e);
     tiny_must(ft_st_begin(w, path, 0, &e), &e);
-    for (int k = 0; k < 3; k++) tiny_must(ft_st_write(w, k, k == 0 ? x : k == 1 ? y : d, bytes, &e), &e);
+    for (int k = 0; k < 3; k++)
+        tiny_must(ft_st_write(w, k, k == 0 ? x : k == 1 ? y : d, bytes, &e), &e);
     tiny_must(ft_st_commit(w, &e), &e);
     ft_st_free(w);
     free(x);
     return path;
 }
 
-/* ---- the program ----------------------------------------------------------------------------------- */
+/* ---- the program ----------------------------------------------------------------------------- */
 
 /* Starts the program, its own process group, standard output and error into the file log. */
 static inline pid_t tiny_start(const char *const *argv, const char *log)
@@ -236,7 +240,7 @@ static inline int tiny_run(ft_buf *out, const char *const *argv)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
 }
 
-/* ---- what a run left --------------------------------------------------------------------------------- */
+/* ---- what a run left ------------------------------------------------------------------------- */
 
 static inline void tiny_sha(char hex[65], const char *path)
 {

@@ -59,7 +59,8 @@ static inline void training_close(training *x)
 /* Forward and backward of rows from … to-1, `at_once` of them a micro-batch where there is room.
  * Gradients are then in the engine; returns the mean loss.  losses: of each trained token in their
  * order, or NULL. */
-static inline double training_step(training *x, int64_t from, int64_t to, int64_t at_once, double *losses)
+static inline double training_step(training *x, int64_t from, int64_t to, int64_t at_once,
+                                   double *losses)
 {
     ft_micro *m = &x->t.engine.micro[0];
     const ft_program *p = &x->t.train;
@@ -93,7 +94,8 @@ static inline const float *training_grad(const training *x, uint32_t i, int64_t 
     const g_param *p = &g->param[i];
     const ft_desc *d = &g_value_at(g, p->value)->desc;
     *n = g_rows(d) * g_cols(d);
-    return p->flags & FT_FROZEN ? NULL : (const float *)x->t.engine.grad + x->t.train.plan.grad_at[i];
+    return p->flags & FT_FROZEN ? NULL
+                                : (const float *)x->t.engine.grad + x->t.train.plan.grad_at[i];
 }
 
 /* ||a - b|| and ||b||, as one relative error. */
@@ -122,10 +124,13 @@ static inline double largest_difference(const ft_tensor *a, const ft_tensor *b)
 }
 
 /* The difference between the logits of `pipeline score --out` and tensor `want` of a file. */
-static inline double score_difference(const char *model, const char *adapter, const char *tokens, const vectors *v, const char *want)
+static inline double score_difference(const char *model, const char *adapter, const char *tokens,
+                                      const vectors *v, const char *want)
 {
     const char *out = tiny_path("logits.safetensors");
-    const char *argv[] = { "score", "--model", model, "--tokens", tokens, "--out", out, adapter ? "--adapter" : NULL, adapter, NULL };
+    const char *argv[] = { "score", "--model", model, "--tokens",
+                           tokens,  "--out",   out,   adapter ? "--adapter" : NULL,
+                           adapter, NULL };
     ft_buf said = { 0 };
     vectors got;
     int status = tiny_run(&said, argv);

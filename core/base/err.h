@@ -16,7 +16,8 @@ typedef struct {
 
 /* Records the error unless one is there already; returns code. */
 int ft_errf(ft_err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-int ft_verrf(ft_err *e, int code, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
+int ft_verrf(ft_err *e, int code, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 
 /* Puts "prefix: " before the message of a recorded error; returns its code. */
 int ft_err_prefix(ft_err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -73,7 +73,8 @@ int ft_file_read(ft_buf *out, const char *path, size_t cap, ft_err *e)
         out->n += (size_t)k;
         total += (size_t)k;
         if (total > cap)
-            code = ft_errf(e, FT_EFORMAT, "%s is larger than the %zu bytes allowed here", path, cap);
+            code = ft_errf(e, FT_EFORMAT, "%s is larger than the %zu bytes allowed here", path,
+                           cap);
     }
     if (out->p) out->p[out->n] = 0;
     close(fd);
@@ -96,7 +97,8 @@ int ft_make_dirs(const char *path, ft_err *e)
 {
     char p[4096];
     size_t n = strlen(path);
-    if (n == 0 || n >= sizeof p) return ft_errf(e, FT_EINVAL, "folder name \"%.60s…\" is empty or too long", path);
+    if (n == 0 || n >= sizeof p)
+        return ft_errf(e, FT_EINVAL, "folder name \"%.60s…\" is empty or too long", path);
     memcpy(p, path, n + 1);
     for (char *s = p + 1;; s++) {
         if (*s != '/' && *s != 0) continue;
@@ -118,7 +120,8 @@ static int remove_entry(int dir_fd, const char *name, const char *path, ft_err *
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return io_error(e, "open folder", path);
     int code = remove_inside(fd, path, e);
-    if (!code && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0) code = io_error(e, "remove folder", path);
+    if (!code && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0)
+        code = io_error(e, "remove folder", path);
     return code;
 }
 
@@ -144,7 +147,8 @@ int ft_remove_tree(const char *path, ft_err *e) { return remove_entry(AT_FDCWD, 
 
 int ft_path_join(char *out, size_t size, const char *dir, const char *name, ft_err *e)
 {
-    int n = snprintf(out, size, "%s%s%s", dir, *dir && dir[strlen(dir) - 1] != '/' ? "/" : "", name);
+    int n = snprintf(out, size, "%s%s%s", dir, *dir && dir[strlen(dir) - 1] != '/' ? "/" : "",
+                     name);
     if (n >= 0 && (size_t)n < size) return 0;
     return ft_errf(e, FT_EINVAL, "path %.80s…/%.80s is longer than %zu bytes", dir, name, size - 1);
 }

@@ -15,10 +15,16 @@ static const char *escape(char c)
 }
 
 /* C0, DEL and C1 have no place in HTML. */
-static bool is_control(uint32_t u) { return (u < 32 && u != '\n' && u != '\t') || (u >= 127 && u < 160); }
+static bool is_control(uint32_t u)
+{
+    return (u < 32 && u != '\n' && u != '\t') || (u >= 127 && u < 160);
+}
 
 /* Marks that turn the direction of what follows could make the page say something else. */
-static bool turns_direction(uint32_t u) { return (u >= 0x202A && u <= 0x202E) || (u >= 0x2066 && u <= 0x2069); }
+static bool turns_direction(uint32_t u)
+{
+    return (u >= 0x202A && u <= 0x202E) || (u >= 0x2066 && u <= 0x2069);
+}
 
 void ft_html_text(ft_buf *out, const char *p, size_t n)
 {

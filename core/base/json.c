@@ -58,7 +58,10 @@ static void skip_space(reader *r)
     }
 }
 
-static bool digit_at(const reader *r, size_t i) { return i < r->n && r->s[i] >= '0' && r->s[i] <= '9'; }
+static bool digit_at(const reader *r, size_t i)
+{
+    return i < r->n && r->s[i] >= '0' && r->s[i] <= '9';
+}
 
 static int read_number(reader *r, ft_json *v)
 {
@@ -179,7 +182,8 @@ static int refuse_duplicates(reader *r, const ft_json *item, size_t n)
     qsort(p, n, sizeof *p, compare_keys);
     int code = 0;
     for (size_t i = 1; i < n && !code; i++) {
-        if (p[i]->key_len == p[i - 1]->key_len && !memcmp(p[i]->key, p[i - 1]->key, p[i]->key_len)) {
+        if (p[i]->key_len == p[i - 1]->key_len &&
+            !memcmp(p[i]->key, p[i - 1]->key, p[i]->key_len)) {
             char msg[160];
             snprintf(msg, sizeof msg, "duplicate key \"%.100s\"", p[i]->key);
             code = fail_at(r, p[i]->at, msg);
@@ -237,7 +241,8 @@ static int read_items(reader *r, ft_json *v, int depth)
             return fail(r, "one value has more parts than are allowed here");
         skip_space(r);
         if (r->at >= r->n) return fail(r, object ? "object does not end" : "array does not end");
-        if (r->s[r->at] != ',' && r->s[r->at] != close) return fail(r, "',' or the end must stand here");
+        if (r->s[r->at] != ',' && r->s[r->at] != close)
+            return fail(r, "',' or the end must stand here");
         more = r->s[r->at] == ',';
         if (more) r->at++;
     }
@@ -254,8 +259,11 @@ static int read_items(reader *r, ft_json *v, int depth)
 
 static int read_word(reader *r, ft_json *v)
 {
-    static const struct { const char *word; ft_json_type type; bool truth; } words[] = {
-        { "null", FT_JSON_NULL, false }, { "true", FT_JSON_BOOL, true }, { "false", FT_JSON_BOOL, false },
+    static const struct { const char *word; ft_json_type type; bool truth;
+    } words[] = {
+        { "null", FT_JSON_NULL, false },
+        { "true", FT_JSON_BOOL, true },
+        { "false", FT_JSON_BOOL, false },
     };
     for (size_t i = 0; i < 3; i++) {
         size_t k = strlen(words[i].word);

@@ -62,8 +62,11 @@ static void *run_worker(void *arg)
     free(arg);
     if (p->enter) p->enter();
     for (;;) {
-        for (int i = 0; i < p->spin && atomic_load_explicit(&p->turn, memory_order_acquire) == seen; i++) relax();
-        while (atomic_load_explicit(&p->turn, memory_order_acquire) == seen) futex_wait(&p->turn, seen);
+        for (int i = 0; i < p->spin && atomic_load_explicit(&p->turn, memory_order_acquire) == seen;
+             i++)
+            relax();
+        while (atomic_load_explicit(&p->turn, memory_order_acquire) == seen)
+            futex_wait(&p->turn, seen);
         seen++;
         if (atomic_load(&p->stop)) return NULL;
         work(p, w.index);
@@ -93,7 +96,8 @@ void ft_pool_run(ft_pool *p, int64_t items, void (*fn)(void *, int, int64_t, int
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
     start_turn(p);
     work(p, 0);
-    for (int i = 0; i < p->spin && atomic_load_explicit(&p->running, memory_order_acquire); i++) relax();
+    for (int i = 0; i < p->spin && atomic_load_explicit(&p->running, memory_order_acquire); i++)
+        relax();
     for (int32_t left; (left = atomic_load_explicit(&p->running, memory_order_acquire)) != 0;)
         futex_wait((_Atomic uint32_t *)(void *)&p->running, (uint32_t)left);
 }

@@ -18,8 +18,8 @@ int ft_pool_threads(const ft_pool *);
 
 /* Calls fn(arg, thread, begin, end) for ranges that cover [0, items), on all threads; returns when
  * every one is done.  thread is in [0, n).  Only from the thread that made the pool. */
-void ft_pool_run(ft_pool *, int64_t items, void (*fn)(void *arg, int thread, int64_t begin, int64_t end),
-                 void *arg);
+void ft_pool_run(ft_pool *, int64_t items,
+                 void (*fn)(void *arg, int thread, int64_t begin, int64_t end), void *arg);
 
 /* Processors this process may run on. */
 int ft_cpu_count(void);

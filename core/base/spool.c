@@ -27,7 +27,8 @@ static int spill(ft_spool *s, const char *dir, ft_err *e)
         ssize_t k = pwrite(s->fd, s->pending.p + at, s->pending.n - at, (off_t)s->spilled);
         if (k < 0 && errno == EINTR) continue;
         if (k < 0) {
-            int code = ft_errf(e, FT_EIO, "cannot write a file in %s: %s", dir, ft_errno_text(errno));
+            int code = ft_errf(e, FT_EIO, "cannot write a file in %s: %s", dir,
+                               ft_errno_text(errno));
             if (!s->spilled) close(s->fd);
             return code;
         }
@@ -52,7 +53,9 @@ static int read_back(const ft_spool *s, char *p, size_t n, uint64_t at, ft_err *
     while (n) {
         ssize_t k = pread(s->fd, p, n, (off_t)at);
         if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return ft_errf(e, FT_EIO, "cannot read a file back: %s", k ? ft_errno_text(errno) : "it has become shorter");
+        if (k <= 0)
+            return ft_errf(e, FT_EIO, "cannot read a file back: %s",
+                           k ? ft_errno_text(errno) : "it has become shorter");
         p += k;
         n -= (size_t)k;
         at += (uint64_t)k;
@@ -60,7 +63,8 @@ static int read_back(const ft_spool *s, char *p, size_t n, uint64_t at, ft_err *
     return 0;
 }
 
-int ft_spool_each(ft_spool *s, size_t unit, int (*fn)(void *ctx, char *p, size_t n, ft_err *e), void *ctx, ft_err *e)
+int ft_spool_each(ft_spool *s, size_t unit, int (*fn)(void *ctx, char *p, size_t n, ft_err *e),
+                  void *ctx, ft_err *e)
 {
     size_t most = unit < PIECE ? PIECE / unit * unit : unit;
     char *piece = malloc(most);
@@ -84,7 +88,10 @@ static int append(void *ctx, char *p, size_t n, ft_err *e)
     return out->oom ? ft_errf(e, FT_ENOMEM, "out of memory for %zu bytes", out->n + n) : 0;
 }
 
-int ft_spool_all(ft_spool *s, ft_buf *out, ft_err *e) { return ft_spool_each(s, 1, append, out, e); }
+int ft_spool_all(ft_spool *s, ft_buf *out, ft_err *e)
+{
+    return ft_spool_each(s, 1, append, out, e);
+}
 
 void ft_spool_free(ft_spool *s)
 {

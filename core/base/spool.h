@@ -1,5 +1,5 @@
-/* spool.h -- bytes that are gathered in order and read back once: the first MiB in memory, what is more
- * in a file without a name, so that memory does not grow with them. */
+/* spool.h -- bytes that are gathered in order and read back once: the first MiB in memory, what is
+ * more in a file without a name, so that memory does not grow with them. */
 #ifndef FT_CORE_SPOOL_H
 #define FT_CORE_SPOOL_H
 #include "core/base/err.h"
@@ -14,8 +14,10 @@ typedef struct {
 
 /* dir: where the file goes when there has to be one. */
 int ft_spool_add(ft_spool *s, const char *dir, const void *p, size_t n, ft_err *e);
-/* Calls fn for all bytes in pieces of whole units (but the last, where n is no multiple of unit). */
-int ft_spool_each(ft_spool *s, size_t unit, int (*fn)(void *ctx, char *p, size_t n, ft_err *e), void *ctx, ft_err *e);
+/* Calls fn for all bytes in pieces of whole units (but the last, where n is no multiple of
+ * unit). */
+int ft_spool_each(ft_spool *s, size_t unit, int (*fn)(void *ctx, char *p, size_t n, ft_err *e),
+                  void *ctx, ft_err *e);
 /* The whole of it, appended to *out. */
 int ft_spool_all(ft_spool *s, ft_buf *out, ft_err *e);
 void ft_spool_free(ft_spool *s);

@@ -1,4 +1,5 @@
-/* cmd_doctor.c -- `pipeline doctor`: what the machine has, what is missing, and what to do about it.
+/* cmd_doctor.c -- `pipeline doctor`: what the machine has, what is missing, and what to do about
+ * it.
  *
  * A line a thing: ok, warn (it works, but slower or for less) or bad (something needed is broken:
  * exit status 1).  No GPU is fine.  Reads /proc and /sys of Linux; what cannot be read is left out.
@@ -32,7 +33,8 @@ typedef struct {
 } doctor;
 
 /* One line: thing, how it is, and what to do (NULL: nothing). */
-static void say(doctor *d, const char *what, status s, const char *remedy, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+static void say(doctor *d, const char *what, status s, const char *remedy, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
 static void say(doctor *d, const char *what, status s, const char *remedy, const char *fmt, ...)
 {
     ft_buf text = { 0 };
@@ -43,7 +45,8 @@ static void say(doctor *d, const char *what, status s, const char *remedy, const
     const char *value = text.p ? text.p : "";
     d->count[s]++;
     if (d->json) {
-        ft_buf_printf(&d->out, "%s\n  {\"name\": \"%s\", \"status\": \"%s\", \"value\": ", d->lines ? "," : "", what, status_names[s]);
+        ft_buf_printf(&d->out, "%s\n  {\"name\": \"%s\", \"status\": \"%s\", \"value\": ",
+                      d->lines ? "," : "", what, status_names[s]);
         ft_json_quote(&d->out, value, strlen(value));
         if (remedy) {
             ft_buf_puts(&d->out, ", \"remedy\": ");
@@ -58,7 +61,7 @@ static void say(doctor *d, const char *what, status s, const char *remedy, const
     ft_buf_free(&text);
 }
 
-/* ---- small files of the kernel -------------------------------------------------------------------------- */
+/* ---- small files of the kernel --------------------------------------------------------------- */
 
 /* False where there is no such file. */
 static bool slurp(ft_buf *b, const char *path)
@@ -67,13 +70,15 @@ static bool slurp(ft_buf *b, const char *path)
     char part[4096];
     size_t n;
     b->n = 0;
-    while (f && b->n < MOST_PROC && (n = fread(part, 1, sizeof part, f)) > 0) ft_buf_add(b, part, n);
+    while (f && b->n < MOST_PROC && (n = fread(part, 1, sizeof part, f)) > 0)
+        ft_buf_add(b, part, n);
     if (f) fclose(f);
     ft_buf_puts(b, "");
     return f && b->n && !b->oom;
 }
 
-/* The value of the first line "key : value" of /proc/cpuinfo, /proc/meminfo; "" when there is none. */
+/* The value of the first line "key : value" of /proc/cpuinfo, /proc/meminfo; "" when there is
+ * none. */
 static void field(char *out, size_t size, const char *text, const char *key)
 {
     size_t k = strlen(key);
@@ -93,7 +98,7 @@ static double meminfo(const char *text, const char *key)
     return strtod(v, NULL) * 1024;
 }
 
-/* ---- processor -------------------------------------------------------------------------------------------- */
+/* ---- processor ------------------------------------------------------------------------------- */
 
 static bool has_flag(const char *flags, const char *name)
 {
@@ -106,8 +111,10 @@ static bool has_flag(const char *flags, const char *name)
 
 static void look_at_cpu(doctor *d)
 {
-    static const char *const sets[] = { "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "amx_bf16",
-                                        "amx_tile", "asimd", "bf16", "sve" };
+    static const char *const sets[] = { "avx2",     "fma",      "f16c",     "avx512f",
+                                        "avx512bw", "avx512vl", "avx512dq", "avx512_bf16",
+                                        "amx_bf16", "amx_tile", "asimd",    "bf16",
+                                        "sve" };
     ft_buf text = { 0 };
     struct utsname u;
     char model[200] = "", flags[8192] = "", found[200] = "";
@@ -117,14 +124,16 @@ static void look_at_cpu(doctor *d)
         if (!*flags) field(flags, sizeof flags, text.p, "Features");
     }
     for (size_t i = 0, at = 0; i < sizeof sets / sizeof *sets; i++) {
-        if (has_flag(flags, sets[i])) at += (size_t)snprintf(found + at, sizeof found - at, "%s%s", at ? " " : "", sets[i]);
+        if (has_flag(flags, sets[i]))
+            at += (size_t)snprintf(found + at, sizeof found - at, "%s%s", at ? " " : "", sets[i]);
     }
     if (uname(&u)) snprintf(u.machine, sizeof u.machine, "?");
     say(d, "processor", OK, NULL, "%s (%s)", *model ? model : "unnamed", u.machine);
     int usable = ft_cpu_count();
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     say(d, "cores", OK, NULL, "%d usable of %ld online", usable, online);
-    say(d, "instruction sets", OK, NULL, "%s", *found ? found : "none of those that the kernels use");
+    say(d, "instruction sets", OK, NULL, "%s",
+        *found ? found : "none of those that the kernels use");
     ft_buf_free(&text);
 }
 
@@ -136,8 +145,11 @@ static void look_at_kernels(doctor *d)
     ft_buf tested = { 0 };
     if (!d->registry) return;
     if (ft_machine_open(&m, d->registry, d->cli->threads, &e)) {
-        say(d, "kernels", BAD, getenv("PIPELINE_ISA") ? "unset PIPELINE_ISA, or name one of avx512, avx2, plain"
-                                                      : "build again with `make`, or install the whole of it with `make install`", "%s", e.msg);
+        say(d, "kernels", BAD,
+            getenv("PIPELINE_ISA")
+                ? "unset PIPELINE_ISA, or name one of avx512, avx2, plain"
+                : "build again with `make`, or install the whole of it with `make install`",
+            "%s", e.msg);
         return;
     }
     bool all = true;
@@ -146,24 +158,36 @@ static void look_at_kernels(doctor *d)
         all &= good;
         ft_buf_printf(&tested, "%s%s %s", tested.n ? ", " : "", *v, good ? "passes" : "FAILS");
     }
-    const char *remedy = !m.exact ? "results may differ from other machines: build again with this machine's compiler and run `make check`"
-                         : !all ? "a faster variant does not keep its promises on this processor and is not used" : NULL;
-    say(d, "kernels", !m.exact ? BAD : !all ? WARN : OK, remedy, "%s chosen, %d threads; self-test: %s", m.kernels.variant, m.threads,
+    const char *remedy =
+        !m.exact ? "results may differ from other machines: build again with this machine's "
+                   "compiler and run `make check`"
+        : !all   ? "a faster variant does not keep its promises on this processor and is not used"
+                 : NULL;
+    say(d, "kernels",
+        !m.exact ? BAD
+        : !all   ? WARN
+                 : OK,
+        remedy, "%s chosen, %d threads; self-test: %s", m.kernels.variant, m.threads,
         tested.p ? tested.p : "none");
     ft_buf_free(&tested);
     ft_machine_close(&m);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void look_at_memory(doctor *d)
 {
     ft_buf text = { 0 };
     if (slurp(&text, "/proc/meminfo")) {
-        double total = meminfo(text.p, "MemTotal"), free_ram = meminfo(text.p, "MemAvailable"), swap = meminfo(text.p, "SwapFree");
+        double total = meminfo(text.p, "MemTotal"), free_ram = meminfo(text.p, "MemAvailable"),
+               swap = meminfo(text.p, "SwapFree");
         bool low = free_ram < 1 * GIB;
-        say(d, "memory", low ? WARN : OK, low ? "close other programs; `pipeline check` tells what a run needs, memory_limit: keeps it below a size"
-            : NULL, "%.1f GiB available of %.1f GiB, %.1f GiB of swap free", free_ram / GIB, total / GIB, swap / GIB);
+        say(d, "memory", low ? WARN : OK,
+            low ? "close other programs; `pipeline check` tells what a run needs, memory_limit: "
+                  "keeps it below a size"
+                : NULL,
+            "%.1f GiB available of %.1f GiB, %.1f GiB of swap free", free_ram / GIB, total / GIB,
+            swap / GIB);
     }
     ft_buf_free(&text);
 }
@@ -195,18 +219,24 @@ static void look_at_limits(doctor *d)
         const char *p = strstr(own.p, "0::/");
         if (p) snprintf(group, sizeof group, "%.*s", (int)strcspn(p + 3, "\n"), p + 3);
     }
-    if (cgroup_line(text, sizeof text, group, "memory.max") || cgroup_line(text, sizeof text, group, "memory/memory.limit_in_bytes")) {
+    if (cgroup_line(text, sizeof text, group, "memory.max") ||
+        cgroup_line(text, sizeof text, group, "memory/memory.limit_in_bytes")) {
         double most = strtod(text, NULL);
         if (most > 0 && most < 1e15) {
             bool low = most < 1 * GIB;
-            say(d, "memory limit", low ? WARN : OK, low ? "give the container more memory, or set memory_limit: below it" : NULL,
+            say(d, "memory limit", low ? WARN : OK,
+                low ? "give the container more memory, or set memory_limit: below it" : NULL,
                 "this control group may use %.2f GiB", most / GIB);
             found++;
         }
     }
-    if (cgroup_line(text, sizeof text, group, "cpu.max") && sscanf(text, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0) {
+    if (cgroup_line(text, sizeof text, group, "cpu.max") &&
+        sscanf(text, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0) {
         bool fewer = quota / period < ft_cpu_count() - 0.01;
-        say(d, "processor limit", fewer ? WARN : OK, fewer ? "more threads than that only wait for each other: set --threads, or PIPELINE_THREADS" : NULL,
+        say(d, "processor limit", fewer ? WARN : OK,
+            fewer ? "more threads than that only wait for each other: set --threads, or "
+                    "PIPELINE_THREADS"
+                  : NULL,
             "this control group may use %.2f processors", quota / period);
         found++;
     }
@@ -214,71 +244,90 @@ static void look_at_limits(doctor *d)
     ft_buf_free(&own);
 }
 
-/* ---- disk, plugins, libraries, GPU ---------------------------------------------------------------------------- */
+/* ---- disk, plugins, libraries, GPU ----------------------------------------------------------- */
 
 static void look_at_disk(doctor *d, const char *what, const char *path)
 {
     struct statvfs v;
     if (statvfs(path, &v)) {
-        say(d, what, BAD, "make the folder, or point the variable elsewhere", "%s: %s", path, ft_errno_text(errno));
+        say(d, what, BAD, "make the folder, or point the variable elsewhere", "%s: %s", path,
+            ft_errno_text(errno));
         return;
     }
     double left = (double)v.f_bavail * (double)v.f_frsize;
     bool closed = access(path, W_OK) != 0;
     status s = left < GIB / 16 ? BAD : left < 2 * GIB || closed ? WARN : OK;
-    say(d, what, s, s == OK ? NULL : closed ? "it cannot be written to: set output_dir: to a folder that can" : "remove old runs, or set output_dir: elsewhere",
+    say(d, what, s,
+        s == OK  ? NULL
+        : closed ? "it cannot be written to: set output_dir: to a folder that can"
+                 : "remove old runs, or set output_dir: elsewhere",
         "%.1f GiB free at %s", left / GIB, path);
 }
 
 static void look_at_plugins(doctor *d)
 {
-    static const struct { const char *role, *what; } needed[] = {
-        { "ft.backend/1", "kernels" }, { "ft.model/1", "model" }, { "ft.tokenizer/1", "tokenizer" }, { "ft.trainer/1", "training" },
+    static const struct { const char *role, *what;
+    } needed[] = {
+        { "ft.backend/1", "kernels" },
+        { "ft.model/1", "model" },
+        { "ft.tokenizer/1", "tokenizer" },
+        { "ft.trainer/1", "training" },
     };
     const ft_listed *all;
     size_t n, loaded = 0;
     ft_err e = { 0 };
     d->registry = ft_cli_plugins(d->cli, &e);
     if (!d->registry || ft_registry_list(d->registry, &all, &n, &e)) {
-        say(d, "plugins", BAD, "--plugin-dir and PIPELINE_PLUGIN_PATH name folders that only their owner may write to", "%s", e.msg);
+        say(d, "plugins", BAD,
+            "--plugin-dir and PIPELINE_PLUGIN_PATH name folders that only their owner may write to",
+            "%s", e.msg);
         return;
     }
     bool have[sizeof needed / sizeof *needed] = { false };
     for (size_t i = 0; i < n; i++) {
-        if (!all[i].plugin && !all[i].hidden) say(d, "plugin", WARN, "build it again against these headers, or remove the file", "%s is refused: %s", all[i].name, all[i].why);
+        if (!all[i].plugin && !all[i].hidden)
+            say(d, "plugin", WARN, "build it again against these headers, or remove the file",
+                "%s is refused: %s", all[i].name, all[i].why);
         if (!all[i].plugin) continue;
         loaded++;
-        for (size_t k = 0; k < sizeof needed / sizeof *needed; k++) have[k] |= !strcmp(all[i].plugin->desc.role, needed[k].role);
+        for (size_t k = 0; k < sizeof needed / sizeof *needed; k++)
+            have[k] |= !strcmp(all[i].plugin->desc.role, needed[k].role);
     }
     say(d, "plugins", OK, NULL, "%zu loaded of %zu found", loaded, n);
     for (size_t k = 0; k < sizeof needed / sizeof *needed; k++) {
-        if (!have[k]) say(d, "plugins", BAD, "build with `make`; plugins lie in plugins/ beside the program", "there is no %s plugin (role %s)", needed[k].what, needed[k].role);
+        if (!have[k])
+            say(d, "plugins", BAD, "build with `make`; plugins lie in plugins/ beside the program",
+                "there is no %s plugin (role %s)", needed[k].what, needed[k].role);
     }
 }
 
 static void look_at_libraries(doctor *d)
 {
     char pcre[64] = "?";
-    if (pcre2_config(PCRE2_CONFIG_VERSION, NULL) < (int)sizeof pcre) pcre2_config(PCRE2_CONFIG_VERSION, pcre);
-    say(d, "libraries", OK, NULL, "glibc %s, libyaml %s, PCRE2 %s, utf8proc %s", gnu_get_libc_version(), yaml_get_version_string(), pcre,
-        utf8proc_version());
+    if (pcre2_config(PCRE2_CONFIG_VERSION, NULL) < (int)sizeof pcre)
+        pcre2_config(PCRE2_CONFIG_VERSION, pcre);
+    say(d, "libraries", OK, NULL, "glibc %s, libyaml %s, PCRE2 %s, utf8proc %s",
+        gnu_get_libc_version(), yaml_get_version_string(), pcre, utf8proc_version());
 }
 
 static void look_at_gpu(doctor *d)
 {
     bool there = ft_file_exists("/dev/nvidia0");
-    say(d, "GPU", OK, NULL, "%s", there ? "one is there; this build computes on the CPU" : "none found; the CPU is used");
+    say(d, "GPU", OK, NULL, "%s",
+        there ? "one is there; this build computes on the CPU" : "none found; the CPU is used");
 }
 
 int cmd_doctor(ft_cli *cli, int argc, char **argv)
 {
     const char *json = NULL, *cache = getenv("PIPELINE_CACHE");
-    const ft_option table[] = { { .name = "--json", .value = &json, .is_switch = true }, { .name = NULL } };
+    const ft_option table[] = { { .name = "--json", .value = &json, .is_switch = true },
+                                { .name = NULL } };
     int code = ft_options(cli, argc, argv, table, NULL, 0);
     if (code) return code;
     doctor d = { .cli = cli, .json = json != NULL };
     if (d.json) ft_buf_puts(&d.out, "{\"checks\": [");
-    say(&d, "program", OK, NULL, "pipeline %s, plugin ABI %d.%d", FT_VERSION, FT_ABI_MAJOR, FT_ABI_MINOR);
+    say(&d, "program", OK, NULL, "pipeline %s, plugin ABI %d.%d", FT_VERSION, FT_ABI_MAJOR,
+        FT_ABI_MINOR);
     look_at_cpu(&d);
     look_at_memory(&d);
     look_at_limits(&d);
@@ -288,8 +337,12 @@ int cmd_doctor(ft_cli *cli, int argc, char **argv)
     look_at_kernels(&d);
     look_at_libraries(&d);
     look_at_gpu(&d);
-    if (d.json) ft_buf_printf(&d.out, "\n], \"ok\": %d, \"warn\": %d, \"bad\": %d}\n", d.count[OK], d.count[WARN], d.count[BAD]);
-    else ft_buf_printf(&d.out, "%d ok, %d to look at, %d bad\n", d.count[OK], d.count[WARN], d.count[BAD]);
+    if (d.json)
+        ft_buf_printf(&d.out, "\n], \"ok\": %d, \"warn\": %d, \"bad\": %d}\n", d.count[OK],
+                      d.count[WARN], d.count[BAD]);
+    else
+        ft_buf_printf(&d.out, "%d ok, %d to look at, %d bad\n", d.count[OK], d.count[WARN],
+                      d.count[BAD]);
     code = ft_cli_put(&d.out);
     return code ? code : d.count[BAD] ? FT_EXIT_FAILED : FT_EXIT_OK;
 }

@@ -1,11 +1,14 @@
 /* cmd_generate.c -- `pipeline generate`: what a model answers.
  *
- *   pipeline generate --model DIR_OR_GGUF [--adapter DIR] [--prompt TEXT] [--prompts F.jsonl] [--max-new-tokens 128]
- *                     [--temperature 0] [--top-k 0] [--top-p 1] [--seed 0] [--dtype fp32] [--raw] [--json] [PROMPT …]
+ *   pipeline generate --model DIR_OR_GGUF [--adapter DIR] [--prompt TEXT] [--prompts F.jsonl]
+ *   [--max-new-tokens 128]
+ *                     [--temperature 0] [--top-k 0] [--top-p 1] [--seed 0] [--dtype fp32] [--raw]
+ *                     [--json] [PROMPT …]
  *
- * A prompt is what a user says; the model's chat template is put around it, unless --raw.  A line of
- * F is a string, or an object with `messages` or `prompt`.  Without prompts, lines of standard input
- * are taken.  Answers go to standard output, one after the other; with --json as one object a line. */
+ * A prompt is what a user says; the model's chat template is put around it, unless --raw.  A line
+ * of F is a string, or an object with `messages` or `prompt`.  Without prompts, lines of standard
+ * input are taken.  Answers go to standard output, one after the other; with --json as one object a
+ * line. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +24,8 @@
 enum { MOST_PROMPTS = 1024 };
 
 typedef struct {
-    const char *model, *adapter, *prompt, *prompts, *new_tokens, *temperature, *top_k, *top_p, *seed, *raw, *json, *dtype;
+    const char *model, *adapter, *prompt, *prompts, *new_tokens, *temperature, *top_k, *top_p,
+        *seed, *raw, *json, *dtype;
     const char *rest[MOST_PROMPTS + 1];
 } options;
 
@@ -35,7 +39,7 @@ typedef struct {
     int64_t n;
 } asking;
 
-/* ---- prompts ---------------------------------------------------------------------------------------- */
+/* ---- prompts --------------------------------------------------------------------------------- */
 
 /* What a user says, as a conversation of one message. */
 static int add_text(asking *a, const char *text, size_t n, ft_err *e)
@@ -55,9 +59,12 @@ static int add_text(asking *a, const char *text, size_t n, ft_err *e)
 
 static int add_row(asking *a, const ft_json *v, const char *place, ft_err *e)
 {
-    const ft_json *messages = ft_json_get(v, "messages"), *prompt = v->type == FT_JSON_STRING ? v : ft_json_get(v, "prompt");
+    const ft_json *messages = ft_json_get(v, "messages"),
+                  *prompt = v->type == FT_JSON_STRING ? v : ft_json_get(v, "prompt");
     if (prompt && prompt->type == FT_JSON_STRING) return add_text(a, prompt->text, prompt->len, e);
-    if (!messages) return ft_errf(e, FT_EFORMAT, "%s: a prompt is a string, or an object with `messages` or `prompt`", place);
+    if (!messages)
+        return ft_errf(e, FT_EFORMAT,
+                       "%s: a prompt is a string, or an object with `messages` or `prompt`", place);
     size_t at = a->ids.n;
     ft_buf_add(&a->at, &at, sizeof at);
     a->n++;
@@ -102,25 +109,28 @@ static int add_prompts(asking *a, ft_err *e)
 {
     int code = 0;
     if (a->o->prompt) code = add_text(a, a->o->prompt, strlen(a->o->prompt), e);
-    for (int i = 0; a->o->rest[i] && !code; i++) code = add_text(a, a->o->rest[i], strlen(a->o->rest[i]), e);
+    for (int i = 0; a->o->rest[i] && !code; i++)
+        code = add_text(a, a->o->rest[i], strlen(a->o->rest[i]), e);
     if (!code && a->o->prompts) code = add_file(a, a->o->prompts, e);
     if (!code && !a->o->prompt && !a->o->rest[0] && !a->o->prompts) code = add_input(a, e);
     if (!code && a->n == 0) code = ft_errf(e, FT_EINVAL, "there is no prompt");
     return code;
 }
 
-/* ---- answers ---------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static int lay_out(asking *a, ft_err *e)
 {
     size_t most = (size_t)a->args.max_new_tokens;
     a->text = calloc((size_t)a->n, sizeof *a->text);
     a->out = calloc((size_t)a->n * most + 1, sizeof *a->out);
-    if (!a->text || !a->out || a->at.oom) return ft_errf(e, FT_ENOMEM, "out of memory for the answers");
+    if (!a->text || !a->out || a->at.oom)
+        return ft_errf(e, FT_ENOMEM, "out of memory for the answers");
     const size_t *at = (const size_t *)(const void *)a->at.p;
     for (int64_t i = 0; i < a->n; i++) {
         size_t end = i + 1 < a->n ? at[i + 1] : a->ids.n;
-        a->text[i] = (ft_continuation){ .prompt = (const int32_t *)(const void *)(a->ids.p + at[i]), .n_prompt = (int64_t)((end - at[i]) / 4),
+        a->text[i] = (ft_continuation){ .prompt = (const int32_t *)(const void *)(a->ids.p + at[i]),
+                                        .n_prompt = (int64_t)((end - at[i]) / 4),
                                         .out = a->out + (size_t)i * most };
     }
     return 0;
@@ -166,7 +176,8 @@ static int run(ft_cli *cli, asking *a, ft_err *e)
     ft_progress progress;
     ft_registry *r = ft_cli_plugins(cli, e);
     ft_offer offer = ft_run_offer(&cli->log);
-    int code = r ? ft_lm_open(&lm, r, &offer, a->o->model, a->o->adapter, cli->threads, e) : e->code;
+    int code = r ? ft_lm_open(&lm, r, &offer, a->o->model, a->o->adapter, cli->threads, e)
+                 : e->code;
     if (!code) code = ft_chat_open(&a->chat, lm.model.source, r, &offer, e);
     if (!code) code = add_prompts(a, e);
     if (!code) code = lay_out(a, e);
@@ -184,7 +195,7 @@ static int run(ft_cli *cli, asking *a, ft_err *e)
     return code;
 }
 
-/* ---- the command ------------------------------------------------------------------------------------ */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static bool read_number(const char *text, double least, double most, double *out)
 {
@@ -198,11 +209,16 @@ static int read_numbers(const options *o, ft_generate_args *g)
 {
     int64_t seed;
     double top_k, new_tokens;
-    if (!read_number(o->new_tokens, 1, 1 << 20, &new_tokens)) return ft_cli_fail(FT_EXIT_USAGE, "--max-new-tokens %s: 1 to 1048576", o->new_tokens);
-    if (!read_number(o->temperature, 0, 100, &g->temperature)) return ft_cli_fail(FT_EXIT_USAGE, "--temperature %s: 0 to 100", o->temperature);
-    if (!read_number(o->top_k, 0, 1e9, &top_k)) return ft_cli_fail(FT_EXIT_USAGE, "--top-k %s: 0 (all) or more", o->top_k);
-    if (!read_number(o->top_p, 1e-9, 1, &g->top_p)) return ft_cli_fail(FT_EXIT_USAGE, "--top-p %s: above 0, at most 1", o->top_p);
-    if (ft_text_to_int(&seed, o->seed)) return ft_cli_fail(FT_EXIT_USAGE, "--seed %s: a whole number", o->seed);
+    if (!read_number(o->new_tokens, 1, 1 << 20, &new_tokens))
+        return ft_cli_fail(FT_EXIT_USAGE, "--max-new-tokens %s: 1 to 1048576", o->new_tokens);
+    if (!read_number(o->temperature, 0, 100, &g->temperature))
+        return ft_cli_fail(FT_EXIT_USAGE, "--temperature %s: 0 to 100", o->temperature);
+    if (!read_number(o->top_k, 0, 1e9, &top_k))
+        return ft_cli_fail(FT_EXIT_USAGE, "--top-k %s: 0 (all) or more", o->top_k);
+    if (!read_number(o->top_p, 1e-9, 1, &g->top_p))
+        return ft_cli_fail(FT_EXIT_USAGE, "--top-p %s: above 0, at most 1", o->top_p);
+    if (ft_text_to_int(&seed, o->seed))
+        return ft_cli_fail(FT_EXIT_USAGE, "--seed %s: a whole number", o->seed);
     if (strcmp(o->dtype, "fp32") && strcmp(o->dtype, "bf16") && strcmp(o->dtype, "auto"))
         return ft_cli_fail(FT_EXIT_USAGE, "--dtype %s: auto, fp32 or bf16", o->dtype);
     g->max_new_tokens = (int64_t)new_tokens;
@@ -213,7 +229,12 @@ static int read_numbers(const options *o, ft_generate_args *g)
 
 int cmd_generate(ft_cli *cli, int argc, char **argv)
 {
-    options o = { .new_tokens = "128", .temperature = "0", .top_k = "0", .top_p = "1", .seed = "0", .dtype = "fp32" };
+    options o = { .new_tokens = "128",
+                  .temperature = "0",
+                  .top_k = "0",
+                  .top_p = "1",
+                  .seed = "0",
+                  .dtype = "fp32" };
     asking a = { .o = &o };
     const ft_option table[] = {
         { .name = "--model", .value = &o.model, .required = true },
@@ -239,5 +260,6 @@ int cmd_generate(ft_cli *cli, int argc, char **argv)
     free(a.out);
     ft_buf_free(&a.ids);
     ft_buf_free(&a.at);
-    return code ? ft_cli_fail(code == FT_ECANCEL ? FT_EXIT_STOPPED : FT_EXIT_FAILED, "%s", e.msg) : 0;
+    return code ? ft_cli_fail(code == FT_ECANCEL ? FT_EXIT_STOPPED : FT_EXIT_FAILED, "%s", e.msg)
+                : 0;
 }

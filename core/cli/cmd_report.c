@@ -1,5 +1,5 @@
-/* cmd_report.c -- `pipeline report OUTPUT_DIR [--out F.html]`: the report of a run, built again from
- * what lies in its output folder. */
+/* cmd_report.c -- `pipeline report OUTPUT_DIR [--out F.html]`: the report of a run, built again
+ * from what lies in its output folder. */
 #include "core/cli/options.h"
 #include "core/run/report.h"
 #include "core/run/services.h"
@@ -14,7 +14,8 @@ int cmd_report(ft_cli *cli, int argc, char **argv)
     if (!dir) return ft_cli_usage(cli, "report");
     ft_registry *r = ft_cli_plugins(cli, &e);
     ft_offer offer = ft_run_offer(&cli->log);
-    if (!r || ft_report_write(dir, out, r, &offer, &e)) return ft_cli_fail(FT_EXIT_FAILED, "%s", e.msg);
+    if (!r || ft_report_write(dir, out, r, &offer, &e))
+        return ft_cli_fail(FT_EXIT_FAILED, "%s", e.msg);
     ft_log_line(&cli->log, FT_INFO, NULL, "wrote %s%s", out ? out : dir, out ? "" : "/report.html");
     return FT_EXIT_OK;
 }

@@ -20,7 +20,8 @@ static size_t overrides(const char **rest)
 
 int cmd_run(ft_cli *cli, int argc, char **argv)
 {
-    const char *rest[MOST_OVERRIDES] = { NULL }, *from = NULL, *only = NULL, *resume = NULL, *profile = NULL;
+    const char *rest[MOST_OVERRIDES] = { NULL }, *from = NULL, *only = NULL, *resume = NULL,
+               *profile = NULL;
     const ft_option table[] = {
         { .name = "--from", .value = &from }, { .name = "--only", .value = &only },
         { .name = "--resume", .value = &resume, .is_switch = true },
@@ -68,7 +69,8 @@ static int print_plan(const ft_train_plan *p)
 int cmd_check(ft_cli *cli, int argc, char **argv)
 {
     const char *rest[MOST_OVERRIDES] = { NULL }, *json = NULL;
-    const ft_option table[] = { { .name = "--json", .value = &json, .is_switch = true }, { .name = NULL } };
+    const ft_option table[] = { { .name = "--json", .value = &json, .is_switch = true },
+                                { .name = NULL } };
     ft_run r;
     ft_err e = { 0 };
     ft_train_plan plan;

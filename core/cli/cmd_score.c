@@ -18,7 +18,8 @@
 typedef struct { const char *model, *adapter, *tokens, *out, *dtype; } options;
 
 /* The rows of F, through the data-tokens plugin. */
-static int open_rows(ft_token_set *s, ft_row_plan *r, const char *path, ft_registry *reg, const ft_offer *offer, ft_err *e)
+static int open_rows(ft_token_set *s, ft_row_plan *r, const char *path, ft_registry *reg,
+                     const ft_offer *offer, ft_err *e)
 {
     const ft_loaded *p = ft_registry_get(reg, "data-tokens", e);
     ft_instance *i = p ? ft_instance_open_path(p, "score", path, offer, e) : NULL;
@@ -32,7 +33,8 @@ static int open_rows(ft_token_set *s, ft_row_plan *r, const char *path, ft_regis
 }
 
 /* The whole of the logits: every token of a micro-batch is a chosen row. */
-static int write_logits(ft_engine *e, int which, const ft_row_plan *r, const ft_token_set *t, ft_st_writer *w, ft_err *err)
+static int write_logits(ft_engine *e, int which, const ft_row_plan *r, const ft_token_set *t,
+                        ft_st_writer *w, ft_err *err)
 {
     ft_program *p = e->program[which];
     ft_micro *m = &e->micro[which];
@@ -44,12 +46,14 @@ static int write_logits(ft_engine *e, int which, const ft_row_plan *r, const ft_
         m->b.n_trained = m->b.n_tokens;
         for (int64_t i = 0; i < m->b.n_tokens; i++) m->trained[i] = (int32_t)i;
         g_exec_micro(p->x, &m->b);
-        code = ft_st_write(w, 0, g_exec_data(p->x, p->logits), (size_t)(m->b.n_tokens * vocab) * sizeof(float), err);
+        code = ft_st_write(w, 0, g_exec_data(p->x, p->logits),
+                           (size_t)(m->b.n_tokens * vocab) * sizeof(float), err);
     }
     return code;
 }
 
-static int save_logits(ft_engine *e, int which, const ft_row_plan *r, const ft_token_set *t, const char *path, ft_err *err)
+static int save_logits(ft_engine *e, int which, const ft_row_plan *r, const ft_token_set *t,
+                       const char *path, ft_err *err)
 {
     ft_program *p = e->program[which];
     int64_t dim[4], n = 0, per = t->rows_per_batch;
@@ -112,7 +116,8 @@ static int run(ft_cli *cli, const options *o, ft_score *s, ft_err *e)
         a.purpose = FT_FOR_LOGITS;
         if (!code && o->out) {
             engine.program[engine.n_programs++] = &logits;
-            code = ft_program_plan(&logits, &a, &lm.weights, &lm.machine.kernels, lm.machine.threads, e);
+            code = ft_program_plan(&logits, &a, &lm.weights, &lm.machine.kernels,
+                                   lm.machine.threads, e);
         }
     }
     if (!code) code = ft_engine_start(&engine, e);

@@ -6,10 +6,13 @@
  *   FILE (an argument that ends in .json or .jsonl, or names a file)
  *                                           a line a row: {"ids": […]}; with --offsets "offsets",
  *                                           with --chat "text" and "labels" as training has them.
- *                                           A row: a JSON string, {"text": …}; with --chat a data row
- *   --show, with --chat                     text and not numbers, coloured: trained, context (what the
+ *                                           A row: a JSON string, {"text": …}; with --chat a data
+ *                                           row
+ *   --show, with --chat                     text and not numbers, coloured: trained, context (what
+ *   the
  *                                           rows say), template; without colours (NO_COLOR, or no
- *                                           terminal) «trained», ‹template›.  CLICOLOR_FORCE=1: always
+ *                                           terminal) «trained», ‹template›.  CLICOLOR_FORCE=1:
+ *                                           always
  *   --allow-special-in-data                 with --chat: special tokens in the rows' own text are
  *                                           taken for what they say
  *   --decode                                ids ([…] or {"ids": […]}) to text: as it is, for a FILE
@@ -47,10 +50,11 @@ typedef struct {
 
 static unsigned encode_flags(const tokenizing *t)
 {
-    return (t->o->special ? FT_ENCODE_ADD_SPECIAL : 0u) | (t->o->allow ? FT_ENCODE_SPECIAL_IN_DATA : 0u);
+    return (t->o->special ? FT_ENCODE_ADD_SPECIAL : 0u) |
+           (t->o->allow ? FT_ENCODE_SPECIAL_IN_DATA : 0u);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Any bytes as a JSON string: what is no UTF-8 becomes U+FFFD. */
 static void quote(ft_buf *out, const char *p, size_t n)
@@ -76,7 +80,8 @@ static void write_ids(ft_buf *out, const ft_tokens *k)
 static void write_offsets(ft_buf *out, const ft_tokens *k)
 {
     ft_buf_puts(out, ", \"offsets\": [");
-    for (size_t i = 0; i < k->n; i++) ft_buf_printf(out, "%s[%u, %u]", i ? ", " : "", k->begin[i], k->end[i]);
+    for (size_t i = 0; i < k->n; i++)
+        ft_buf_printf(out, "%s[%u, %u]", i ? ", " : "", k->begin[i], k->end[i]);
     ft_buf_putc(out, ']');
 }
 
@@ -84,7 +89,8 @@ static void write_offsets(ft_buf *out, const ft_tokens *k)
 static void write_lines(ft_buf *out, const ft_text *text, const ft_tokens *k)
 {
     for (size_t i = 0; i < k->n; i++) {
-        size_t end = k->end[i] <= text->len ? k->end[i] : text->len, begin = k->begin[i] <= end ? k->begin[i] : end;
+        size_t end = k->end[i] <= text->len ? k->end[i] : text->len,
+               begin = k->begin[i] <= end ? k->begin[i] : end;
         ft_buf_printf(out, "%u\t%u\t%u\t", k->id[i], k->begin[i], k->end[i]);
         quote(out, text->text + begin, end - begin);
         ft_buf_putc(out, '\n');
@@ -101,9 +107,10 @@ static int flush(tokenizing *t, bool all, ft_err *e)
     return good ? 0 : ft_errf(e, FT_EIO, "cannot write to standard output");
 }
 
-/* ---- --show ----------------------------------------------------------------------------------------------- */
+/* ---- --show ---------------------------------------------------------------------------------- */
 
-/* Colours for a terminal, unless the environment says otherwise (no-color.org, bixense.com/clicolors). */
+/* Colours for a terminal, unless the environment says otherwise (no-color.org,
+ * bixense.com/clicolors). */
 static bool wants_color(void)
 {
     const char *never = getenv("NO_COLOR"), *always = getenv("CLICOLOR_FORCE");
@@ -132,7 +139,8 @@ static void put_legend(terminal *to)
 }
 
 /* A tokenized text under a line that says what it is. */
-static int show_text(tokenizing *t, const ft_text *text, const ft_tokens *k, const char *name, ft_err *e)
+static int show_text(tokenizing *t, const ft_text *text, const ft_tokens *k, const char *name,
+                     ft_err *e)
 {
     terminal to = { &t->out, t->color, -1 };
     int64_t trained = 0;
@@ -153,7 +161,7 @@ static int show_text(tokenizing *t, const ft_text *text, const ft_tokens *k, con
     return flush(t, false, e);
 }
 
-/* ---- one text ---------------------------------------------------------------------------------------- */
+/* ---- one text -------------------------------------------------------------------------------- */
 
 /* A text that was given alone. */
 static int put_text(tokenizing *t, const ft_text *text, unsigned flags, ft_err *e)
@@ -196,9 +204,12 @@ static int put_chat(tokenizing *t, ft_json messages, ft_err *e)
         named(text_value(s->bos_token, strlen(s->bos_token)), "bos_token"),
         named(text_value(s->eos_token, strlen(s->eos_token)), "eos_token"),
     };
-    ft_json vars = { .type = FT_JSON_OBJECT, .item = member, .len = sizeof member / sizeof *member };
+    ft_json vars = { .type = FT_JSON_OBJECT,
+                     .item = member,
+                     .len = sizeof member / sizeof *member };
     ft_text text;
-    ft_template *made = ft_template_compile("chat template", s->chat_template, s->chat_template ? strlen(s->chat_template) : 0, e);
+    ft_template *made = ft_template_compile("chat template", s->chat_template,
+                                            s->chat_template ? strlen(s->chat_template) : 0, e);
     int code = made ? ft_template_render(made, &vars, &text, e) : e->code;
     if (!code) code = put_text(t, &text, encode_flags(t), e);
     ft_template_done(made);
@@ -218,7 +229,8 @@ static int chat_of(tokenizing *t, const char *p, size_t n, ft_err *e)
         int code = chat ? put_chat(t, *root, e) : 0;
         ft_json_done(doc);
         if (chat) return code;
-        if (at + 1 < n && strchr("{ \n", p[at + 1]) && not_json.code) return ft_errf(e, FT_EFORMAT, "%s", not_json.msg);
+        if (at + 1 < n && strchr("{ \n", p[at + 1]) && not_json.code)
+            return ft_errf(e, FT_EFORMAT, "%s", not_json.msg);
     }
     ft_json part[] = { named(text_value("user", 4), "role"), named(text_value(p, n), "content") };
     ft_json user = { .type = FT_JSON_OBJECT, .item = part, .len = 2 };
@@ -229,7 +241,8 @@ static int chat_of(tokenizing *t, const char *p, size_t n, ft_err *e)
 static int read_ids(tokenizing *t, const ft_json *v, ft_err *e)
 {
     if (v->type == FT_JSON_OBJECT) v = ft_json_get(v, "ids");
-    if (!v || v->type != FT_JSON_ARRAY) return ft_errf(e, FT_EFORMAT, "--decode wants [1, 2, …] or {\"ids\": [1, 2, …]}");
+    if (!v || v->type != FT_JSON_ARRAY)
+        return ft_errf(e, FT_EFORMAT, "--decode wants [1, 2, …] or {\"ids\": [1, 2, …]}");
     t->ids.n = 0;
     for (size_t i = 0; i < v->len; i++) {
         int64_t id;
@@ -247,7 +260,8 @@ static int decode_value(tokenizing *t, const ft_json *v, bool row, ft_err *e)
     ft_bytes text;
     int code = read_ids(t, v, e);
     if (!code)
-        code = ft_tokenizer_decode(&t->tok, t->ids.n ? (const uint32_t *)(const void *)t->ids.p : &none,
+        code = ft_tokenizer_decode(&t->tok,
+                                   t->ids.n ? (const uint32_t *)(const void *)t->ids.p : &none,
                                    t->ids.n / sizeof(uint32_t), 0, &text, e);
     if (code) return code;
     if (row) {
@@ -261,7 +275,7 @@ static int decode_value(tokenizing *t, const ft_json *v, bool row, ft_err *e)
     return flush(t, false, e);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static int put_row(tokenizing *t, const ft_text *text, unsigned flags, const char *chat, ft_err *e)
 {
@@ -290,10 +304,12 @@ static int put_row(tokenizing *t, const ft_text *text, unsigned flags, const cha
 /* A line of a file: a JSON string or {"text": …}; with --decode ids. */
 static int one_line(tokenizing *t, const char *place, const char *p, size_t n, ft_err *e)
 {
-    if (n > MOST_JSON) return ft_errf(e, FT_EFORMAT, "%s: longer than %d MiB", place, MOST_JSON >> 20);
+    if (n > MOST_JSON)
+        return ft_errf(e, FT_EFORMAT, "%s: longer than %d MiB", place, MOST_JSON >> 20);
     ft_json_doc *doc = ft_json_parse(place, p, n, e);
     if (!doc) return e->code;
-    const ft_json *root = ft_json_root(doc), *v = root->type == FT_JSON_OBJECT ? ft_json_get(root, "text") : root;
+    const ft_json *root = ft_json_root(doc),
+                  *v = root->type == FT_JSON_OBJECT ? ft_json_get(root, "text") : root;
     int code;
     if (t->o->decode) {
         code = decode_value(t, root, true, e);
@@ -330,8 +346,11 @@ static int each_line(tokenizing *t, const char *path, ft_err *e)
 /* One answer of a row. */
 static int put_sample(tokenizing *t, const ft_sample *s, int k, ft_err *e)
 {
-    static const char *const labels[] = { [FT_LABEL_NONE] = "", [FT_LABEL_GOOD] = "good", [FT_LABEL_BAD] = "bad" };
-    const char *answer = s->n_seq == 2 ? (k ? "rejected" : "chosen") : labels[s->label <= FT_LABEL_BAD ? s->label : 0];
+    static const char *const labels[] = {
+        [FT_LABEL_NONE] = "", [FT_LABEL_GOOD] = "good", [FT_LABEL_BAD] = "bad"
+    };
+    const char *answer = s->n_seq == 2 ? (k ? "rejected" : "chosen")
+                                       : labels[s->label <= FT_LABEL_BAD ? s->label : 0];
     ft_tokens tokens;
     char name[100];
     if (!t->o->show) return put_row(t, &s->seq[k], encode_flags(t), answer, e);
@@ -363,7 +382,7 @@ static int each_chat(tokenizing *t, const char *path, ft_err *e)
     return code;
 }
 
-/* ---- the command ----------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static bool ends_in(const char *s, const char *end)
 {
@@ -381,9 +400,12 @@ static int read_input(ft_buf *in, const char *text, ft_err *e)
     char part[1 << 14];
     ssize_t n = 0;
     if (text) ft_buf_puts(in, text);
-    while (!text && in->n <= MOST_INPUT && (n = read(0, part, sizeof part)) > 0) ft_buf_add(in, part, (size_t)n);
+    while (!text && in->n <= MOST_INPUT && (n = read(0, part, sizeof part)) > 0)
+        ft_buf_add(in, part, (size_t)n);
     if (n < 0) return ft_errf(e, FT_EIO, "cannot read standard input");
-    if (in->n > MOST_INPUT) return ft_errf(e, FT_EINVAL, "the text is longer than %d MiB; give a FILE.jsonl", MOST_INPUT >> 20);
+    if (in->n > MOST_INPUT)
+        return ft_errf(e, FT_EINVAL, "the text is longer than %d MiB; give a FILE.jsonl",
+                       MOST_INPUT >> 20);
     ft_buf_puts(in, "");
     return in->oom ? ft_errf(e, FT_ENOMEM, "out of memory") : 0;
 }
@@ -431,15 +453,22 @@ int cmd_tokenize(ft_cli *cli, int argc, char **argv)
     int status = ft_options(cli, argc, argv, table, &o.text, 1);
     if (status) return status;
     if (o.decode && (o.chat || o.offsets || o.special))
-        return ft_cli_fail(FT_EXIT_USAGE, "--decode goes with none of --chat, --offsets, --add-special");
+        return ft_cli_fail(FT_EXIT_USAGE,
+                           "--decode goes with none of --chat, --offsets, --add-special");
     if ((o.show || o.allow) && !o.chat)
-        return ft_cli_fail(FT_EXIT_USAGE, "%s goes with --chat alone", o.show ? "--show" : "--allow-special-in-data");
+        return ft_cli_fail(FT_EXIT_USAGE, "%s goes with --chat alone",
+                           o.show ? "--show" : "--allow-special-in-data");
     if (o.show && o.offsets) return ft_cli_fail(FT_EXIT_USAGE, "--show does not go with --offsets");
-    tokenizing t = { .o = &o, .color = wants_color(), .registry = ft_cli_plugins(cli, &e), .offer = ft_run_offer(&cli->log) };
+    tokenizing t = { .o = &o,
+                     .color = wants_color(),
+                     .registry = ft_cli_plugins(cli, &e),
+                     .offer = ft_run_offer(&cli->log) };
     int code = t.registry ? ft_tokenizer_open(&t.tok, o.model, t.registry, &t.offer, &e) : e.code;
     if (!code) {
         bool rows = o.text && is_file(o.text);
-        code = !rows ? one_text(&t, &e) : o.chat ? each_chat(&t, o.text, &e) : each_line(&t, o.text, &e);
+        code = !rows    ? one_text(&t, &e)
+               : o.chat ? each_chat(&t, o.text, &e)
+                        : each_line(&t, o.text, &e);
     }
     if (!code) code = flush(&t, true, &e);
     ft_tokenizer_close(&t.tok);

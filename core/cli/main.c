@@ -13,19 +13,29 @@ static int run_render(ft_cli *cli, int argc, char **argv)
 }
 
 static const ft_command commands[] = {
-    { "run", cmd_run, "FILE [stage.key=value …] [~stage.key] [--from ID] [--only ID] [--resume] [--profile]",
+    { "run", cmd_run,
+      "FILE [stage.key=value …] [~stage.key] [--from ID] [--only ID] [--resume] [--profile]",
       "run a pipeline: plan, run what has changed, report" },
-    { "check", cmd_check, "FILE [stage.key=value …] [--json]", "validate and plan a pipeline without loading weights" },
-    { "score", cmd_score, "--model DIR_OR_GGUF [--adapter DIR] --tokens F.safetensors [--out G.safetensors] [--dtype fp32|bf16]",
+    { "check", cmd_check, "FILE [stage.key=value …] [--json]",
+      "validate and plan a pipeline without loading weights" },
+    { "score", cmd_score,
+      "--model DIR_OR_GGUF [--adapter DIR] --tokens F.safetensors [--out G.safetensors] [--dtype "
+      "fp32|bf16]",
       "loss and logits of token rows" },
-    { "generate", cmd_generate, "--model DIR_OR_GGUF [--adapter DIR] [--prompt TEXT] [--prompts F.jsonl] [--max-new-tokens N] [--temperature T] [--top-k K] "
-      "[--top-p P] [--seed N] [--dtype auto|fp32|bf16] [--raw] [--json] [PROMPT …]", "what a model answers" },
+    { "generate", cmd_generate,
+      "--model DIR_OR_GGUF [--adapter DIR] [--prompt TEXT] [--prompts F.jsonl] [--max-new-tokens "
+      "N] [--temperature T] [--top-k K] "
+      "[--top-p P] [--seed N] [--dtype auto|fp32|bf16] [--raw] [--json] [PROMPT …]",
+      "what a model answers" },
     { "tokenize", cmd_tokenize,
-      "--model DIR_OR_GGUF [--chat] [--offsets] [--decode] [--add-special] [TEXT | FILE.jsonl | < stdin]",
+      "--model DIR_OR_GGUF [--chat] [--offsets] [--decode] [--add-special] [TEXT | FILE.jsonl | < "
+      "stdin]",
       "text or chats to token ids, and back" },
-    { "render", run_render, "[--template T.jinja] ROWS.jsonl", "what a chat template makes of rows of messages" },
+    { "render", run_render, "[--template T.jinja] ROWS.jsonl",
+      "what a chat template makes of rows of messages" },
     { "report", cmd_report, "OUTPUT_DIR [--out F.html]", "build report.html of a run again" },
-    { "doctor", cmd_doctor, "[--json]", "look at the machine: what is there, what is missing, what to do about it" },
+    { "doctor", cmd_doctor, "[--json]",
+      "look at the machine: what is there, what is missing, what to do about it" },
     { "list", cmd_list, "[--json]", "the plugins there are, and those refused with the reason" },
     { "help", cmd_help, "[COMMAND | PLUGIN [--json]]", "this list, or one command's or plugin's" },
     { 0 },

@@ -7,8 +7,8 @@ static int unknown(const char *arg, const ft_option *table)
     ft_suggestion s;
     ft_suggest_start(&s, arg);
     for (const ft_option *o = table; o->name; o++) ft_suggest_offer(&s, o->name);
-    return ft_cli_fail(FT_EXIT_USAGE, "unknown option %s%s%s%s", arg, s.best ? "; did you mean " : "",
-                       s.best ? s.best : "", s.best ? "?" : "");
+    return ft_cli_fail(FT_EXIT_USAGE, "unknown option %s%s%s%s", arg,
+                       s.best ? "; did you mean " : "", s.best ? s.best : "", s.best ? "?" : "");
 }
 
 /* The option that argv[i] names, with "--x=V" as well as "--x V"; *text: what follows '='. */
@@ -23,7 +23,8 @@ static const ft_option *find(const char *arg, const ft_option *table, const char
     return NULL;
 }
 
-int ft_options(const ft_cli *cli, int argc, char **argv, const ft_option *table, const char **rest, int max_rest)
+int ft_options(const ft_cli *cli, int argc, char **argv, const ft_option *table, const char **rest,
+               int max_rest)
 {
     int n_rest = 0;
     bool end = false;
@@ -46,7 +47,8 @@ int ft_options(const ft_cli *cli, int argc, char **argv, const ft_option *table,
         else return ft_cli_fail(FT_EXIT_USAGE, "%s needs a value", o->name);
     }
     for (const ft_option *o = table; o->name; o++) {
-        if (o->required && !*o->value) return ft_cli_fail(FT_EXIT_USAGE, "%s: %s is needed", argv[0], o->name);
+        if (o->required && !*o->value)
+            return ft_cli_fail(FT_EXIT_USAGE, "%s: %s is needed", argv[0], o->name);
     }
     return 0;
 }

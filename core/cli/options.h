@@ -12,5 +12,6 @@ typedef struct {
 
 /* Reads argv[1] …; what is no option goes to rest[max_rest] (the unused stay NULL).  0, or an exit
  * status after the message. */
-int ft_options(const ft_cli *cli, int argc, char **argv, const ft_option *table, const char **rest, int max_rest);
+int ft_options(const ft_cli *cli, int argc, char **argv, const ft_option *table, const char **rest,
+               int max_rest);
 #endif

@@ -23,7 +23,8 @@ static int order_attributes(ft_g *g, const g_op *op, const ft_attr *attr, int n,
             return -1;
         }
         /* reshape's attributes all have one name: they fill up in order */
-        if (k + 1 < G_MAX_ATTR && op->attr[k + 1] && !strcmp(op->attr[k + 1], attr[i].name)) k = at++;
+        if (k + 1 < G_MAX_ATTR && op->attr[k + 1] && !strcmp(op->attr[k + 1], attr[i].name))
+            k = at++;
         else if (at) k = at++;
         out[k] = attr[i].v;
     }
@@ -46,7 +47,8 @@ static ft_val without_softcap(const ft_g *g, ft_val v, double *cap)
     return g_inv(d, 0);
 }
 
-/* The linear behind symbolic logits, its inputs gathered to the trained rows; their number, or 0. */
+/* The linear behind symbolic logits, its inputs gathered to the trained rows; their number, or
+ * 0. */
 static int head_inputs(ft_g *g, ft_val logits, ft_val *in, double *attr)
 {
     ft_val v = without_softcap(g, logits, &attr[2]);
@@ -60,7 +62,8 @@ static int head_inputs(ft_g *g, ft_val logits, ft_val *in, double *attr)
     for (int i = 0; i < n->n_in; i++) {
         bool activation = i < 2 * (int)n->attr[0] && i % 2 == 0;
         in[i] = g_inv(n, i);
-        if (activation && g_desc(g, in[i])->axis == FT_AXIS_TOKENS) in[i] = g_make1(g, "gather_rows", in[i]);
+        if (activation && g_desc(g, in[i])->axis == FT_AXIS_TOKENS)
+            in[i] = g_make1(g, "gather_rows", in[i]);
     }
     return n->n_in;
 }
@@ -93,7 +96,8 @@ static ft_val make_dropout(ft_g *g, const double *attr, const ft_val *in, int n)
     return v;
 }
 
-ft_val g_api_op(ft_graph *pub, const char *name, const ft_attr *attr, int n_attr, const ft_val *in, int n)
+ft_val g_api_op(ft_graph *pub, const char *name, const ft_attr *attr, int n_attr, const ft_val *in,
+                int n)
 {
     ft_g *g = g_of(pub);
     double a[G_MAX_ATTR] = { 0 };
@@ -102,7 +106,8 @@ ft_val g_api_op(ft_graph *pub, const char *name, const ft_attr *attr, int n_attr
         if (!in[i].id) return (ft_val){ 0 };
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (!strcmp(kinds[i].name, name)) return g_make(g, kinds[i].op, (double[]){ kinds[i].kind }, 1, in, n);
+        if (!strcmp(kinds[i].name, name))
+            return g_make(g, kinds[i].op, (double[]){ kinds[i].kind }, 1, in, n);
     }
     if (!strcmp(name, "logprob")) return make_logprob(g, in, n);
     const g_op *op = g_op_find(name);

@@ -65,7 +65,8 @@ static void accumulate(ft_g *g, ft_val v, ft_val c)
 static bool is_open_dx(const ft_g *g, ft_val v)
 {
     const g_node *n = g_producer(g, v);
-    return n && n->side == G_BACKWARD && !strcmp(n->op->name, "linear_dx") && g_val(g, v)->uses == 0;
+    return n && n->side == G_BACKWARD && !strcmp(n->op->name, "linear_dx") &&
+           g_val(g, v)->uses == 0;
 }
 
 /* Sums what was sent to one value. */
@@ -98,7 +99,8 @@ static bool times_seed(const ft_g *g, ft_val v, double *c)
     return v.id == g->seed;
 }
 
-/* Turns the forward head into the one that forms its own gradients; false when it does not apply. */
+/* Turns the forward head into the one that forms its own gradients; false when it does not
+ * apply. */
 static bool fuse_head(derivation *d, g_node *n, ft_val dlogprob)
 {
     ft_g *g = d->g;
@@ -111,7 +113,10 @@ static bool fuse_head(derivation *d, g_node *n, ft_val dlogprob)
     n->n_out = 2;
     for (int i = 0; i < terms; i++) {
         ft_desc x = *g_desc(g, g_inv(n, 2 * i));
-        g_value v = { .desc = x, .source = G_NODE, .node = g_value_at(g, n->out[0])->node, .index = (uint32_t)n->n_out };
+        g_value v = { .desc = x,
+                      .source = G_NODE,
+                      .node = g_value_at(g, n->out[0])->node,
+                      .index = (uint32_t)n->n_out };
         n->out[n->n_out++] = g_add_value(g, v);
         if (g_wants(g, n, 2 * i)) send(d, g_inv(n, 2 * i), (ft_val){ n->out[n->n_out - 1] });
     }
@@ -156,7 +161,8 @@ int g_derive(ft_g *g, ft_val loss)
     if (g->err.code) return g->err.code;
     const ft_desc *l = g_desc(g, loss);
     if (!loss.id || l->shape.ndim != 1 || l->life != FT_LIFE_MICRO || l->axis == FT_AXIS_FIXED) {
-        g_fail(g, FT_ESHAPE, "a loss must be a vector over the trained rows, got %s", g_shape_text(l));
+        g_fail(g, FT_ESHAPE, "a loss must be a vector over the trained rows, got %s",
+               g_shape_text(l));
         return g->err.code;
     }
     uint32_t forward = g->n_node;

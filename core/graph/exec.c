@@ -36,18 +36,21 @@ static const ft_kernel *find_kernel(const g_kernels *k, const char *op, ft_dtype
     return NULL;
 }
 
-static const char *const dtype_names[] = { [FT_F32] = "fp32", [FT_BF16] = "bf16", [FT_F16] = "fp16", [FT_F64] = "fp64" };
+static const char *const dtype_names[] = {
+    [FT_F32] = "fp32", [FT_BF16] = "bf16", [FT_F16] = "fp16", [FT_F64] = "fp64"
+};
 
 static const ft_kernel *kernel_for(const g_plan *p, const g_kernels *k, const g_node *n, ft_err *e)
 {
     ft_dtype t = g_node_dtype(p->g, n);
     const ft_kernel *found = find_kernel(k, n->op->name, t);
     if (!found)
-        ft_errf(e, FT_EUNSUP, "the %s kernels have no %s for %s", k->variant, n->op->name, dtype_names[t]);
+        ft_errf(e, FT_EUNSUP, "the %s kernels have no %s for %s", k->variant, n->op->name,
+                dtype_names[t]);
     return found;
 }
 
-/* ---- arguments ---------------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 static void *place(const g_plan *p, const g_memory *m, p_value at)
 {
@@ -74,7 +77,8 @@ static ft_arg argument(const g_plan *p, const g_memory *m, uint32_t v)
     return a;
 }
 
-static bool bind_call(ft_arena *arena, const g_plan *p, const g_memory *m, const g_node *n, ft_call *c)
+static bool bind_call(ft_arena *arena, const g_plan *p, const g_memory *m, const g_node *n,
+                      ft_call *c)
 {
     ft_arg *in = ft_arena_array(arena, (size_t)n->n_in, sizeof *in);
     ft_arg *out = ft_arena_array(arena, (size_t)n->n_out, sizeof *out);
@@ -88,7 +92,8 @@ static bool bind_call(ft_arena *arena, const g_plan *p, const g_memory *m, const
 
 static uint64_t most(uint64_t a, uint64_t b) { return ((b > a ? b : a) + 63) / 64 * 64; }
 
-int g_scratch_sizes(const g_plan *p, const g_kernels *k, const ft_arg *weight, int threads, g_scratch *out, ft_err *e)
+int g_scratch_sizes(const g_plan *p, const g_kernels *k, const ft_arg *weight, int threads,
+                    g_scratch *out, ft_err *e)
 {
     g_memory m = { .weight = weight };
     ft_batch full = { .n_tokens = p->g->max_tokens, .n_trained = p->g->max_trained };
@@ -100,7 +105,8 @@ int g_scratch_sizes(const g_plan *p, const g_kernels *k, const ft_arg *weight, i
         if (g_is_alias(n)) continue;
         const ft_kernel *x = kernel_for(p, k, n, e);
         if (!x) return e->code;
-        if (!bind_call(&arena, p, &m, n, &c)) return ft_errf(e, FT_ENOMEM, "out of memory while planning");
+        if (!bind_call(&arena, p, &m, n, &c))
+            return ft_errf(e, FT_ENOMEM, "out of memory while planning");
         c.batch = &full;
         c.threads = threads;
         if (x->scratch) out->thread = most(out->thread, x->scratch(&c));
@@ -110,7 +116,7 @@ int g_scratch_sizes(const g_plan *p, const g_kernels *k, const ft_arg *weight, i
     return 0;
 }
 
-/* ---- what keep holds from the start --------------------------------------------------------------- */
+/* ---- what keep holds from the start ---------------------------------------------------------- */
 
 static double element(const ft_arg *a, int64_t i)
 {
@@ -140,17 +146,21 @@ static void fill_keep(g_exec *x)
     for (uint32_t i = 0; i < g->n_table; i++) {
         const g_table *t = &g->table[i];
         const ft_desc *d = &g_value_at(g, t->value)->desc;
-        ft_arg a = { .data = (void *)(uintptr_t)t->data, .rows = g_rows(d), .cols = g_cols(d), .dtype = FT_F32 };
+        ft_arg a = { .data = (void *)(uintptr_t)t->data,
+                     .rows = g_rows(d),
+                     .cols = g_cols(d),
+                     .dtype = FT_F32 };
         widen(place(p, &x->mem, p->value[t->value]), d->dtype, &a);
     }
     for (uint32_t i = 0; i < g->n_weight; i++) {
         const g_weight *w = &g->weight[i];
         if (w->trained || p->value[w->value].place != P_KEEP) continue;
-        widen(place(p, &x->mem, p->value[w->value]), g_value_at(g, w->value)->desc.dtype, &x->mem.weight[i]);
+        widen(place(p, &x->mem, p->value[w->value]), g_value_at(g, w->value)->desc.dtype,
+              &x->mem.weight[i]);
     }
 }
 
-/* ---- making it ---------------------------------------------------------------------------------- */
+/* ---- making it ------------------------------------------------------------------------------- */
 
 static int profile_row(g_exec *x, const char *op)
 {
@@ -172,10 +182,12 @@ static int bind_all(g_exec *x, const g_kernels *k, ft_err *e)
         b->kernel = kernel_for(p, k, n, e);
         if (!b->kernel) return e->code;
         b->op = profile_row(x, n->op->name);
-        if (!bind_call(&x->arena, p, &x->mem, n, &b->call)) return ft_errf(e, FT_ENOMEM, "out of memory while binding kernels");
+        if (!bind_call(&x->arena, p, &x->mem, n, &b->call))
+            return ft_errf(e, FT_ENOMEM, "out of memory while binding kernels");
         b->call.batch = &x->batch;
         b->call.threads = ft_pool_threads(x->pool);
-        b->call.shared = (char *)x->mem.scratch + (uint64_t)ft_pool_threads(x->pool) * x->scratch.thread;
+        b->call.shared = (char *)x->mem.scratch +
+                         (uint64_t)ft_pool_threads(x->pool) * x->scratch.thread;
     }
     return 0;
 }
@@ -192,7 +204,8 @@ g_exec *g_exec_new(const g_plan *p, const g_kernels *k, const g_memory *m, ft_po
     x->plan = p;
     x->mem = *m;
     x->pool = pool;
-    if (g_scratch_sizes(p, k, m->weight, ft_pool_threads(pool), &x->scratch, e) || bind_all(x, k, e)) {
+    if (g_scratch_sizes(p, k, m->weight, ft_pool_threads(pool), &x->scratch, e) ||
+        bind_all(x, k, e)) {
         g_exec_free(x);
         return NULL;
     }
@@ -208,7 +221,7 @@ void g_exec_free(g_exec *x)
     free(x);
 }
 
-/* ---- running ------------------------------------------------------------------------------------ */
+/* ---- running --------------------------------------------------------------------------------- */
 
 typedef struct { g_exec *x; bound *b; } job;
 
@@ -229,7 +242,8 @@ static void point_at_batch(g_exec *x)
         for (int k = 0; k < n->n_in; k++) {
             p_value at = p->value[n->in[k]];
             if (at.place == P_BATCH && x->node[i].kernel)
-                ((ft_arg *)(uintptr_t)x->node[i].call.in)[k].data = (void *)(uintptr_t)data[at.offset];
+                ((ft_arg *)(uintptr_t)x->node[i].call.in)[k].data =
+                    (void *)(uintptr_t)data[at.offset];
         }
     }
 }
@@ -237,8 +251,10 @@ static void point_at_batch(g_exec *x)
 static uint64_t bytes_moved(const ft_call *c)
 {
     uint64_t n = 0;
-    for (int i = 0; i < c->n_in; i++) n += (uint64_t)(ft_rows(c, &c->in[i]) * c->in[i].cols * g_dtype_bytes(c->in[i].dtype));
-    for (int i = 0; i < c->n_out; i++) n += (uint64_t)(ft_rows(c, &c->out[i]) * c->out[i].cols * g_dtype_bytes(c->out[i].dtype));
+    for (int i = 0; i < c->n_in; i++)
+        n += (uint64_t)(ft_rows(c, &c->in[i]) * c->in[i].cols * g_dtype_bytes(c->in[i].dtype));
+    for (int i = 0; i < c->n_out; i++)
+        n += (uint64_t)(ft_rows(c, &c->out[i]) * c->out[i].cols * g_dtype_bytes(c->out[i].dtype));
     return n;
 }
 
@@ -250,7 +266,8 @@ static double flops_of(const char *op, const ft_call *c)
     bool linear = !strcmp(op, "linear"), dx = !strcmp(op, "linear_dx");
     double n = 0;
     for (int i = 0; (linear || dx || !strcmp(op, "linear_logits")) && i < (int)c->attr[0]; i++)
-        n += 2.0 * (double)ft_rows(c, &c->in[2 * i]) * (double)c->in[2 * i + 1].rows * (double)c->in[2 * i + 1].cols;
+        n += 2.0 * (double)ft_rows(c, &c->in[2 * i]) * (double)c->in[2 * i + 1].rows *
+             (double)c->in[2 * i + 1].cols;
     return n;
 }
 
@@ -274,7 +291,8 @@ static void poison_after(g_exec *x, uint32_t t)
 {
     for (uint32_t i = 0; i < x->plan->n_buffer; i++) {
         const p_buffer *b = &x->plan->buffer[i];
-        if (b->place == P_WORK && b->last == t) memset((char *)x->mem.work + b->offset, 0xFF, b->size);
+        if (b->place == P_WORK && b->last == t)
+            memset((char *)x->mem.work + b->offset, 0xFF, b->size);
     }
 }
 
@@ -328,7 +346,10 @@ void g_exec_micro(g_exec *x, const ft_batch *b)
 
 void g_exec_end(g_exec *x) { run_phase(x, P_END); }
 
-void *g_exec_data(const g_exec *x, ft_val v) { return place(x->plan, &x->mem, x->plan->value[v.id]); }
+void *g_exec_data(const g_exec *x, ft_val v)
+{
+    return place(x->plan, &x->mem, x->plan->value[v.id]);
+}
 void g_exec_poison(g_exec *x, bool on) { x->poison = on; }
 void g_exec_profile(g_exec *x, bool on) { x->profile = on; }
 

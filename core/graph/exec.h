@@ -21,8 +21,10 @@ typedef struct g_exec g_exec;
 /* Scratch that the kernels of this plan need: of each thread, and one for all. */
 typedef struct { uint64_t thread, shared; } g_scratch;
 
-/* weight: shapes, dtypes and packed-ness count, data may be NULL.  An error when a kernel is missing. */
-int g_scratch_sizes(const g_plan *, const g_kernels *, const ft_arg *weight, int threads, g_scratch *out, ft_err *e);
+/* weight: shapes, dtypes and packed-ness count, data may be NULL.  An error when a kernel is
+ * missing. */
+int g_scratch_sizes(const g_plan *, const g_kernels *, const ft_arg *weight, int threads,
+                    g_scratch *out, ft_err *e);
 
 /* Binds the plan.  The vectors of the checkpoint and the tables are copied into keep. */
 g_exec *g_exec_new(const g_plan *, const g_kernels *, const g_memory *, ft_pool *, ft_err *e);
@@ -44,7 +46,13 @@ void g_exec_poison(g_exec *, bool on);
 
 /* Time spent by op, in the order of first use; for --profile.  flops: of matrix products, 0 for the
  * others. */
-typedef struct { const char *op; uint64_t calls; double seconds; uint64_t bytes; double flops; } g_profile;
+typedef struct {
+    const char *op;
+    uint64_t calls;
+    double seconds;
+    uint64_t bytes;
+    double flops;
+} g_profile;
 void g_exec_profile(g_exec *, bool on);
 size_t g_exec_profile_rows(const g_exec *, const g_profile **rows);
 #endif

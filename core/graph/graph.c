@@ -71,7 +71,8 @@ static void *grow(ft_g *g, void **array, uint32_t *n, uint32_t *cap, size_t size
     memset(at, 0, size);
     return at;
 }
-#define GROW(g, array) grow(g, (void **)&(g)->array, &(g)->n_##array, &(g)->cap_##array, sizeof *(g)->array)
+#define GROW(g, array) \
+    grow(g, (void **)&(g)->array, &(g)->n_##array, &(g)->cap_##array, sizeof *(g)->array)
 
 /* Makes sure that chunk i / G_CHUNK is there; false (and the error recorded) without memory. */
 static bool chunk_for(ft_g *g, void **chunks, uint32_t i, size_t size)
@@ -92,7 +93,9 @@ uint32_t g_add_value(ft_g *g, g_value v)
 
 ft_val g_leaf(ft_g *g, g_source source, uint32_t index, ft_desc desc, bool grad)
 {
-    return (ft_val){ g_add_value(g, (g_value){ .desc = desc, .source = source, .index = index, .grad = grad }) };
+    return (ft_val){
+        g_add_value(g, (g_value){ .desc = desc, .source = source, .index = index, .grad = grad })
+    };
 }
 
 g_weight *g_add_weight(ft_g *g) { return GROW(g, weight); }
@@ -180,7 +183,8 @@ static void infer(const ft_g *g, g_node *n, bool *grad)
 static bool check_arguments(ft_g *g, const g_op *op, const ft_val *in, int n_in)
 {
     if (n_in < op->min_in || n_in > op->max_in) {
-        g_fail(g, FT_EINVAL, "op %s takes %d to %d inputs, got %d", op->name, op->min_in, op->max_in, n_in);
+        g_fail(g, FT_EINVAL, "op %s takes %d to %d inputs, got %d", op->name, op->min_in,
+               op->max_in, n_in);
         return false;
     }
     for (int i = 0; i < n_in; i++) {
@@ -217,11 +221,13 @@ static void widen_weights(ft_g *g, const g_op *op, ft_val *in, int n)
 {
     for (int i = 0; i < n && !op->raw; i++) {
         const g_value *v = g_val(g, in[i]);
-        if (v->source == G_WEIGHT && v->desc.shape.ndim >= 2) in[i] = g_make(g, "widen", NULL, 0, &in[i], 1);
+        if (v->source == G_WEIGHT && v->desc.shape.ndim >= 2)
+            in[i] = g_make(g, "widen", NULL, 0, &in[i], 1);
     }
 }
 
-ft_val g_make(ft_g *g, const char *name, const double *attr, int n_attr, const ft_val *given, int n_in)
+ft_val g_make(ft_g *g, const char *name, const double *attr, int n_attr, const ft_val *given,
+              int n_in)
 {
     ft_val in[32];
     if (g->err.code) return (ft_val){ 0 };

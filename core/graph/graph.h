@@ -2,8 +2,8 @@
  *
  * The way of a graph:
  *   build    model, adapters and loss call ft_op (graph.c, site.c); small rewrites happen as nodes
- *            are made (rewrite.c): sums of linears become one many-term linear, log-probabilities of
- *            a linear become linear_logprob on the trained rows
+ *            are made (rewrite.c): sums of linears become one many-term linear, log-probabilities
+ *            of a linear become linear_logprob on the trained rows
  *   derive   reverse-mode nodes are appended (derive.c, the rules beside their ops: ops_*.c)
  *   remat    values that are not kept are computed again in the backward pass (remat.c)
  *   plan     dead nodes go, every buffer gets an offset in one arena (plan.c)
@@ -116,7 +116,8 @@ struct ft_g {
     int64_t max_tokens, max_trained; /* bounds of the axes */
     bool cached;           /* attention reads keys and values of earlier tokens */
     bool train;            /* dropout is on */
-    int64_t first_position; /* what positions are counted from: 0 unless an adapter says otherwise */
+    /* what positions are counted from: 0 unless an adapter says otherwise */
+    int64_t first_position;
     const g_method *method; /* NULL: nothing adapted, nothing trained */
 
     g_value **value_chunk; /* values and nodes never move: chunks of G_CHUNK */
@@ -147,7 +148,7 @@ struct ft_g {
     uint32_t seed;         /* its gradient */
 };
 
-/* ---- graph.c ----------------------------------------------------------------------------------- */
+/* ---- graph.c --------------------------------------------------------------------------------- */
 ft_g *g_new(ft_dtype compute, int64_t max_tokens, int64_t max_trained, const g_method *);
 void g_free(ft_g *);
 /* Records the first error with plugin and site; returns a void value. */
@@ -165,8 +166,14 @@ g_table *g_add_table(ft_g *);
 ft_site *g_add_site(ft_g *);
 void g_add_boundary(ft_g *, ft_val);
 g_node *g_producer(const ft_g *, ft_val v); /* NULL: not made by a node */
-static inline g_value *g_value_at(const ft_g *g, uint32_t i) { return &g->value_chunk[i / G_CHUNK][i % G_CHUNK]; }
-static inline g_node *g_node_at(const ft_g *g, uint32_t i) { return &g->node_chunk[i / G_CHUNK][i % G_CHUNK]; }
+static inline g_value *g_value_at(const ft_g *g, uint32_t i)
+{
+    return &g->value_chunk[i / G_CHUNK][i % G_CHUNK];
+}
+static inline g_node *g_node_at(const ft_g *g, uint32_t i)
+{
+    return &g->node_chunk[i / G_CHUNK][i % G_CHUNK];
+}
 static inline g_value *g_val(const ft_g *g, ft_val v) { return g_value_at(g, v.id); }
 static inline const ft_desc *g_desc(const ft_g *g, ft_val v) { return &g_val(g, v)->desc; }
 /* Rows and columns of a value seen as a matrix: the last axis is columns; a vector is one row,
@@ -177,29 +184,30 @@ uint64_t g_hash(const char *text, uint64_t seed);
 /* Value of the batch input G_IDS …, made when first asked for. */
 ft_val g_input(ft_g *, int which);
 
-/* ---- ops: ops.c has the table; ops_*.c the rules ----------------------------------------------- */
+/* ---- ops: ops.c has the table; ops_*.c the rules --------------------------------------------- */
 const g_op *g_op_find(const char *name);
 extern const g_op g_ops_linear[], g_ops_elementwise[], g_ops_model[], g_ops_shape[];
 
-/* ---- rewrite.c: called by g_make before a node is made; a non-zero result replaces it ---------- */
+/* ---- rewrite.c: called by g_make before a node is made; a non-zero result replaces it -------- */
 ft_val g_rewrite(ft_g *, const g_op *, const double *attr, const ft_val *in, int n_in);
 
-/* ---- api.c, site.c: the public functions behind ft_graph_api ------------------------------------ */
+/* ---- api.c, site.c: the public functions behind ft_graph_api --------------------------------- */
 extern const ft_graph_api g_api;
 ft_val g_api_op(ft_graph *, const char *op, const ft_attr *, int n_attr, const ft_val *in, int n);
 ft_val g_api_fail(ft_graph *, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* The rows of symbolic logits that the batch's `trained` list names, in fp32 (trained rows, vocab). */
+/* The rows of symbolic logits that the batch's `trained` list names, in fp32 (trained rows,
+ * vocab). */
 ft_val g_logits(ft_g *, ft_val logits);
 static inline ft_g *g_of(ft_graph *p) { return (ft_g *)(void *)p; }
 
-/* ---- derive.c ------------------------------------------------------------------------------------ */
+/* ---- derive.c -------------------------------------------------------------------------------- */
 /* Appends the backward pass of the loss vector; afterwards the gradient of trained parameter p is
  * the G_ACC value acc of its value. */
 int g_derive(ft_g *, ft_val loss);
 /* Gradient accumulator of a STEP value. */
 ft_val g_acc(ft_g *, ft_val v);
 
-/* ---- remat.c ------------------------------------------------------------------------------------- */
+/* ---- remat.c --------------------------------------------------------------------------------- */
 typedef enum {
     G_KEEP,      /* keep what is dear, recompute what is cheap */
     G_RECOMPUTE, /* in layers below `layers`, keep the residual stream at their start alone */

@@ -8,15 +8,18 @@
 
 enum { LIMIT = 100000, LONGEST = 4096 };
 
-static int match(const char *before, const char *pattern, const char *after, const char *name, ft_err *e)
+static int match(const char *before, const char *pattern, const char *after, const char *name,
+                 ft_err *e)
 {
     char text[LONGEST + 32], why[128];
     int bad, code;
     PCRE2_SIZE at;
     if (strlen(pattern) > LONGEST)
-        return ft_errf(e, FT_EINVAL, "pattern \"%.60s…\" is longer than %d bytes", pattern, LONGEST);
+        return ft_errf(e, FT_EINVAL, "pattern \"%.60s…\" is longer than %d bytes", pattern,
+                       LONGEST);
     snprintf(text, sizeof text, "%s%s%s", before, pattern, after);
-    pcre2_code *re = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &bad, &at, NULL);
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &bad, &at,
+                                   NULL);
     if (!re) {
         pcre2_get_error_message(bad, (PCRE2_UCHAR *)why, sizeof why);
         return ft_errf(e, FT_EINVAL, "\"%s\" is no regular expression: %s", pattern, why);
@@ -28,8 +31,11 @@ static int match(const char *before, const char *pattern, const char *after, con
     } else {
         pcre2_set_match_limit(c, LIMIT);
         int r = pcre2_match(re, (PCRE2_SPTR)name, strlen(name), 0, 0, m, c);
-        code = r >= 0 ? 1 : r == PCRE2_ERROR_NOMATCH ? 0
-             : ft_errf(e, FT_EINVAL, "\"%s\" takes too long to match against %s: simplify it", pattern, name);
+        code = r >= 0 ? 1
+               : r == PCRE2_ERROR_NOMATCH
+                   ? 0
+                   : ft_errf(e, FT_EINVAL, "\"%s\" takes too long to match against %s: simplify it",
+                             pattern, name);
     }
     pcre2_match_data_free(m);
     pcre2_match_context_free(c);

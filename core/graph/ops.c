@@ -5,7 +5,8 @@
 
 const g_op *g_op_find(const char *name)
 {
-    static const g_op *const tables[] = { g_ops_linear, g_ops_elementwise, g_ops_model, g_ops_shape };
+    static const g_op *const tables[] = { g_ops_linear, g_ops_elementwise, g_ops_model,
+                                          g_ops_shape };
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
         for (const g_op *op = tables[t]; op->name; op++) {
             if (!strcmp(op->name, name)) return op;

@@ -23,7 +23,8 @@ static int shape_first(ft_g *g, g_node *n, ft_desc *out)
 static int shape_binary(ft_g *g, g_node *n, ft_desc *out)
 {
     if (g_spread_of(g_in(g, n, 0), g_in(g, n, 1)) == G_NO_FIT)
-        return g_misfit(g, n, "the second must have the first's shape, or be a row vector, column or scalar");
+        return g_misfit(
+            g, n, "the second must have the first's shape, or be a row vector, column or scalar");
     return shape_first(g, n, out);
 }
 
@@ -53,7 +54,8 @@ static int shape_scalar(ft_g *g, g_node *n, ft_desc *out)
 static int shape_rows(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *x = g_in(g, n, 0);
-    if (n->n_in == 2 && !g_same_shape(x, g_in(g, n, 1))) return g_misfit(g, n, "shapes must be equal");
+    if (n->n_in == 2 && !g_same_shape(x, g_in(g, n, 1)))
+        return g_misfit(g, n, "shapes must be equal");
     if (!g_is_matrix(x)) return g_misfit(g, n, "a matrix is needed");
     out->shape = ft_1d(g_rows(x));
     out->axis = x->axis;
@@ -64,7 +66,8 @@ static int shape_rows(ft_g *g, g_node *n, ft_desc *out)
 static int shape_cols(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *x = g_in(g, n, 0);
-    if (n->n_in == 2 && !g_same_shape(x, g_in(g, n, 1))) return g_misfit(g, n, "shapes must be equal");
+    if (n->n_in == 2 && !g_same_shape(x, g_in(g, n, 1)))
+        return g_misfit(g, n, "shapes must be equal");
     out->shape = ft_1d(g_cols(x));
     out->axis = FT_AXIS_FIXED;
     if (out->dtype == FT_BF16) out->dtype = FT_F32;
@@ -75,14 +78,15 @@ static int shape_expand(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *v = g_in(g, n, 0), *like = g_in(g, n, 1);
     bool rows = v->shape.ndim == 1 && v->shape.dim[0] == g_rows(like) && v->axis == like->axis;
-    if (!rows && g_spread_of(like, v) == G_NO_FIT) return g_misfit(g, n, "the first cannot be spread over the second");
+    if (!rows && g_spread_of(like, v) == G_NO_FIT)
+        return g_misfit(g, n, "the first cannot be spread over the second");
     out->shape = like->shape;
     out->axis = like->axis;
     out->dtype = like->dtype;
     return 0;
 }
 
-/* ---- backward rules ---------------------------------------------------------------------------- */
+/* ---- backward rules -------------------------------------------------------------------------- */
 
 /* The gradient of b from the elementwise product dy * w (w 0: dy alone), summed as b is spread. */
 static ft_val reduce_to(ft_g *g, ft_val b, ft_val like, ft_val dy, ft_val w)
@@ -156,8 +160,8 @@ static void back_dot(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
 {
     ft_val d = dy[0];
     const ft_desc *x = g_in(g, n, 0);
-    if (g_desc(g, d)->shape.ndim == 1 && g_rows(x) == g_desc(g, d)->shape.dim[0] && n->op->attr[0] == NULL &&
-        n->op->name[0] == 'r')
+    if (g_desc(g, d)->shape.ndim == 1 && g_rows(x) == g_desc(g, d)->shape.dim[0] &&
+        n->op->attr[0] == NULL && n->op->name[0] == 'r')
         d = g_make(g, "reshape", (double[]){ (double)g_rows(x), 1 }, 2, &d, 1);
     for (int i = 0; i < 2; i++) {
         if (g_wants(g, n, i)) dx[i] = g_kind2(g, "binary", FT_MUL, g_inv(n, 1 - i), d);
@@ -174,26 +178,115 @@ static void back_expand(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
 }
 
 const g_op g_ops_elementwise[] = {
-    { .name = "binary", .follows = true, .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_binary,
-      .backward = back_binary, .inplace = { 1 } },
-    { .name = "unary", .follows = true, .min_in = 1, .max_in = 1, .attr = { "kind" }, .shape = shape_first,
-      .backward = back_unary, .cheap = true, .inplace = { 1 } },
-    { .name = "unary_dx", .follows = true, .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_unary_dx, .inplace = { 1 } },
-    { .name = "glu", .follows = true, .min_in = 2, .max_in = 2, .attr = { "kind" }, .shape = shape_unary_dx,
-      .backward = back_glu, .cheap = true },
-    { .name = "glu_dx", .follows = true, .min_in = 3, .max_in = 3, .attr = { "kind" }, .shape = shape_glu_dx, .inplace = { 2, 3 } },
-    { .name = "scale", .follows = true, .min_in = 1, .max_in = 1, .attr = { "by" }, .shape = shape_first,
-      .backward = back_scale, .cheap = true, .inplace = { 1 }, .linear = 1 },
-    { .name = "shift", .follows = true, .min_in = 1, .max_in = 1, .attr = { "by" }, .shape = shape_first,
-      .backward = back_shift, .cheap = true, .inplace = { 1 } },
-    { .name = "dropout", .follows = true, .min_in = 1, .max_in = 1, .attr = { "p" }, .shape = shape_first,
-      .backward = back_dropout, .cheap = true, .linear = 1 },
-    { .name = "sum", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_scalar, .backward = back_sum, .reduces = true },
-    { .name = "dot", .follows = true, .min_in = 2, .max_in = 2, .shape = shape_scalar, .backward = back_dot, .reduces = true },
-    { .name = "row_sum", .raw = true, .follows = true, .min_in = 1, .max_in = 1, .shape = shape_rows, .backward = back_sum },
-    { .name = "row_dot", .raw = true, .follows = true, .min_in = 2, .max_in = 2, .shape = shape_rows, .backward = back_dot },
-    { .name = "col_sum", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_cols, .backward = back_sum, .reduces = true },
-    { .name = "col_dot", .follows = true, .min_in = 2, .max_in = 2, .shape = shape_cols, .backward = back_dot, .reduces = true },
+    { .name = "binary",
+      .follows = true,
+      .min_in = 2,
+      .max_in = 2,
+      .attr = { "kind" },
+      .shape = shape_binary,
+      .backward = back_binary,
+      .inplace = { 1 } },
+    { .name = "unary",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .attr = { "kind" },
+      .shape = shape_first,
+      .backward = back_unary,
+      .cheap = true,
+      .inplace = { 1 } },
+    { .name = "unary_dx",
+      .follows = true,
+      .min_in = 2,
+      .max_in = 2,
+      .attr = { "kind" },
+      .shape = shape_unary_dx,
+      .inplace = { 1 } },
+    { .name = "glu",
+      .follows = true,
+      .min_in = 2,
+      .max_in = 2,
+      .attr = { "kind" },
+      .shape = shape_unary_dx,
+      .backward = back_glu,
+      .cheap = true },
+    { .name = "glu_dx",
+      .follows = true,
+      .min_in = 3,
+      .max_in = 3,
+      .attr = { "kind" },
+      .shape = shape_glu_dx,
+      .inplace = { 2, 3 } },
+    { .name = "scale",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .attr = { "by" },
+      .shape = shape_first,
+      .backward = back_scale,
+      .cheap = true,
+      .inplace = { 1 },
+      .linear = 1 },
+    { .name = "shift",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .attr = { "by" },
+      .shape = shape_first,
+      .backward = back_shift,
+      .cheap = true,
+      .inplace = { 1 } },
+    { .name = "dropout",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .attr = { "p" },
+      .shape = shape_first,
+      .backward = back_dropout,
+      .cheap = true,
+      .linear = 1 },
+    { .name = "sum",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .shape = shape_scalar,
+      .backward = back_sum,
+      .reduces = true },
+    { .name = "dot",
+      .follows = true,
+      .min_in = 2,
+      .max_in = 2,
+      .shape = shape_scalar,
+      .backward = back_dot,
+      .reduces = true },
+    { .name = "row_sum",
+      .raw = true,
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .shape = shape_rows,
+      .backward = back_sum },
+    { .name = "row_dot",
+      .raw = true,
+      .follows = true,
+      .min_in = 2,
+      .max_in = 2,
+      .shape = shape_rows,
+      .backward = back_dot },
+    { .name = "col_sum",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .shape = shape_cols,
+      .backward = back_sum,
+      .reduces = true },
+    { .name = "col_dot",
+      .follows = true,
+      .min_in = 2,
+      .max_in = 2,
+      .shape = shape_cols,
+      .backward = back_dot,
+      .reduces = true },
     { .name = "expand", .min_in = 2, .max_in = 2, .shape = shape_expand, .backward = back_expand },
     { 0 }
 };

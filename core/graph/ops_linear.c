@@ -9,8 +9,8 @@
  *   linear_logprob(x1, W1, …[, bias], t; terms, bias, softcap)   → log p(t), whether t is the most
  *                                                         likely (1 or 0), log-sum-exp
  *   linear_xent(…, t; terms, bias, softcap, coef)    the same, and with z = coef * loss_scale times
- *                                                    (softmax - onehot): x gradients z W_i, and z^T x_i
- *                                                    added to the gradients of trained W_i
+ *                                                    (softmax - onehot): x gradients z W_i, and z^T
+ *                                                    x_i added to the gradients of trained W_i
  *   linear_logprob_dx(dlp, lse, …, t)                x gradients for any dlp, logits computed again
  *   linear_logprob_dw(dlp, lse, …, t; term)          W gradient of one term
  *
@@ -26,7 +26,8 @@ static int check_terms(ft_g *g, const g_node *n, int64_t *rows, int64_t *out)
     for (int i = 0; i < terms_of(n); i++) {
         const ft_desc *x = g_in(g, n, 2 * i), *w = g_in(g, n, 2 * i + 1);
         if (!g_is_matrix(x) || !g_is_matrix(w)) return g_misfit(g, n, "matrices are needed");
-        if (w->life == FT_LIFE_MICRO) return g_misfit(g, n, "the second may not depend on the batch");
+        if (w->life == FT_LIFE_MICRO)
+            return g_misfit(g, n, "the second may not depend on the batch");
         if (g_cols(x) != g_cols(w)) return g_misfit(g, n, "the inner sizes differ");
         if (g_rows(x) != *rows || g_rows(w) != *out || x->axis != g_in(g, n, 0)->axis)
             return g_misfit(g, n, "the terms have different sizes");
@@ -62,7 +63,8 @@ static void back_linear(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
             dx[2 * i] = g_make(g, "linear_dx", (double[]){ 1 }, 1, (ft_val[]){ dy[0], w }, 2);
         if (g_val(g, w)->grad) dx[2 * i + 1] = g_make2(g, "linear_dw", dy[0], x);
     }
-    if (n->n_in > 2 * terms && g_wants(g, n, n->n_in - 1)) dx[n->n_in - 1] = g_make1(g, "col_sum", dy[0]);
+    if (n->n_in > 2 * terms && g_wants(g, n, n->n_in - 1))
+        dx[n->n_in - 1] = g_make1(g, "col_sum", dy[0]);
 }
 
 /* Rows of d present, columns of W. */
@@ -71,7 +73,8 @@ static int shape_linear_dx(ft_g *g, g_node *n, ft_desc *out)
     int64_t rows = g_rows(g_in(g, n, 0)), cols = g_cols(g_in(g, n, 1));
     for (int i = 0; i < terms_of(n); i++) {
         const ft_desc *d = g_in(g, n, 2 * i), *w = g_in(g, n, 2 * i + 1);
-        if (g_cols(d) != g_rows(w) || g_rows(d) != rows || g_cols(w) != cols || d->axis != g_in(g, n, 0)->axis)
+        if (g_cols(d) != g_rows(w) || g_rows(d) != rows || g_cols(w) != cols ||
+            d->axis != g_in(g, n, 0)->axis)
             return g_misfit(g, n, "the sizes do not fit");
     }
     out->shape = ft_2d(rows, cols);
@@ -90,7 +93,7 @@ static int shape_linear_dw(ft_g *g, g_node *n, ft_desc *out)
     return 0;
 }
 
-/* ---- the head ---------------------------------------------------------------------------------- */
+/* ---- the head -------------------------------------------------------------------------------- */
 
 enum { HEAD_TERMS, HEAD_BIAS, HEAD_CAP, HEAD_COEF };
 enum { HEAD_LOGPROB, HEAD_HIT, HEAD_LSE, HEAD_N_OUT };
@@ -100,7 +103,8 @@ static int shape_head(ft_g *g, g_node *n, ft_desc *out)
     int64_t rows, vocab;
     const ft_desc *t = g_in(g, n, n->n_in - 1);
     if (check_terms(g, n, &rows, &vocab)) return -1;
-    if (n->n_in != 2 * terms_of(n) + (int)n->attr[HEAD_BIAS] + 1) return g_misfit(g, n, "wrong number of inputs");
+    if (n->n_in != 2 * terms_of(n) + (int)n->attr[HEAD_BIAS] + 1)
+        return g_misfit(g, n, "wrong number of inputs");
     if (t->shape.ndim != 1 || t->axis != FT_AXIS_TRAINED || g_in(g, n, 0)->axis != FT_AXIS_TRAINED)
         return g_misfit(g, n, "rows and targets must be the trained ones");
     n->n_out = HEAD_N_OUT;
@@ -167,17 +171,56 @@ static int shape_xent(ft_g *g, g_node *n, ft_desc *out)
 }
 
 #define HEAD_ATTR { "terms", "bias", "softcap", "coef", "term" }
-const g_op g_ops_linear[] = {
-    { .name = "linear", .raw = true, .min_in = 2, .max_in = 17, .attr = { "terms" }, .shape = shape_linear,
-      .backward = back_linear, .linear = 0x5555 },
-    { .name = "linear_logits", .raw = true, .min_in = 2, .max_in = 17, .attr = HEAD_ATTR, .shape = shape_logits },
-    { .name = "linear_dx", .raw = true, .min_in = 2, .max_in = 24, .attr = { "terms" }, .shape = shape_linear_dx },
-    { .name = "linear_dw", .raw = true, .min_in = 2, .max_in = 2, .shape = shape_linear_dw, .reduces = true },
-    { .name = "linear_logprob", .raw = true, .min_in = 3, .max_in = 18, .attr = HEAD_ATTR, .shape = shape_head,
-      .backward = back_head },
-    { .name = "linear_xent", .raw = true, .min_in = 3, .max_in = 18, .attr = HEAD_ATTR, .shape = shape_xent },
-    { .name = "linear_logprob_dx", .raw = true, .min_in = 5, .max_in = 20, .attr = HEAD_ATTR, .shape = shape_head_dx },
-    { .name = "linear_logprob_dw", .raw = true, .min_in = 5, .max_in = 20, .attr = HEAD_ATTR, .shape = shape_head_dw,
-      .reduces = true },
-    { 0 }
-};
+const g_op g_ops_linear[] = { { .name = "linear",
+                                .raw = true,
+                                .min_in = 2,
+                                .max_in = 17,
+                                .attr = { "terms" },
+                                .shape = shape_linear,
+                                .backward = back_linear,
+                                .linear = 0x5555 },
+                              { .name = "linear_logits",
+                                .raw = true,
+                                .min_in = 2,
+                                .max_in = 17,
+                                .attr = HEAD_ATTR,
+                                .shape = shape_logits },
+                              { .name = "linear_dx",
+                                .raw = true,
+                                .min_in = 2,
+                                .max_in = 24,
+                                .attr = { "terms" },
+                                .shape = shape_linear_dx },
+                              { .name = "linear_dw",
+                                .raw = true,
+                                .min_in = 2,
+                                .max_in = 2,
+                                .shape = shape_linear_dw,
+                                .reduces = true },
+                              { .name = "linear_logprob",
+                                .raw = true,
+                                .min_in = 3,
+                                .max_in = 18,
+                                .attr = HEAD_ATTR,
+                                .shape = shape_head,
+                                .backward = back_head },
+                              { .name = "linear_xent",
+                                .raw = true,
+                                .min_in = 3,
+                                .max_in = 18,
+                                .attr = HEAD_ATTR,
+                                .shape = shape_xent },
+                              { .name = "linear_logprob_dx",
+                                .raw = true,
+                                .min_in = 5,
+                                .max_in = 20,
+                                .attr = HEAD_ATTR,
+                                .shape = shape_head_dx },
+                              { .name = "linear_logprob_dw",
+                                .raw = true,
+                                .min_in = 5,
+                                .max_in = 20,
+                                .attr = HEAD_ATTR,
+                                .shape = shape_head_dw,
+                                .reduces = true },
+                              { 0 } };

@@ -2,7 +2,8 @@
  *
  *   embedding(ids, W[, V])            row ids[t] of W; id -i reads row i-1 of V (virtual tokens)
  *   embedding_dw(dy, ids; rows, virtual)
- *   rms_norm(x, w; eps, plus)         y = x r (w + plus), r = 1/sqrt(mean(x^2) + eps) over groups of
+ *   rms_norm(x, w; eps, plus)         y = x r (w + plus), r = 1/sqrt(mean(x^2) + eps) over groups
+ *   of
  *                                     as many features as w has → y, r
  *   rms_norm_dx(dy, x, w, r; plus)  rms_norm_dw(dy, x, r)
  *   rope(x, positions, freq; factor, reverse, first)   halves rotated by (position + first) * freq;
@@ -12,15 +13,16 @@
  *                                     options: 1 sinks, 2 extra keys and values
  *   attention_dx(do, q, k, v, o, lse[, sinks][, ek, ev]; …)      → dq, dk, dv
  *   attention_dsinks, attention_dek, attention_dev(the same inputs)
- *   attention_cached(q, k, v, K, V[, sinks][, ek, ev]; …)   keys and values of earlier tokens in K, V
- *   cache(k, K)                       writes k's rows to their places in K
+ *   attention_cached(q, k, v, K, V[, sinks][, ek, ev]; …)   keys and values of earlier tokens in K,
+ *   V cache(k, K)                       writes k's rows to their places in K
  *   gather_rows(x)  scatter_rows(d)   tokens to trained rows, and back with zeros elsewhere */
 #include "core/graph/rules.h"
 
 static int shape_embedding(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *ids = g_in(g, n, 0), *w = g_in(g, n, 1);
-    if (ids->shape.ndim != 1 || ids->dtype != FT_I32 || !g_is_matrix(w)) return g_misfit(g, n, "ids and a matrix are needed");
+    if (ids->shape.ndim != 1 || ids->dtype != FT_I32 || !g_is_matrix(w))
+        return g_misfit(g, n, "ids and a matrix are needed");
     if (n->n_in == 3 && (!g_is_matrix(g_in(g, n, 2)) || g_cols(g_in(g, n, 2)) != g_cols(w)))
         return g_misfit(g, n, "virtual tokens need the width of the embedding");
     out->shape = ft_2d(ids->shape.dim[0], g_cols(w));
@@ -48,7 +50,8 @@ static int shape_embedding_dw(ft_g *g, g_node *n, ft_desc *out)
 static int shape_rms_norm(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *x = g_in(g, n, 0), *w = g_in(g, n, 1);
-    if (!g_is_matrix(x) || w->shape.ndim != 1 || w->shape.dim[0] == 0 || g_cols(x) % w->shape.dim[0])
+    if (!g_is_matrix(x) || w->shape.ndim != 1 || w->shape.dim[0] == 0 ||
+        g_cols(x) % w->shape.dim[0])
         return g_misfit(g, n, "the features must be a multiple of the weight's size");
     n->n_out = 2;
     out[0].shape = x->shape;
@@ -62,7 +65,8 @@ static void back_rms_norm(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx
 {
     ft_val x = g_inv(n, 0), w = g_inv(n, 1), r = g_outv(n, 1);
     if (g_wants(g, n, 0))
-        dx[0] = g_make(g, "rms_norm_dx", (double[]){ n->attr[1] }, 1, (ft_val[]){ dy[0], x, w, r }, 4);
+        dx[0] = g_make(g, "rms_norm_dx", (double[]){ n->attr[1] }, 1, (ft_val[]){ dy[0], x, w, r },
+                       4);
     if (g_wants(g, n, 1)) dx[1] = g_make(g, "rms_norm_dw", NULL, 0, (ft_val[]){ dy[0], x, r }, 3);
 }
 
@@ -84,7 +88,8 @@ static int shape_rms_norm_dw(ft_g *g, g_node *n, ft_desc *out)
 static int shape_rope(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *x = g_in(g, n, 0), *f = g_in(g, n, 2);
-    if (!g_is_matrix(x) || f->shape.ndim != 1 || f->shape.dim[0] == 0 || g_cols(x) % (2 * f->shape.dim[0]))
+    if (!g_is_matrix(x) || f->shape.ndim != 1 || f->shape.dim[0] == 0 ||
+        g_cols(x) % (2 * f->shape.dim[0]))
         return g_misfit(g, n, "the features must be a multiple of twice the number of frequencies");
     out->shape = x->shape;
     out->axis = x->axis;
@@ -129,7 +134,8 @@ static void back_attention(ft_g *g, const g_node *n, const ft_val *dy, ft_val *d
     }
     if (options & ATT_EXTRA) {
         if (g_wants(g, n, at)) dx[at] = g_make(g, "attention_dek", n->attr, 6, in, n->n_in + 3);
-        if (g_wants(g, n, at + 1)) dx[at + 1] = g_make(g, "attention_dev", n->attr, 6, in, n->n_in + 3);
+        if (g_wants(g, n, at + 1))
+            dx[at + 1] = g_make(g, "attention_dev", n->attr, 6, in, n->n_in + 3);
     }
 }
 
@@ -180,7 +186,8 @@ static void back_gather(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
 static int shape_scatter(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *x = g_in(g, n, 0);
-    if (!g_is_matrix(x) || x->axis != FT_AXIS_TRAINED) return g_misfit(g, n, "rows must be the trained ones");
+    if (!g_is_matrix(x) || x->axis != FT_AXIS_TRAINED)
+        return g_misfit(g, n, "rows must be the trained ones");
     out->shape = ft_2d(g->max_tokens, g_cols(x));
     out->axis = FT_AXIS_TOKENS;
     return 0;
@@ -188,29 +195,90 @@ static int shape_scatter(ft_g *g, g_node *n, ft_desc *out)
 
 #define ATT_ATTR { "heads", "kv_heads", "window", "scale", "softcap", "options" }
 const g_op g_ops_model[] = {
-    { .name = "embedding", .raw = true, .min_in = 2, .max_in = 3, .shape = shape_embedding, .backward = back_embedding,
+    { .name = "embedding",
+      .raw = true,
+      .min_in = 2,
+      .max_in = 3,
+      .shape = shape_embedding,
+      .backward = back_embedding,
       .cheap = true },
-    { .name = "embedding_dw", .min_in = 2, .max_in = 2, .attr = { "rows", "virtual" },
-      .shape = shape_embedding_dw, .reduces = true },
-    { .name = "rms_norm", .min_in = 2, .max_in = 2, .attr = { "eps", "plus" }, .shape = shape_rms_norm,
-      .backward = back_rms_norm, .cheap = true },
-    { .name = "rms_norm_dx", .follows = true, .min_in = 4, .max_in = 4, .attr = { "plus" }, .shape = shape_of_1, .inplace = { 1 } },
-    { .name = "rms_norm_dw", .min_in = 3, .max_in = 3, .shape = shape_rms_norm_dw, .reduces = true },
-    { .name = "rope", .follows = true, .min_in = 3, .max_in = 3, .attr = { "factor", "reverse", "first" }, .shape = shape_rope,
-      .backward = back_rope, .cheap = true, .inplace = { 1 } },
-    { .name = "attention", .min_in = 3, .max_in = 6, .attr = ATT_ATTR, .shape = shape_attention,
+    { .name = "embedding_dw",
+      .min_in = 2,
+      .max_in = 2,
+      .attr = { "rows", "virtual" },
+      .shape = shape_embedding_dw,
+      .reduces = true },
+    { .name = "rms_norm",
+      .min_in = 2,
+      .max_in = 2,
+      .attr = { "eps", "plus" },
+      .shape = shape_rms_norm,
+      .backward = back_rms_norm,
+      .cheap = true },
+    { .name = "rms_norm_dx",
+      .follows = true,
+      .min_in = 4,
+      .max_in = 4,
+      .attr = { "plus" },
+      .shape = shape_of_1,
+      .inplace = { 1 } },
+    { .name = "rms_norm_dw",
+      .min_in = 3,
+      .max_in = 3,
+      .shape = shape_rms_norm_dw,
+      .reduces = true },
+    { .name = "rope",
+      .follows = true,
+      .min_in = 3,
+      .max_in = 3,
+      .attr = { "factor", "reverse", "first" },
+      .shape = shape_rope,
+      .backward = back_rope,
+      .cheap = true,
+      .inplace = { 1 } },
+    { .name = "attention",
+      .min_in = 3,
+      .max_in = 6,
+      .attr = ATT_ATTR,
+      .shape = shape_attention,
       .backward = back_attention },
-    { .name = "attention_dx", .min_in = 6, .max_in = 9, .attr = ATT_ATTR, .shape = shape_attention_dx },
-    { .name = "attention_dsinks", .min_in = 6, .max_in = 9, .attr = ATT_ATTR,
-      .shape = shape_attention_dextra, .reduces = true },
-    { .name = "attention_dek", .min_in = 6, .max_in = 9, .attr = ATT_ATTR,
-      .shape = shape_attention_dextra, .reduces = true },
-    { .name = "attention_dev", .min_in = 6, .max_in = 9, .attr = ATT_ATTR,
-      .shape = shape_attention_dextra, .reduces = true },
-    { .name = "attention_cached", .min_in = 5, .max_in = 8, .attr = ATT_ATTR, .shape = shape_attention_cached },
+    { .name = "attention_dx",
+      .min_in = 6,
+      .max_in = 9,
+      .attr = ATT_ATTR,
+      .shape = shape_attention_dx },
+    { .name = "attention_dsinks",
+      .min_in = 6,
+      .max_in = 9,
+      .attr = ATT_ATTR,
+      .shape = shape_attention_dextra,
+      .reduces = true },
+    { .name = "attention_dek",
+      .min_in = 6,
+      .max_in = 9,
+      .attr = ATT_ATTR,
+      .shape = shape_attention_dextra,
+      .reduces = true },
+    { .name = "attention_dev",
+      .min_in = 6,
+      .max_in = 9,
+      .attr = ATT_ATTR,
+      .shape = shape_attention_dextra,
+      .reduces = true },
+    { .name = "attention_cached",
+      .min_in = 5,
+      .max_in = 8,
+      .attr = ATT_ATTR,
+      .shape = shape_attention_cached },
     { .name = "cache", .follows = true, .min_in = 2, .max_in = 2, .shape = shape_of_1 },
-    { .name = "gather_rows", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_gather, .backward = back_gather,
-      .cheap = true, .linear = 1 },
+    { .name = "gather_rows",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .shape = shape_gather,
+      .backward = back_gather,
+      .cheap = true,
+      .linear = 1 },
     { .name = "scatter_rows", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_scatter },
     { 0 }
 };

@@ -14,8 +14,8 @@ static int shape_slice(ft_g *g, g_node *n, ft_desc *out)
     if (axis < 0 || axis >= x->shape.ndim || (axis == 0 && x->axis != FT_AXIS_FIXED))
         return g_misfit(g, n, "there is no such axis to slice");
     if (from < 0 || to > x->shape.dim[axis] || from >= to) {
-        g_fail(g, FT_ESHAPE, "slice %lld:%lld of axis %d, which has %lld", (long long)from, (long long)to,
-               axis, (long long)x->shape.dim[axis]);
+        g_fail(g, FT_ESHAPE, "slice %lld:%lld of axis %d, which has %lld", (long long)from,
+               (long long)to, axis, (long long)x->shape.dim[axis]);
         return -1;
     }
     out->shape = x->shape;
@@ -46,7 +46,8 @@ static int shape_concat(ft_g *g, g_node *n, ft_desc *out)
         (axis == 0 && a->axis != FT_AXIS_FIXED))
         return g_misfit(g, n, "they cannot be joined along this axis");
     for (int i = 0; i < a->shape.ndim; i++) {
-        if (i != axis && a->shape.dim[i] != b->shape.dim[i]) return g_misfit(g, n, "another axis differs");
+        if (i != axis && a->shape.dim[i] != b->shape.dim[i])
+            return g_misfit(g, n, "another axis differs");
     }
     out->shape = a->shape;
     out->shape.dim[axis] += b->shape.dim[axis];
@@ -65,7 +66,8 @@ static void back_concat(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
 static int shape_transpose(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *x = g_in(g, n, 0);
-    if (!g_is_matrix(x) || x->axis != FT_AXIS_FIXED) return g_misfit(g, n, "a matrix of fixed size is needed");
+    if (!g_is_matrix(x) || x->axis != FT_AXIS_FIXED)
+        return g_misfit(g, n, "a matrix of fixed size is needed");
     out->shape = ft_2d(x->shape.dim[1], x->shape.dim[0]);
     return 0;
 }
@@ -81,7 +83,8 @@ static int shape_reshape(ft_g *g, g_node *n, ft_desc *out)
     const ft_desc *x = g_in(g, n, 0);
     int64_t have = g_rows(x) * g_cols(x), want = 1;
     int nd = 0;
-    while (nd < 4 && n->attr[nd] != 0) out->shape.dim[nd] = (int64_t)n->attr[nd], want *= out->shape.dim[nd], nd++;
+    while (nd < 4 && n->attr[nd] != 0)
+        out->shape.dim[nd] = (int64_t)n->attr[nd], want *= out->shape.dim[nd], nd++;
     out->shape.ndim = nd;
     if (have != want) return g_misfit(g, n, "the number of elements differs");
     if (x->axis != FT_AXIS_FIXED && (nd == 0 || out->shape.dim[0] != x->shape.dim[0]))
@@ -107,17 +110,49 @@ static int shape_alike(ft_g *g, g_node *n, ft_desc *out)
 }
 
 const g_op g_ops_shape[] = {
-    { .name = "slice", .follows = true, .min_in = 1, .max_in = 1, .attr = { "axis", "from", "to" }, .shape = shape_slice,
-      .backward = back_slice, .linear = 1 },
-    { .name = "unslice", .follows = true, .min_in = 1, .max_in = 1, .attr = { "axis", "from", "size" }, .shape = shape_unslice,
-      .backward = NULL, .linear = 1 },
-    { .name = "concat", .follows = true, .min_in = 2, .max_in = 2, .attr = { "axis" }, .shape = shape_concat,
+    { .name = "slice",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .attr = { "axis", "from", "to" },
+      .shape = shape_slice,
+      .backward = back_slice,
+      .linear = 1 },
+    { .name = "unslice",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .attr = { "axis", "from", "size" },
+      .shape = shape_unslice,
+      .backward = NULL,
+      .linear = 1 },
+    { .name = "concat",
+      .follows = true,
+      .min_in = 2,
+      .max_in = 2,
+      .attr = { "axis" },
+      .shape = shape_concat,
       .backward = back_concat },
-    { .name = "transpose", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_transpose, .backward = back_transpose },
-    { .name = "reshape", .min_in = 1, .max_in = 1, .attr = { "dim", "dim", "dim", "dim" },
-      .shape = shape_reshape, .backward = back_reshape, .linear = 1 },
+    { .name = "transpose",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .shape = shape_transpose,
+      .backward = back_transpose },
+    { .name = "reshape",
+      .min_in = 1,
+      .max_in = 1,
+      .attr = { "dim", "dim", "dim", "dim" },
+      .shape = shape_reshape,
+      .backward = back_reshape,
+      .linear = 1 },
     { .name = "detach", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_alike },
     { .name = "widen", .raw = true, .min_in = 1, .max_in = 1, .shape = shape_alike },
-    { .name = "copy", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_alike, .reduces = true },
+    { .name = "copy",
+      .follows = true,
+      .min_in = 1,
+      .max_in = 1,
+      .shape = shape_alike,
+      .reduces = true },
     { 0 }
 };

@@ -35,7 +35,10 @@ uint64_t g_value_bytes(const ft_desc *d)
     return (uint64_t)(g_rows(d) * g_cols(d) * g_dtype_bytes(d->dtype));
 }
 
-bool g_is_alias(const g_node *n) { return !strcmp(n->op->name, "reshape") || !strcmp(n->op->name, "detach"); }
+bool g_is_alias(const g_node *n)
+{
+    return !strcmp(n->op->name, "reshape") || !strcmp(n->op->name, "detach");
+}
 
 /* The input whose buffer the output is: of an alias its only one, of `cache` the stored keys. */
 static int shared_input(const g_node *n)
@@ -43,7 +46,7 @@ static int shared_input(const g_node *n)
     return g_is_alias(n) ? 0 : !strcmp(n->op->name, "cache") ? 1 : -1;
 }
 
-/* ---- phases ------------------------------------------------------------------------------------- */
+/* ---- phases ---------------------------------------------------------------------------------- */
 
 static p_phase phase_of(planner *a, const g_node *n)
 {
@@ -78,13 +81,14 @@ static int sort_into_phases(planner *a, const uint32_t *order, uint32_t n)
     return 0;
 }
 
-/* ---- leaves ------------------------------------------------------------------------------------- */
+/* ---- leaves ---------------------------------------------------------------------------------- */
 
 static uint32_t add_buffer(planner *a, uint64_t size, uint32_t first, p_place place)
 {
     g_plan *p = a->p;
     if (p->n_buffer == a->cap) return NONE; /* cannot happen: room for every value */
-    p->buffer[p->n_buffer] = (p_buffer){ (size + ALIGN - 1) / ALIGN * ALIGN, 0, first, first, place };
+    p->buffer[p->n_buffer] = (p_buffer){ (size + ALIGN - 1) / ALIGN * ALIGN, 0, first, first,
+                                         place };
     return p->n_buffer++;
 }
 
@@ -141,7 +145,7 @@ static void place_leaf(planner *a, uint32_t v)
     if (kept) a->of[v] = add_buffer(a, g_value_bytes(&x->desc), 0, P_KEEP);
 }
 
-/* ---- buffers of nodes --------------------------------------------------------------------------- */
+/* ---- buffers of nodes ------------------------------------------------------------------------ */
 
 static void read_at(planner *a, uint32_t v, uint32_t t)
 {
@@ -170,7 +174,8 @@ static uint32_t taken_over(const planner *a, const g_node *n, int i, uint32_t t)
     int from = n->op->inplace[i] - 1;
     uint32_t v = n->in[from], b = a->of[v];
     const g_value *x = g_value_at(a->g, v), *y = g_value_at(a->g, n->out[i]);
-    if (b == NONE || x->source != G_NODE || a->last[v] != t || a->p->buffer[b].place != P_WORK) return NONE;
+    if (b == NONE || x->source != G_NODE || a->last[v] != t || a->p->buffer[b].place != P_WORK)
+        return NONE;
     if (x->desc.life != n->life || x->desc.dtype != y->desc.dtype) return NONE;
     if (g_value_bytes(&x->desc) != g_value_bytes(&y->desc)) return NONE;
     for (int k = 0; k < n->n_in; k++) { /* the same buffer read through another input */
@@ -201,7 +206,8 @@ static void stretch(planner *a, const ft_val *read, int n_read)
     for (int i = 0; i < n_read; i++) read_at(a, read[i].id, end);
     for (uint32_t i = 0; i < a->p->n_buffer; i++) {
         p_buffer *b = &a->p->buffer[i];
-        if (b->place == P_WORK && b->first < start[P_BEGIN] && b->last >= start[P_BEGIN]) b->place = P_KEEP;
+        if (b->place == P_WORK && b->first < start[P_BEGIN] && b->last >= start[P_BEGIN])
+            b->place = P_KEEP;
         if (b->first < start[P_MICRO] && b->last >= start[P_MICRO] && b->last < end) b->last = end;
     }
 }
@@ -217,7 +223,7 @@ static void place_nodes(planner *a, const ft_val *read, int n_read)
     stretch(a, read, n_read);
 }
 
-/* ---- offsets ------------------------------------------------------------------------------------ */
+/* ---- offsets --------------------------------------------------------------------------------- */
 
 static int by_size(const void *x, const void *y)
 {
@@ -227,7 +233,10 @@ static int by_size(const void *x, const void *y)
     return a < b ? -1 : a > b; /* they lie in one array: a total order */
 }
 
-static bool meet(const p_buffer *a, const p_buffer *b) { return a->first <= b->last && b->first <= a->last; }
+static bool meet(const p_buffer *a, const p_buffer *b)
+{
+    return a->first <= b->last && b->first <= a->last;
+}
 
 /* The lowest offset for b beside those placed already, which are sorted by offset. */
 static uint64_t lowest_gap(const p_buffer *b, p_buffer *const *placed, uint32_t n)
@@ -283,7 +292,7 @@ static void write_places(planner *a)
     }
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static int make(planner *a, const uint32_t *order, uint32_t n, const ft_val *read, int n_read)
 {
@@ -307,8 +316,8 @@ static int make(planner *a, const uint32_t *order, uint32_t n, const ft_val *rea
     return 0;
 }
 
-int g_plan_make(g_plan *p, ft_g *g, const uint32_t *order, uint32_t n, const ft_val *read, int n_read,
-                int64_t slot_tokens)
+int g_plan_make(g_plan *p, ft_g *g, const uint32_t *order, uint32_t n, const ft_val *read,
+                int n_read, int64_t slot_tokens)
 {
     *p = (g_plan){ .g = g };
     planner a = { .p = p, .g = g, .slot_tokens = slot_tokens };

@@ -45,7 +45,8 @@ static void mark_live(remat *r, const ft_val *wanted, int n_wanted)
 static bool is_activation(const ft_g *g, uint32_t v)
 {
     const g_value *x = g_value_at(g, v);
-    return x->source == G_NODE && x->desc.life == FT_LIFE_MICRO && g_node_at(g, x->node)->side == G_FORWARD;
+    return x->source == G_NODE && x->desc.life == FT_LIFE_MICRO &&
+           g_node_at(g, x->node)->side == G_FORWARD;
 }
 
 static void mark_needed(remat *r)
@@ -58,7 +59,7 @@ static void mark_needed(remat *r)
     for (uint32_t i = 0; i < r->g->n_boundary; i++) r->boundary[r->g->boundary[i]] = 1;
 }
 
-/* ---- what is recomputed ------------------------------------------------------------------------ */
+/* ---- what is recomputed ---------------------------------------------------------------------- */
 
 static bool can_recompute(const remat *r, uint32_t v);
 
@@ -93,7 +94,7 @@ static bool recomputed(const remat *r, uint32_t v)
     return can_recompute(r, v) && !(v != n->out[0] && small(r, v));
 }
 
-/* ---- the order ----------------------------------------------------------------------------------- */
+/* ---- the order ------------------------------------------------------------------------------- */
 
 static void append(remat *r, uint32_t node)
 {
@@ -139,7 +140,8 @@ static void put_in_order(remat *r)
     for (uint32_t i = 0; i < r->n_node && !r->g->err.code; i++) {
         g_node *n = g_node_at(r->g, i);
         if (!r->live[i]) continue;
-        for (int k = 0; n->side == G_BACKWARD && k < n->n_in; k++) n->in[k] = value_for(r, n->in[k]);
+        for (int k = 0; n->side == G_BACKWARD && k < n->n_in; k++)
+            n->in[k] = value_for(r, n->in[k]);
         append(r, i);
     }
 }
@@ -148,7 +150,9 @@ int g_rematerialize(ft_g *g, g_remat mode, int32_t layers, const ft_val *wanted,
                     uint32_t **order, uint32_t *n)
 {
     if (g->err.code) return g->err.code;
-    remat r = { .g = g, .mode = mode, .layers = layers, .n_value = g->n_value, .n_node = g->n_node };
+    remat r = {
+        .g = g, .mode = mode, .layers = layers, .n_value = g->n_value, .n_node = g->n_node
+    };
     r.live = calloc(r.n_node + 1, 1);
     r.needed = calloc(r.n_value, 1);
     r.boundary = calloc(r.n_value, 1);

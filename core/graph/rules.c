@@ -15,7 +15,8 @@ g_spread g_spread_of(const ft_desc *a, const ft_desc *b)
 {
     if (g_same_shape(a, b)) return G_SAME;
     if (b->shape.ndim == 0) return G_SCALAR;
-    if (b->shape.ndim == 1 && b->axis == FT_AXIS_FIXED && b->shape.dim[0] == g_cols(a)) return G_ROW_VECTOR;
+    if (b->shape.ndim == 1 && b->axis == FT_AXIS_FIXED && b->shape.dim[0] == g_cols(a))
+        return G_ROW_VECTOR;
     if (b->shape.ndim == 2 && b->shape.dim[1] == 1 && b->axis == a->axis && g_rows(b) == g_rows(a))
         return G_COLUMN;
     return G_NO_FIT;
@@ -39,7 +40,8 @@ int g_misfit(ft_g *g, const g_node *n, const char *what)
     int at = 0;
     list[0] = 0;
     for (int i = 0; i < n->n_in && i < 3; i++)
-        at += snprintf(list + at, sizeof list - (size_t)at, "%s%s", i ? ", " : "", g_shape_text(g_in(g, n, i)));
+        at += snprintf(list + at, sizeof list - (size_t)at, "%s%s", i ? ", " : "",
+                       g_shape_text(g_in(g, n, i)));
     g_fail(g, FT_ESHAPE, "op %s of %s: %s", n->op->name, list, what);
     return -1;
 }

@@ -15,12 +15,21 @@ const char *g_shape_text(const ft_desc *d);
 /* Records that the op's inputs do not fit; returns -1. */
 int g_misfit(ft_g *g, const g_node *n, const char *what);
 
-static inline const ft_desc *g_in(const ft_g *g, const g_node *n, int i) { return &g_value_at(g, n->in[i])->desc; }
+static inline const ft_desc *g_in(const ft_g *g, const g_node *n, int i)
+{
+    return &g_value_at(g, n->in[i])->desc;
+}
 static inline ft_val g_inv(const g_node *n, int i) { return (ft_val){ n->in[i] }; }
 static inline ft_val g_outv(const g_node *n, int i) { return (ft_val){ n->out[i] }; }
-static inline bool g_wants(const ft_g *g, const g_node *n, int i) { return g_value_at(g, n->in[i])->grad; }
+static inline bool g_wants(const ft_g *g, const g_node *n, int i)
+{
+    return g_value_at(g, n->in[i])->grad;
+}
 
-static inline ft_val g_make1(ft_g *g, const char *op, ft_val a) { return g_make(g, op, NULL, 0, &a, 1); }
+static inline ft_val g_make1(ft_g *g, const char *op, ft_val a)
+{
+    return g_make(g, op, NULL, 0, &a, 1);
+}
 static inline ft_val g_make2(ft_g *g, const char *op, ft_val a, ft_val b)
 {
     return g_make(g, op, NULL, 0, (ft_val[]){ a, b }, 2);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- weights ------------------------------------------------------------------------------------ */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 static ft_val find_weight(ft_g *g, const char *name, ft_shape s, bool *found)
 {
@@ -25,10 +25,15 @@ static ft_val trained_weight(ft_g *g, const char *name, ft_shape s, const char *
     g_param *p = g_add_param(g);
     if (!p) return (ft_val){ 0 };
     bool vector = s.ndim < 2;
-    *p = (g_param){ .name = ft_arena_strdup(&g->arena, saved_as), .site = ft_arena_strdup(&g->arena, name),
-        .shape = s, .flags = vector ? FT_NO_DECAY : 0, .weight = true, .saved = true };
+    *p = (g_param){ .name = ft_arena_strdup(&g->arena, saved_as),
+                    .site = ft_arena_strdup(&g->arena, name),
+                    .shape = s,
+                    .flags = vector ? FT_NO_DECAY : 0,
+                    .weight = true,
+                    .saved = true };
     ft_dtype t = g->compute == FT_F64 ? FT_F64 : FT_F32;
-    ft_val v = g_leaf(g, G_PARAM, g->n_param - 1, (ft_desc){ s, t, FT_LIFE_STEP, FT_AXIS_FIXED }, true);
+    ft_val v = g_leaf(g, G_PARAM, g->n_param - 1, (ft_desc){ s, t, FT_LIFE_STEP, FT_AXIS_FIXED },
+                      true);
     g->param[g->n_param - 1].value = v.id;
     return v;
 }
@@ -40,7 +45,9 @@ static ft_val api_weight(ft_graph *pub, const char *name, ft_shape s)
     const char *saved_as = name;
     if (g->err.code) return (ft_val){ 0 };
     for (int i = 0; i < s.ndim; i++) {
-        if (s.dim[i] <= 0) return g_fail(g, FT_ESHAPE, "weight %s: axis %d has %lld elements", name, i, (long long)s.dim[i]);
+        if (s.dim[i] <= 0)
+            return g_fail(g, FT_ESHAPE, "weight %s: axis %d has %lld elements", name, i,
+                          (long long)s.dim[i]);
     }
     ft_val v = find_weight(g, name, s, &found);
     if (found) return v;
@@ -65,12 +72,13 @@ static ft_val named_weight(ft_g *g, const char *module, const char *what, ft_sha
     return name ? api_weight(&g->pub, name, s) : g_fail(g, FT_ENOMEM, "out of memory");
 }
 
-/* ---- sites -------------------------------------------------------------------------------------- */
+/* ---- sites ----------------------------------------------------------------------------------- */
 
 static ft_val api_base(ft_graph *pub, const ft_site *s, ft_val x)
 {
     ft_g *g = g_of(pub);
-    if (!x.id || !g->at || g->at != s) return g_fail(g, FT_EINVAL, "ft_base is for the site being asked about");
+    if (!x.id || !g->at || g->at != s)
+        return g_fail(g, FT_EINVAL, "ft_base is for the site being asked about");
     ft_val w = { g->at_weight }, b = { g->at_bias };
     if (s->kind == FT_SITE_LINEAR) {
         ft_val y = g_make(g, "linear", (double[]){ 1 }, 1, (ft_val[]){ x, w }, 2);
@@ -104,30 +112,37 @@ static ft_val adapt(ft_g *g, ft_site *s, ft_val x, ft_val w, ft_val b)
         const ft_desc *d = g_desc(g, y), *dx = g_desc(g, x);
         int64_t width = s->kind == FT_SITE_LINEAR || s->kind == FT_SITE_EMBED ? s->out : g_cols(dx);
         if (!y.id || d->shape.ndim != 2 || g_cols(d) != width || d->axis != dx->axis)
-            plain = g_fail(g, FT_ESHAPE, "the adapter gives %s where (%lld, %lld) is needed", g_shape_text(d),
-                           (long long)g->max_tokens, (long long)width);
+            plain = g_fail(g, FT_ESHAPE, "the adapter gives %s where (%lld, %lld) is needed",
+                           g_shape_text(d), (long long)g->max_tokens, (long long)width);
     }
     g->at = outer;
     g->plugin = NULL;
     return plain;
 }
 
-static ft_val api_site_linear(ft_graph *pub, const char *name, ft_val x, int64_t out, bool bias, ft_val w)
+static ft_val api_site_linear(ft_graph *pub, const char *name, ft_val x, int64_t out, bool bias,
+                              ft_val w)
 {
     ft_g *g = g_of(pub);
     if (!x.id || g->err.code) return (ft_val){ 0 };
-    ft_site s = { .kind = FT_SITE_LINEAR, .name = ft_arena_strdup(&g->arena, name), .in = g_cols(g_desc(g, x)),
-                  .out = out, .bias = bias };
+    ft_site s = { .kind = FT_SITE_LINEAR,
+                  .name = ft_arena_strdup(&g->arena, name),
+                  .in = g_cols(g_desc(g, x)),
+                  .out = out,
+                  .bias = bias };
     if (!w.id) w = named_weight(g, name, "weight", ft_2d(out, s.in));
     ft_val b = bias ? named_weight(g, name, "bias", ft_1d(out)) : (ft_val){ 0 };
     return adapt(g, &s, x, w, b);
 }
 
-static ft_val api_site_embed(ft_graph *pub, const char *name, int64_t rows, int64_t width, ft_val ids)
+static ft_val api_site_embed(ft_graph *pub, const char *name, int64_t rows, int64_t width,
+                             ft_val ids)
 {
     ft_g *g = g_of(pub);
     if (!ids.id || g->err.code) return (ft_val){ 0 };
-    ft_site s = { .kind = FT_SITE_EMBED, .name = ft_arena_strdup(&g->arena, name), .in = rows, .out = width };
+    ft_site s = {
+        .kind = FT_SITE_EMBED, .name = ft_arena_strdup(&g->arena, name), .in = rows, .out = width
+    };
     return adapt(g, &s, ids, named_weight(g, name, "weight", ft_2d(rows, width)), (ft_val){ 0 });
 }
 
@@ -136,7 +151,10 @@ static ft_val api_sublayer(ft_graph *pub, const char *name, ft_val x)
     ft_g *g = g_of(pub);
     if (!x.id || g->err.code) return (ft_val){ 0 };
     int64_t width = g_cols(g_desc(g, x));
-    ft_site s = { .kind = FT_SITE_SUBLAYER, .name = ft_arena_strdup(&g->arena, name), .in = width, .out = width };
+    ft_site s = { .kind = FT_SITE_SUBLAYER,
+                  .name = ft_arena_strdup(&g->arena, name),
+                  .in = width,
+                  .out = width };
     return adapt(g, &s, x, (ft_val){ 0 }, (ft_val){ 0 });
 }
 
@@ -154,14 +172,20 @@ static ft_val api_attention(ft_graph *pub, const char *name, ft_val q, ft_val k,
 {
     ft_g *g = g_of(pub);
     if (!q.id || !k.id || !v.id || g->err.code) return (ft_val){ 0 };
-    if (a->heads <= 0 || a->head_dim <= 0) return g_fail(g, FT_EINVAL, "attention %s: heads and head_dim must be positive", name);
-    ft_site s = { .kind = FT_SITE_ATTENTION, .name = ft_arena_strdup(&g->arena, name), .in = g_cols(g_desc(g, q)),
-                  .out = g_cols(g_desc(g, q)), .kv_heads = a->kv_heads, .head_dim = a->head_dim };
+    if (a->heads <= 0 || a->head_dim <= 0)
+        return g_fail(g, FT_EINVAL, "attention %s: heads and head_dim must be positive", name);
+    ft_site s = { .kind = FT_SITE_ATTENTION,
+                  .name = ft_arena_strdup(&g->arena, name),
+                  .in = g_cols(g_desc(g, q)),
+                  .out = g_cols(g_desc(g, q)),
+                  .kv_heads = a->kv_heads,
+                  .head_dim = a->head_dim };
     g->extra_k = g->extra_v = 0;
     q = adapt(g, &s, q, (ft_val){ 0 }, (ft_val){ 0 });
     bool extra = g->extra_k && g->extra_v;
-    double attr[6] = { (double)a->heads, (double)a->kv_heads, (double)a->window,
-        a->scale != 0 ? a->scale : 1 / sqrt((double)a->head_dim), a->softcap, (sinks.id ? 1 : 0) + (extra ? 2 : 0) };
+    double attr[6] = { (double)a->heads,  (double)a->kv_heads,
+                       (double)a->window, a->scale != 0 ? a->scale : 1 / sqrt((double)a->head_dim),
+                       a->softcap,        (sinks.id ? 1 : 0) + (extra ? 2 : 0) };
     ft_val in[8] = { q, k, v };
     int n = 3;
     if (!q.id) return q;
@@ -202,17 +226,20 @@ static ft_val api_constant(ft_graph *pub, const char *name, ft_shape s, const fl
     return v;
 }
 
-/* ---- adapters ------------------------------------------------------------------------------------ */
+/* ---- adapters -------------------------------------------------------------------------------- */
 
 static ft_val api_site_weight(ft_graph *pub, const ft_site *s, bool bias)
 {
     ft_g *g = g_of(pub);
-    if (!g->at || g->at != s) return g_fail(g, FT_EINVAL, "a site's weight is for the site being asked about");
+    if (!g->at || g->at != s)
+        return g_fail(g, FT_EINVAL, "a site's weight is for the site being asked about");
     uint32_t v = bias ? g->at_bias : g->at_weight;
-    return v ? (ft_val){ v } : g_fail(g, FT_EINVAL, "this site has no %s", bias ? "bias" : "weight");
+    return v ? (ft_val){ v }
+             : g_fail(g, FT_EINVAL, "this site has no %s", bias ? "bias" : "weight");
 }
 
-static ft_val api_param(ft_graph *pub, const ft_site *s, const char *key, ft_shape shape, unsigned flags, ft_init init)
+static ft_val api_param(ft_graph *pub, const ft_site *s, const char *key, ft_shape shape,
+                        unsigned flags, ft_init init)
 {
     ft_g *g = g_of(pub);
     if (g->err.code) return (ft_val){ 0 };
@@ -226,14 +253,21 @@ static ft_val api_param(ft_graph *pub, const ft_site *s, const char *key, ft_sha
         return (ft_val){ g->param[i].value };
     }
     for (int i = 0; i < shape.ndim; i++) {
-        if (shape.dim[i] <= 0) return g_fail(g, FT_ESHAPE, "parameter %s: axis %d has %lld elements", name, i, (long long)shape.dim[i]);
+        if (shape.dim[i] <= 0)
+            return g_fail(g, FT_ESHAPE, "parameter %s: axis %d has %lld elements", name, i,
+                          (long long)shape.dim[i]);
     }
     g_param *p = g_add_param(g);
     if (!p) return (ft_val){ 0 };
     bool trained = !(flags & FT_FROZEN);
-    *p = (g_param){ .name = name, .site = s ? ft_arena_strdup(&g->arena, s->name) : NULL, .shape = shape,
-                    .flags = flags, .init = init, .saved = true };
-    ft_desc d = { shape, g->compute == FT_F64 ? FT_F64 : FT_F32, trained ? FT_LIFE_STEP : FT_LIFE_CONST, FT_AXIS_FIXED };
+    *p = (g_param){ .name = name,
+                    .site = s ? ft_arena_strdup(&g->arena, s->name) : NULL,
+                    .shape = shape,
+                    .flags = flags,
+                    .init = init,
+                    .saved = true };
+    ft_desc d = { shape, g->compute == FT_F64 ? FT_F64 : FT_F32,
+                  trained ? FT_LIFE_STEP : FT_LIFE_CONST, FT_AXIS_FIXED };
     ft_val v = g_leaf(g, G_PARAM, g->n_param - 1, d, trained);
     g->param[g->n_param - 1].value = v.id;
     return v;
@@ -246,8 +280,8 @@ static void api_extra_kv(ft_graph *pub, const ft_site *s, ft_val k, ft_val v)
     if (g->err.code) return;
     if (s->kind != FT_SITE_ATTENTION || !g_is_matrix(dk) || !g_same_shape(dk, dv) ||
         g_cols(dk) != s->kv_heads * s->head_dim || dk->life == FT_LIFE_MICRO) {
-        g_fail(g, FT_ESHAPE, "extra keys %s and values %s must be (n, %lld)", g_shape_text(dk), g_shape_text(dv),
-               (long long)(s->kv_heads * s->head_dim));
+        g_fail(g, FT_ESHAPE, "extra keys %s and values %s must be (n, %lld)", g_shape_text(dk),
+               g_shape_text(dv), (long long)(s->kv_heads * s->head_dim));
         return;
     }
     g->extra_k = k.id;
@@ -279,9 +313,21 @@ static double api_pattern(ft_graph *pub, const ft_map *m, const char *name, doub
 static const ft_desc *api_desc(ft_graph *pub, ft_val v) { return g_desc(g_of(pub), v); }
 
 const ft_graph_api g_api = {
-    .size = sizeof(ft_graph_api), .op = g_api_op, .fail = g_api_fail, .desc = api_desc, .weight = api_weight,
-    .site_linear = api_site_linear, .site_embed = api_site_embed, .sublayer = api_sublayer,
-    .attention = api_attention, .layer = api_layer, .constant = api_constant, .base = api_base,
-    .site_weight = api_site_weight, .param = api_param, .extra_kv = api_extra_kv, .penalty = api_penalty,
+    .size = sizeof(ft_graph_api),
+    .op = g_api_op,
+    .fail = g_api_fail,
+    .desc = api_desc,
+    .weight = api_weight,
+    .site_linear = api_site_linear,
+    .site_embed = api_site_embed,
+    .sublayer = api_sublayer,
+    .attention = api_attention,
+    .layer = api_layer,
+    .constant = api_constant,
+    .base = api_base,
+    .site_weight = api_site_weight,
+    .param = api_param,
+    .extra_kv = api_extra_kv,
+    .penalty = api_penalty,
     .pattern = api_pattern,
 };

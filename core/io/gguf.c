@@ -316,7 +316,8 @@ static int read_tensor(reader *r, uint64_t *next)
     if (!code) code = read_u32(r, &type);
     if (!code) code = read_u64(r, &offset);
     if (code) return code;
-    /* Types that ggml removed are not in the table: their block size of 0 was a division by zero. */
+    /* Types that ggml removed are not in the table: their block size of 0 was a division by
+     * zero. */
     const ft_block_format *f = ft_block_ggml(type);
     if (!f)
         return ft_errf(r->err, FT_EFORMAT,

@@ -306,5 +306,6 @@ const ft_tensors_api ft_tensors_interface = {
 void ft_tensors_forget(const ft_tensors *s)
 {
     const ft_map_file *m = (const ft_map_file *)(const void *)s->maps.p;
-    for (size_t i = 0; i < s->maps.n / sizeof *m; i++) madvise((void *)(uintptr_t)m[i].p, m[i].n, MADV_DONTNEED);
+    for (size_t i = 0; i < s->maps.n / sizeof *m; i++)
+        madvise((void *)(uintptr_t)m[i].p, m[i].n, MADV_DONTNEED);
 }

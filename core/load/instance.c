@@ -100,15 +100,18 @@ static const void *default_config(ft_instance *i, const char *path, ft_err *e)
     ft_fill_job job = { .arena = &i->arena, .diags = &d, .who = i->plugin->name };
     ft_yaml *map = NULL;
     void *config = ft_arena_alloc(&i->arena, i->plugin->desc.config_size);
-    int code = config ? path_alone(&map, i, path, &file, e) : ft_errf(e, FT_ENOMEM, "out of memory");
-    if (!code) code = ft_config_fill(config, i->plugin->params, map, (ft_mark){ &file, 0, 0 }, &job);
+    int code = config ? path_alone(&map, i, path, &file, e)
+                      : ft_errf(e, FT_ENOMEM, "out of memory");
+    if (!code)
+        code = ft_config_fill(config, i->plugin->params, map, (ft_mark){ &file, 0, 0 }, &job);
     ft_diags_to_err(&d, e);
     ft_diags_free(&d);
     return code ? NULL : config;
 }
 
 /* Memory and config, then the plugin's own open. */
-static int prepare(ft_instance *i, const char *stage, const void *config, const char *path, ft_err *e)
+static int prepare(ft_instance *i, const char *stage, const void *config, const char *path,
+                   ft_err *e)
 {
     const ft_plugin *p = &i->plugin->desc;
     i->stage = ft_arena_strdup(&i->arena, stage);

@@ -30,7 +30,8 @@ typedef struct ft_instance ft_instance;
  * lives as long as the instance; NULL: nothing.  NULL after an error. */
 ft_instance *ft_instance_open(const ft_loaded *p, const char *stage, const void *config,
                               const ft_offer *offer, ft_err *e);
-/* As above with the defaults and this `path`, for a command that reads one file through a plugin. */
+/* As above with the defaults and this `path`, for a command that reads one file through a
+ * plugin. */
 ft_instance *ft_instance_open_path(const ft_loaded *p, const char *stage, const char *path,
                                    const ft_offer *offer, ft_err *e);
 /* Closes the plugin and frees everything; NULL is fine. */

@@ -144,17 +144,18 @@ static const ft_role_member backend[] = {
 };
 
 static const ft_role_member merger[] = { { 0 } };
-static const ft_role_argument merger_args[] = { { "base", FT_STR, offsetof(ft_merge_args, base) }, { 0 } };
+static const ft_role_argument merger_args[] = { { "base", FT_STR, offsetof(ft_merge_args, base) },
+                                                { 0 } };
 
 static const ft_role_member exporter[] = { { "write", offsetof(ft_exporter, write) }, { 0 } };
 
 /* ---- the roles ------------------------------------------------------------------------------- */
 
 static const ft_role roles[] = {
-    { "ft.format/1", sizeof(ft_format), 32, format, format_args,
-      offsetof(ft_format, args), 0 },
+    { "ft.format/1", sizeof(ft_format), 32, format, format_args, offsetof(ft_format, args), 0 },
     { "ft.filter/1", sizeof(ft_filter), sizeof(ft_filter), filter, NULL, 0, 0 },
-    { "ft.mixer/1", sizeof(ft_mixer), sizeof(ft_mixer), mixer, mixer_args, offsetof(ft_mixer, args), 0 },
+    { "ft.mixer/1", sizeof(ft_mixer), sizeof(ft_mixer), mixer, mixer_args, offsetof(ft_mixer, args),
+      0 },
     { "ft.tokens/1", sizeof(ft_token_source), sizeof(ft_token_source), tokens, NULL, 0, 0 },
     { "ft.tokenizer/1", sizeof(ft_tokenizer), sizeof(ft_tokenizer), tokenizer, tokenizer_args,
       offsetof(ft_tokenizer, args), 0 },

@@ -9,14 +9,15 @@
 #include "core/config/fill.h"
 #include "core/io/safetensors_write.h"
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 ft_json_doc *ft_adapter_config(const char *dir, ft_err *e)
 {
     char path[4096];
     ft_buf text = { 0 };
     ft_json_doc *doc = NULL;
-    if (!ft_path_join(path, sizeof path, dir, "adapter_config.json", e) && !ft_file_read(&text, path, 1 << 22, e))
+    if (!ft_path_join(path, sizeof path, dir, "adapter_config.json", e) &&
+        !ft_file_read(&text, path, 1 << 22, e))
         doc = ft_json_parse(path, text.p, text.n, e);
     ft_buf_free(&text);
     if (doc && ft_json_root(doc)->type != FT_JSON_OBJECT) {
@@ -44,18 +45,25 @@ const ft_loaded *ft_adapter_plugin(ft_registry *r, const ft_json *config, ft_err
         if (!p || strcmp(p->desc.role, "ft.adapter/1")) continue;
         const ft_adapter *a = p->desc.vtable;
         bool dora = !strcmp(p->name, "dora");
-        if (a->peft_type && !strcmp(a->peft_type, type) && dora == truth(config, "use_dora")) return p;
+        if (a->peft_type && !strcmp(a->peft_type, type) && dora == truth(config, "use_dora"))
+            return p;
     }
-    ft_errf(e, FT_EUNSUP, "no adapter plugin reads peft_type \"%s\"%s", type, truth(config, "use_dora") ? " with use_dora" : "");
+    ft_errf(e, FT_EUNSUP, "no adapter plugin reads peft_type \"%s\"%s", type,
+            truth(config, "use_dora") ? " with use_dora" : "");
     return NULL;
 }
 
 /* Keys that say nothing about what is computed. */
 static bool is_about_nothing(const char *key)
 {
-    static const char *const keys[] = { "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type",
-        "peft_version", "revision", "task_type", "use_dora", "megatron_core", "qalora_group_size", "loftq_config",
-        "ensure_weight_tying", "init_lora_weights", "runtime_config", "save_projection", "projection_prng_key" };
+    static const char *const keys[] = { "auto_mapping",      "base_model_name_or_path",
+                                        "inference_mode",    "peft_type",
+                                        "peft_version",      "revision",
+                                        "task_type",         "use_dora",
+                                        "megatron_core",     "qalora_group_size",
+                                        "loftq_config",      "ensure_weight_tying",
+                                        "init_lora_weights", "runtime_config",
+                                        "save_projection",   "projection_prng_key" };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (!strcmp(keys[i], key)) return true;
     }
@@ -66,7 +74,8 @@ static bool is_about_nothing(const char *key)
 static bool is_neutral(const ft_json *v)
 {
     if (v->type == FT_JSON_NULL || (v->type == FT_JSON_BOOL && !v->truth)) return true;
-    return (v->type == FT_JSON_STRING || v->type == FT_JSON_ARRAY || v->type == FT_JSON_OBJECT) && v->len == 0;
+    return (v->type == FT_JSON_STRING || v->type == FT_JSON_ARRAY || v->type == FT_JSON_OBJECT) &&
+           v->len == 0;
 }
 
 static int refuse_unknown(const ft_loaded *p, const ft_json *config, const char *dir, ft_err *e)
@@ -76,13 +85,16 @@ static int refuse_unknown(const ft_loaded *p, const ft_json *config, const char 
         const ft_param *row = p->params;
         while (row->key && strcmp(row->key, v->key)) row++;
         if (row->key || is_about_nothing(v->key) || is_neutral(v)) continue;
-        return ft_errf(e, FT_EUNSUP, "%s/adapter_config.json: \"%s\" is not supported by %s; remove it if it means nothing here",
+        return ft_errf(e, FT_EUNSUP,
+                       "%s/adapter_config.json: \"%s\" is not supported by %s; remove it if it "
+                       "means nothing here",
                        dir, v->key, p->name);
     }
     return 0;
 }
 
-int ft_adapter_fill(void *out, const ft_loaded *p, const ft_json *config, const char *dir, ft_arena *arena, ft_err *e)
+int ft_adapter_fill(void *out, const ft_loaded *p, const ft_json *config, const char *dir,
+                    ft_arena *arena, ft_err *e)
 {
     ft_diags d = { .n = 0 };
     ft_buf text = { 0 };
@@ -93,7 +105,9 @@ int ft_adapter_fill(void *out, const ft_loaded *p, const ft_json *config, const 
     char *copy = text.p ? ft_arena_strndup(arena, text.p, text.n) : NULL;
     ft_json_doc *doc = copy ? ft_json_parse("adapter_config.json", copy, text.n, e) : NULL;
     if (f && doc) {
-        *f = (ft_config_file){ .name = ft_arena_printf(arena, "%s/adapter_config.json", dir), .text = copy, .n = text.n };
+        *f = (ft_config_file){ .name = ft_arena_printf(arena, "%s/adapter_config.json", dir),
+                               .text = copy,
+                               .n = text.n };
         ft_yaml *map = ft_yaml_from_json(arena, f, ft_json_root(doc));
         ft_fill_job job = { .arena = arena, .diags = &d, .who = p->name, .flags = FT_FILL_LENIENT };
         code = map ? ft_config_fill(out, p->params, map, (ft_mark){ f, 0, 0 }, &job) : FT_ENOMEM;
@@ -114,11 +128,14 @@ ft_tensors *ft_adapter_tensors(const char *dir, ft_err *e)
     return ft_tensors_open(path, e);
 }
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 typedef struct { const char *key; ft_buf value; } member;
 
-static int by_key(const void *a, const void *b) { return strcmp(((const member *)a)->key, ((const member *)b)->key); }
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(((const member *)a)->key, ((const member *)b)->key);
+}
 
 static void put_text(ft_buf *b, const char *s) { ft_json_quote(b, s, strlen(s)); }
 
@@ -139,7 +156,8 @@ static void put_list(ft_buf *b, const char *const *v, size_t n)
 static void put_ints(ft_buf *b, const ft_ints *l)
 {
     if (l->n == 0) ft_buf_puts(b, "null");
-    for (size_t i = 0; i < l->n; i++) ft_buf_printf(b, "%s%lld", i ? ", " : "[", (long long)l->v[i]);
+    for (size_t i = 0; i < l->n; i++)
+        ft_buf_printf(b, "%s%lld", i ? ", " : "[", (long long)l->v[i]);
     if (l->n) ft_buf_puts(b, "]");
 }
 
@@ -179,7 +197,8 @@ static void put_value(ft_buf *b, const ft_param *p, const void *config)
     }
 }
 
-/* target_modules as what was chosen: the last names when they choose the same sites, else all names. */
+/* target_modules as what was chosen: the last names when they choose the same sites, else all
+ * names. */
 static void put_targets(ft_buf *b, const ft_method *m)
 {
     const ft_method_adapter *a = &m->adapter[0];
@@ -187,7 +206,8 @@ static void put_targets(ft_buf *b, const ft_method *m)
     size_t n = 0;
     bool exact = true;
     for (uint32_t i = 0; i < m->model->n_site; i++) {
-        const char *dot = strrchr(m->model->site[i].name, '.'), *last = dot ? dot + 1 : m->model->site[i].name;
+        const char *dot = strrchr(m->model->site[i].name, '.'),
+                   *last = dot ? dot + 1 : m->model->site[i].name;
         size_t k = 0;
         while (k < n && strcmp(name[k], last)) k++;
         if (a->index[i] >= 0 && k == n && n < 256) name[n++] = last;
@@ -218,7 +238,8 @@ static void add_member(member *all, size_t *n, const char *key, const char *text
     ft_buf_puts(&all[(*n)++].value, text);
 }
 
-static int write_config(const char *dir, const ft_method *m, const ft_instance *adapter, const char *base_model, ft_err *err)
+static int write_config(const char *dir, const ft_method *m, const ft_instance *adapter,
+                        const char *base_model, ft_err *err)
 {
     const ft_loaded *p = ft_instance_plugin(adapter);
     const ft_adapter *vt = ft_instance_vtable(adapter);
@@ -240,7 +261,11 @@ static int write_config(const char *dir, const ft_method *m, const ft_instance *
         if (!strcmp(row->key, "init_adapter")) continue;
         all[n] = (member){ .key = row->key };
         if (!strcmp(row->key, "target_modules")) put_targets(&all[n].value, m);
-        else if (!strcmp(row->key, "exclude_modules") && ((const ft_list *)(const void *)((const char *)ft_instance_config(adapter) + row->offset))->n == 0) ft_buf_puts(&all[n].value, "null");
+        else if (!strcmp(row->key, "exclude_modules") &&
+                 ((const ft_list *)(const void *)((const char *)ft_instance_config(adapter) +
+                                                  row->offset))
+                         ->n == 0)
+            ft_buf_puts(&all[n].value, "null");
         else put_value(&all[n].value, row, ft_instance_config(adapter));
         n++;
     }
@@ -248,7 +273,8 @@ static int write_config(const char *dir, const ft_method *m, const ft_instance *
     const char *extra = vt->peft_extra ? vt->peft_extra(ft_instance_self(adapter)) : NULL;
     ft_buf_puts(&out, "{");
     for (size_t i = 0; i < n; i++) {
-        ft_buf_printf(&out, "%s\n  \"%s\": %s", i ? "," : "", all[i].key, all[i].value.p ? all[i].value.p : "null");
+        ft_buf_printf(&out, "%s\n  \"%s\": %s", i ? "," : "", all[i].key,
+                      all[i].value.p ? all[i].value.p : "null");
         out.oom |= all[i].value.oom;
         ft_buf_free(&all[i].value);
     }
@@ -269,22 +295,26 @@ int ft_trained_save(const char *path, const ft_engine *e, ft_err *err)
     int code = ft_st_note(w, "format", "pt", err);
     for (uint32_t i = 0; i < g->n_param && !code; i++) {
         const g_param *p = &g->param[i];
-        int64_t k = p->saved ? ft_st_declare(w, p->name, g_value_at(g, p->value)->desc.dtype, p->shape.dim, p->shape.ndim, err) : 0;
+        int64_t k = p->saved ? ft_st_declare(w, p->name, g_value_at(g, p->value)->desc.dtype,
+                                             p->shape.dim, p->shape.ndim, err)
+                             : 0;
         code = k < 0 ? (int)k : 0;
     }
     if (!code) code = ft_st_begin(w, path, 0, err);
     int64_t k = 0;
     for (uint32_t i = 0; i < g->n_param && !code; i++) {
         const g_param *p = &g->param[i];
-        if (p->saved) code = ft_st_write(w, k++, ft_engine_param(e, i), g_value_bytes(&g_value_at(g, p->value)->desc), err);
+        if (p->saved)
+            code = ft_st_write(w, k++, ft_engine_param(e, i),
+                               g_value_bytes(&g_value_at(g, p->value)->desc), err);
     }
     if (!code) code = ft_st_commit(w, err);
     ft_st_free(w);
     return code;
 }
 
-int ft_adapter_save(const char *dir, const ft_engine *e, const ft_method *m, const ft_instance *adapter,
-                    const char *base_model, ft_err *err)
+int ft_adapter_save(const char *dir, const ft_engine *e, const ft_method *m,
+                    const ft_instance *adapter, const char *base_model, ft_err *err)
 {
     char path[4096];
     int code = ft_make_dirs(dir, err);

@@ -12,9 +12,12 @@
 #include "core/io/hash_cache.h"
 #include "core/run/run.h"
 
-/* ---- hashes of files ------------------------------------------------------------------------------ */
+/* ---- hashes of files ------------------------------------------------------------------------- */
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 static int add_file(ft_sha256 *h, const char *name, const char *path, const char *cache, ft_err *e)
 {
@@ -58,7 +61,10 @@ int ft_hash_path(char out[65], const char *path, const char *cache, ft_err *e)
     return code;
 }
 
-static int hashes_path(const ft_run *r, char out[4096], ft_err *e) { return ft_path_join(out, 4096, r->artifacts, ".hashes", e); }
+static int hashes_path(const ft_run *r, char out[4096], ft_err *e)
+{
+    return ft_path_join(out, 4096, r->artifacts, ".hashes", e);
+}
 
 static int copy_text(const char *to, const char *from, ft_err *e)
 {
@@ -74,7 +80,8 @@ static void borrow_hashes(ft_run *r)
 {
     char path[4096];
     const char *tmp = getenv("TMPDIR");
-    int n = snprintf(r->hashes, sizeof r->hashes, "%s/pipeline-hashes-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    int n = snprintf(r->hashes, sizeof r->hashes, "%s/pipeline-hashes-XXXXXX",
+                     tmp && *tmp ? tmp : "/tmp");
     int fd = n < (int)sizeof r->hashes ? mkstemp(r->hashes) : -1;
     if (fd < 0) {
         *r->hashes = 0;
@@ -107,14 +114,15 @@ const char *ft_run_hash_cache(const ft_run *r, char out[4096])
     return out;
 }
 
-/* ---- what a stage is made of: "name value" lines, hashed and kept ------------------------------------ */
+/* ---- what a stage is made of: "name value" lines, hashed and kept ---------------------------- */
 
 static int add_paths(ft_buf *b, const ft_run *r, const ft_stage *s, ft_err *e)
 {
     char cache[4096], hex[65];
     for (const ft_param *p = s->conf->params; p && p->key; p++) {
         if (p->kind != FT_PATH) continue;
-        const char *path = *(const char *const *)(const void *)((const char *)s->conf->config + p->offset);
+        const char *path = *(const char *const *)(const void *)((const char *)s->conf->config +
+                                                                p->offset);
         if (!*path) continue;
         int code = ft_hash_path(hex, path, ft_run_hash_cache(r, cache), e);
         if (code) return code;
@@ -145,7 +153,9 @@ static int describe(ft_buf *b, const ft_run *r, const ft_stage *s, ft_err *e)
         if (r->model.plugin) add_plugin(b, r, ft_instance_plugin(r->model.plugin)->name);
     }
     for (int i = 0; i < FT_N_PORTS; i++) {
-        if (s->input[i] >= 0) ft_buf_printf(b, "%s of %s: %s\n", ft_port_name((ft_port)i), r->stage[s->input[i]].conf->id, r->stage[s->input[i]].key);
+        if (s->input[i] >= 0)
+            ft_buf_printf(b, "%s of %s: %s\n", ft_port_name((ft_port)i),
+                          r->stage[s->input[i]].conf->id, r->stage[s->input[i]].key);
     }
     for (int i = 0; i < s->n_sets; i++)
         ft_buf_printf(b, "set %s: %s\n", r->stage[s->set[i]].conf->id, r->stage[s->set[i]].key);
@@ -156,7 +166,8 @@ int ft_run_place(ft_run *r, ft_err *e)
 {
     const char *shared = getenv("PIPELINE_CACHE");
     int code = shared && *shared ? ft_path_join(r->artifacts, sizeof r->artifacts, shared, "", e)
-                                 : ft_path_join(r->artifacts, sizeof r->artifacts, r->config.output_dir, "artifacts", e);
+                                 : ft_path_join(r->artifacts, sizeof r->artifacts,
+                                                r->config.output_dir, "artifacts", e);
     if (!code) borrow_hashes(r);
     return code;
 }
@@ -180,7 +191,7 @@ int ft_run_keys(ft_run *r, ft_err *e)
     return code;
 }
 
-/* ---- whole or not ---------------------------------------------------------------------------------- */
+/* ---- whole or not ---------------------------------------------------------------------------- */
 
 bool ft_artifact_whole(const ft_run *r, const ft_stage *s)
 {
@@ -208,8 +219,10 @@ static void first_difference(const ft_buf *old, const ft_buf *new, char *out, si
             size_t key = colon ? (size_t)(colon - b) : nb;
             bool hashed = nb - key > 50, same = na > key && !memcmp(a, b, key);
             if (hashed) snprintf(out, size, "%.*s changed", (int)key, b);
-            else if (same) snprintf(out, size, "%.*s was %.*s, is %.*s", (int)key, b, (int)(na - key > 2 ? na - key - 2 : 0),
-                                    a + key + 2, (int)(nb - key > 2 ? nb - key - 2 : 0), b + key + 2);
+            else if (same)
+                snprintf(out, size, "%.*s was %.*s, is %.*s", (int)key, b,
+                         (int)(na - key > 2 ? na - key - 2 : 0), a + key + 2,
+                         (int)(nb - key > 2 ? nb - key - 2 : 0), b + key + 2);
             else snprintf(out, size, "%.*s is new", (int)key, b);
             return;
         }
@@ -223,14 +236,15 @@ void ft_artifact_why(const ft_run *r, const ft_stage *s, char *out, size_t size)
 {
     char path[4096];
     ft_buf old = { 0 }, new = { 0 };
-    if (last_path(r, s, path, NULL) || ft_file_read(&old, path, 1 << 22, NULL) || describe(&new, r, s, NULL))
+    if (last_path(r, s, path, NULL) || ft_file_read(&old, path, 1 << 22, NULL) ||
+        describe(&new, r, s, NULL))
         snprintf(out, size, "it has not run yet");
     else first_difference(&old, &new, out, size);
     ft_buf_free(&old);
     ft_buf_free(&new);
 }
 
-/* ---- making ---------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 int ft_artifact_begin(const ft_run *r, const ft_stage *s, char *temp, ft_err *e)
 {
@@ -248,7 +262,8 @@ int ft_artifact_finish(const ft_run *r, const ft_stage *s, const char *temp, ft_
     ft_buf b = { 0 };
     int code = ft_sync_dir(temp, e);
     if (!code) code = ft_remove_tree(s->dir, e);
-    if (!code && rename(temp, s->dir) < 0) code = ft_errf(e, FT_EIO, "cannot rename %s: %s", temp, ft_errno_text(errno));
+    if (!code && rename(temp, s->dir) < 0)
+        code = ft_errf(e, FT_EIO, "cannot rename %s: %s", temp, ft_errno_text(errno));
     if (!code) code = ft_sync_dir(r->artifacts, e);
     if (!code) code = describe(&b, r, s, e);
     if (!code) code = last_path(r, s, path, e);
@@ -265,7 +280,8 @@ void ft_artifact_sweep(const ft_run *r)
         const char *dot = strrchr(x->d_name, '.');
         long pid = x->d_name[0] == '.' && dot > x->d_name ? strtol(dot + 1, NULL, 10) : 0;
         if (pid <= 0 || (kill((pid_t)pid, 0) == 0 || errno != ESRCH)) continue;
-        if (!ft_path_join(path, sizeof path, r->artifacts, x->d_name, NULL)) ft_remove_tree(path, NULL);
+        if (!ft_path_join(path, sizeof path, r->artifacts, x->d_name, NULL))
+            ft_remove_tree(path, NULL);
     }
     if (d) closedir(d);
 }

@@ -2,7 +2,7 @@
 #include "core/run/chat.h"
 #include <string.h>
 
-/* ---- opening ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void add_stop(ft_chat *c, int64_t id)
 {
@@ -24,11 +24,13 @@ static void add_stops_of(ft_chat *c, const ft_json *config)
     }
 }
 
-/* What ends an answer: eos wherever it is named, and the ends of turns of the known chat formats, as
- * far as the vocabulary has them as special tokens. */
+/* What ends an answer: eos wherever it is named, and the ends of turns of the known chat formats,
+ * as far as the vocabulary has them as special tokens. */
 static void find_stops(ft_chat *c)
 {
-    static const char *const ends[] = { "<|im_end|>", "<|eot_id|>", "<|end_of_turn|>", "<end_of_turn>", "<|endoftext|>", "<|end|>", "<|return|>" };
+    static const char *const ends[] = { "<|im_end|>",    "<|eot_id|>",    "<|end_of_turn|>",
+                                        "<end_of_turn>", "<|endoftext|>", "<|end|>",
+                                        "<|return|>" };
     add_stops_of(c, c->tok.source->generation_config);
     add_stops_of(c, c->tok.source->config);
     add_stop(c, c->tok.vocab.eos);
@@ -43,7 +45,9 @@ int ft_chat_open(ft_chat *c, ft_source *source, ft_registry *r, const ft_offer *
     const char *text = source->chat_template;
     *c = (ft_chat){ .template = NULL };
     int code = ft_tokenizer_attach(&c->tok, source, r, offer, e);
-    if (!code && !(c->template = ft_template_compile("chat template", text, text ? strlen(text) : 0, e))) code = e->code;
+    if (!code &&
+        !(c->template = ft_template_compile("chat template", text, text ? strlen(text) : 0, e)))
+        code = e->code;
     if (code) ft_chat_close(c);
     else find_stops(c);
     return code;
@@ -56,7 +60,7 @@ void ft_chat_close(ft_chat *c)
     *c = (ft_chat){ .template = NULL };
 }
 
-/* ---- text and ids ----------------------------------------------------------------------------------- */
+/* ---- text and ids ---------------------------------------------------------------------------- */
 
 static int encode(ft_chat *c, const ft_text *text, unsigned flags, ft_buf *ids, ft_err *e)
 {
@@ -75,13 +79,28 @@ int ft_chat_prompt(ft_chat *c, const ft_json *messages, ft_buf *ids, ft_err *e)
     const ft_source *s = c->tok.source;
     ft_text text;
     const ft_json member[] = {
-        { .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = messages->item, .len = messages->len },
+        { .type = FT_JSON_ARRAY,
+          .key = "messages",
+          .key_len = 8,
+          .item = messages->item,
+          .len = messages->len },
         { .type = FT_JSON_BOOL, .truth = true, .key = "add_generation_prompt", .key_len = 21 },
-        { .type = FT_JSON_STRING, .text = s->bos_token, .len = strlen(s->bos_token), .key = "bos_token", .key_len = 9 },
-        { .type = FT_JSON_STRING, .text = s->eos_token, .len = strlen(s->eos_token), .key = "eos_token", .key_len = 9 },
+        { .type = FT_JSON_STRING,
+          .text = s->bos_token,
+          .len = strlen(s->bos_token),
+          .key = "bos_token",
+          .key_len = 9 },
+        { .type = FT_JSON_STRING,
+          .text = s->eos_token,
+          .len = strlen(s->eos_token),
+          .key = "eos_token",
+          .key_len = 9 },
     };
-    const ft_json vars = { .type = FT_JSON_OBJECT, .item = member, .len = sizeof member / sizeof *member };
-    if (messages->type != FT_JSON_ARRAY) return ft_errf(e, FT_EINVAL, "a conversation must be a list of messages");
+    const ft_json vars = { .type = FT_JSON_OBJECT,
+                           .item = member,
+                           .len = sizeof member / sizeof *member };
+    if (messages->type != FT_JSON_ARRAY)
+        return ft_errf(e, FT_EINVAL, "a conversation must be a list of messages");
     int code = ft_template_render(c->template, &vars, &text, e);
     return code ? code : encode(c, &text, 0, ids, e);
 }
@@ -95,7 +114,8 @@ int ft_chat_raw(ft_chat *c, const char *text, size_t n, unsigned flags, ft_buf *
 int ft_chat_text(ft_chat *c, const int32_t *ids, int64_t n, bool raw, ft_buf *text, ft_err *e)
 {
     ft_bytes b;
-    int code = ft_tokenizer_decode(&c->tok, (const uint32_t *)(const void *)ids, (size_t)n, raw ? 0 : FT_DECODE_SKIP_SPECIAL, &b, e);
+    int code = ft_tokenizer_decode(&c->tok, (const uint32_t *)(const void *)ids, (size_t)n,
+                                   raw ? 0 : FT_DECODE_SKIP_SPECIAL, &b, e);
     if (code) return code;
     ft_buf_add(text, b.p, b.n);
     return text->oom ? ft_errf(e, FT_ENOMEM, "out of memory while decoding") : 0;

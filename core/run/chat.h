@@ -1,4 +1,5 @@
-/* chat.h -- the words of a model: its tokenizer, its chat template and the tokens that end an answer. */
+/* chat.h -- the words of a model: its tokenizer, its chat template and the tokens that end an
+ * answer. */
 #ifndef FT_CORE_CHAT_H
 #define FT_CORE_CHAT_H
 #include "core/run/tokenizer.h"
@@ -18,8 +19,8 @@ typedef struct {
 int ft_chat_open(ft_chat *c, ft_source *source, ft_registry *r, const ft_offer *offer, ft_err *e);
 void ft_chat_close(ft_chat *c);
 
-/* messages (an array) rendered up to where the assistant speaks; int32 ids are appended to *ids.  What
- * the messages say never becomes a special token. */
+/* messages (an array) rendered up to where the assistant speaks; int32 ids are appended to *ids.
+ * What the messages say never becomes a special token. */
 int ft_chat_prompt(ft_chat *c, const ft_json *messages, ft_buf *ids, ft_err *e);
 /* Text as it stands, special tokens recognised; flags: FT_ENCODE_*. */
 int ft_chat_raw(ft_chat *c, const char *text, size_t n, unsigned flags, ft_buf *ids, ft_err *e);

@@ -15,16 +15,20 @@
 
 enum { MOST = 4096 };
 
-static uint64_t state_bytes(const ft_engine *e) { return e->program[0]->plan.grad_count * 4 * (uint64_t)e->optimizer_states; }
+static uint64_t state_bytes(const ft_engine *e)
+{
+    return e->program[0]->plan.grad_count * 4 * (uint64_t)e->optimizer_states;
+}
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int write_state(const char *path, const ft_engine *e, ft_err *err)
 {
     int64_t np = (int64_t)e->program[0]->plan.param_bytes, ns = (int64_t)state_bytes(e) / 4;
     ft_st_writer *w = ft_st_new(err);
     if (!w) return err->code;
-    int64_t p = ft_st_declare(w, "parameters", FT_U8, &np, 1, err), s = ft_st_declare(w, "optimizer", FT_F32, &ns, 1, err);
+    int64_t p = ft_st_declare(w, "parameters", FT_U8, &np, 1, err),
+            s = ft_st_declare(w, "optimizer", FT_F32, &ns, 1, err);
     int code = p < 0 ? (int)p : s < 0 ? (int)s : ft_st_begin(w, path, 0, err);
     if (!code) code = ft_st_write(w, p, e->param, (size_t)np, err);
     if (!code) code = ft_st_write(w, s, e->state, (size_t)ns * 4, err);
@@ -47,8 +51,11 @@ static int write_manifest(const char *path, const ft_checkpoint *c, const ft_eng
     char hex[65];
     ft_buf b = { 0 };
     hash_state(hex, e->param, e->program[0]->plan.param_bytes, e->state, state_bytes(e));
-    ft_buf_printf(&b, "{\"run\": \"%s\", \"step\": %lld, \"metrics_bytes\": %lld, \"timing_bytes\": %lld, \"since_best\": %lld, \"best\": ",
-                  c->run, (long long)c->step, (long long)c->metrics_bytes, (long long)c->timing_bytes, (long long)c->since_best);
+    ft_buf_printf(&b,
+                  "{\"run\": \"%s\", \"step\": %lld, \"metrics_bytes\": %lld, \"timing_bytes\": "
+                  "%lld, \"since_best\": %lld, \"best\": ",
+                  c->run, (long long)c->step, (long long)c->metrics_bytes,
+                  (long long)c->timing_bytes, (long long)c->since_best);
     ft_json_real(&b, c->best);
     ft_buf_printf(&b, ", \"sha256\": \"%s\"}\n", hex);
     int code = ft_file_write_buf(path, &b, err);
@@ -93,9 +100,13 @@ static int remove_old(const char *dir, int64_t now, int64_t keep, ft_err *err)
     return code;
 }
 
-static int join(char *out, const char *dir, const char *name, ft_err *err) { return ft_path_join(out, 4096, dir, name, err); }
+static int join(char *out, const char *dir, const char *name, ft_err *err)
+{
+    return ft_path_join(out, 4096, dir, name, err);
+}
 
-int ft_checkpoint_save(const char *dir, const ft_checkpoint *c, const ft_engine *e, int64_t keep, ft_err *err)
+int ft_checkpoint_save(const char *dir, const ft_checkpoint *c, const ft_engine *e, int64_t keep,
+                       ft_err *err)
 {
     char all[4096], temp[4096], final[4096], path[4096], name[64];
     int code = join(all, dir, "checkpoints", err);
@@ -111,13 +122,14 @@ int ft_checkpoint_save(const char *dir, const ft_checkpoint *c, const ft_engine 
     if (!code) code = write_manifest(path, c, e, err);
     if (!code) code = ft_sync_dir(temp, err);
     if (!code) code = ft_remove_tree(final, err);
-    if (!code && rename(temp, final) < 0) code = ft_errf(err, FT_EIO, "cannot rename %s: %s", temp, ft_errno_text(errno));
+    if (!code && rename(temp, final) < 0)
+        code = ft_errf(err, FT_EIO, "cannot rename %s: %s", temp, ft_errno_text(errno));
     if (!code) code = ft_sync_dir(all, err);
     if (code) ft_remove_tree(temp, NULL);
     return code ? code : remove_old(all, c->step, keep, err);
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int read_manifest(const char *dir, ft_checkpoint *c, char sha[65], ft_err *err)
 {
@@ -127,13 +139,17 @@ static int read_manifest(const char *dir, ft_checkpoint *c, char sha[65], ft_err
     if (!code) code = ft_file_read(&b, path, 1 << 16, err);
     ft_json_doc *doc = code ? NULL : ft_json_parse(path, b.p, b.n, err);
     const ft_json *o = doc ? ft_json_root(doc) : NULL;
-    bool good = ft_json_as_int(ft_json_get(o, "step"), &c->step) && ft_json_as_int(ft_json_get(o, "metrics_bytes"), &c->metrics_bytes) &&
+    bool good = ft_json_as_int(ft_json_get(o, "step"), &c->step) &&
+                ft_json_as_int(ft_json_get(o, "metrics_bytes"), &c->metrics_bytes) &&
                 ft_json_as_int(ft_json_get(o, "timing_bytes"), &c->timing_bytes) &&
-                ft_json_as_int(ft_json_get(o, "since_best"), &c->since_best) && strlen(ft_json_str(o, "sha256", "")) == 64 &&
-                c->step > 0 && c->metrics_bytes >= 0 && c->timing_bytes >= 0;
+                ft_json_as_int(ft_json_get(o, "since_best"), &c->since_best) &&
+                strlen(ft_json_str(o, "sha256", "")) == 64 && c->step > 0 &&
+                c->metrics_bytes >= 0 && c->timing_bytes >= 0;
     if (good && !ft_json_as_real(ft_json_get(o, "best"), &c->best)) c->best = INFINITY;
     const char *run = ft_json_str(o, "run", "");
-    int other = good && strcmp(run, c->run) ? ft_errf(err, FT_EFORMAT, "%s belongs to another run", dir) : 0;
+    int other = good && strcmp(run, c->run)
+                    ? ft_errf(err, FT_EFORMAT, "%s belongs to another run", dir)
+                    : 0;
     if (good) memcpy(sha, ft_json_str(o, "sha256", ""), 65);
     ft_json_done(doc);
     ft_buf_free(&b);
@@ -153,7 +169,9 @@ static int read_state(const char *dir, const char *sha, ft_engine *e, ft_err *er
         code = ft_errf(err, FT_EFORMAT, "%s belongs to another run", path);
     } else {
         hash_state(hex, p->data, np, s->data, ns);
-        if (strcmp(hex, sha)) code = ft_errf(err, FT_EFORMAT, "%s is damaged: its hash is not the one in its manifest", path);
+        if (strcmp(hex, sha))
+            code = ft_errf(err, FT_EFORMAT,
+                           "%s is damaged: its hash is not the one in its manifest", path);
     }
     if (!code) {
         memcpy(e->param, p->data, np);

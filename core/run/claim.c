@@ -5,7 +5,8 @@
 
 typedef bool (*claims_fn)(const ft_source *);
 
-const ft_loaded *ft_claimant(ft_registry *r, const char *role, size_t claims, const ft_source *s, char *asked, ft_err *e)
+const ft_loaded *ft_claimant(ft_registry *r, const char *role, size_t claims, const ft_source *s,
+                             char *asked, ft_err *e)
 {
     const ft_listed *list;
     size_t n, at = 0;
@@ -14,9 +15,11 @@ const ft_loaded *ft_claimant(ft_registry *r, const char *role, size_t claims, co
     for (size_t i = 0; i < n; i++) {
         const ft_loaded *p = list[i].plugin;
         if (!p || strcmp(p->desc.role, role)) continue;
-        claims_fn accepts = *(const claims_fn *)(const void *)((const char *)p->desc.vtable + claims);
+        claims_fn accepts = *(const claims_fn *)(const void *)((const char *)p->desc.vtable +
+                                                               claims);
         if (accepts(s)) return p;
-        if (at + 80 < 400) at += (size_t)snprintf(asked + at, 400 - at, "%s%s", at ? ", " : "", p->name);
+        if (at + 80 < 400)
+            at += (size_t)snprintf(asked + at, 400 - at, "%s%s", at ? ", " : "", p->name);
     }
     return NULL;
 }

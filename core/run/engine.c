@@ -6,7 +6,7 @@
 #include "core/base/half.h"
 #include "core/base/random.h"
 
-/* ---- memory --------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static uint64_t take(uint64_t *at, uint64_t n)
 {
@@ -30,7 +30,8 @@ void ft_engine_size(ft_engine *e)
         e->at[i][0] = take(&at, p->plan.keep_bytes);
         e->at[i][1] = take(&at, ft_micro_bytes(p->args.max_tokens, p->args.max_trained));
         work = larger(work, p->plan.work_bytes);
-        scratch = larger(scratch, p->scratch.thread * (uint64_t)e->machine->threads + p->scratch.shared);
+        scratch = larger(scratch,
+                         p->scratch.thread * (uint64_t)e->machine->threads + p->scratch.shared);
         slots = larger(slots, p->plan.state_bytes);
     }
     e->work_at = take(&at, work);
@@ -43,8 +44,12 @@ static int bind(ft_engine *e, int i, ft_err *err)
 {
     ft_program *p = e->program[i];
     bool trains = p->args.purpose == FT_FOR_TRAINING;
-    g_memory m = { .keep = e->region + e->at[i][0], .work = e->region + e->work_at, .state = e->region + e->slots_at,
-                   .param = e->param, .grad = trains ? e->grad : NULL, .scratch = e->region + e->scratch_at };
+    g_memory m = { .keep = e->region + e->at[i][0],
+                   .work = e->region + e->work_at,
+                   .state = e->region + e->slots_at,
+                   .param = e->param,
+                   .grad = trains ? e->grad : NULL,
+                   .scratch = e->region + e->scratch_at };
     ft_micro_init(&e->micro[i], e->region + e->at[i][1], p->args.max_tokens, p->args.max_trained);
     return ft_program_bind(p, &e->machine->kernels, &m, e->machine->pool, err);
 }
@@ -71,7 +76,7 @@ void ft_engine_stop(ft_engine *e)
     e->region = NULL;
 }
 
-/* ---- first values --------------------------------------------------------------------------------- */
+/* ---- first values ---------------------------------------------------------------------------- */
 
 void *ft_engine_param(const ft_engine *e, uint32_t i)
 {
@@ -111,7 +116,8 @@ static void fill_declared(void *at, const ft_desc *d, const g_param *p, uint64_t
     }
 }
 
-static int fill_from_checkpoint(void *at, const ft_desc *d, const g_param *p, ft_weights *w, ft_err *err)
+static int fill_from_checkpoint(void *at, const ft_desc *d, const g_param *p, ft_weights *w,
+                                ft_err *err)
 {
     ft_arg a;
     float row[4096];
@@ -138,10 +144,13 @@ static int shape_differs(const g_param *p, const ft_tensor *t, ft_err *err)
     bool same = t->ndim == p->shape.ndim;
     for (int i = 0; same && i < t->ndim; i++) same = t->dim[i] == p->shape.dim[i];
     if (same) return 0;
-    return ft_errf(err, FT_EFORMAT, "adapter tensor %s has another shape than this model and configuration need", p->name);
+    return ft_errf(err, FT_EFORMAT,
+                   "adapter tensor %s has another shape than this model and configuration need",
+                   p->name);
 }
 
-static int fill_from_adapter(void *at, const ft_desc *d, const g_param *p, const ft_tensor *t, ft_err *err)
+static int fill_from_adapter(void *at, const ft_desc *d, const g_param *p, const ft_tensor *t,
+                             ft_err *err)
 {
     int64_t n = g_rows(d) * g_cols(d);
     if (t->scheme || (t->dtype != FT_F32 && t->dtype != FT_BF16 && t->dtype != FT_F16))
@@ -165,19 +174,26 @@ int ft_engine_adapter_fits(const ft_g *g, const ft_tensors *adapter, ft_err *err
     for (size_t i = 0; i < ft_tensors_count(adapter); i++) {
         const ft_tensor *t = ft_tensors_at(adapter, i);
         const g_param *p = NULL;
-        for (uint32_t k = 0; k < g->n_param && !p; k++) p = strcmp(g->param[k].name, t->name) ? NULL : &g->param[k];
-        if (!p) return ft_errf(err, FT_EFORMAT, "adapter tensor %s fits no parameter of this model and configuration", t->name);
+        for (uint32_t k = 0; k < g->n_param && !p; k++)
+            p = strcmp(g->param[k].name, t->name) ? NULL : &g->param[k];
+        if (!p)
+            return ft_errf(err, FT_EFORMAT,
+                           "adapter tensor %s fits no parameter of this model and configuration",
+                           t->name);
         if (shape_differs(p, t, err)) return FT_EFORMAT;
     }
     for (uint32_t i = 0; i < g->n_param; i++) {
         const g_param *p = &g->param[i];
         if (p->saved && !p->weight && !(p->flags & FT_FROZEN) && !ft_tensors_find(adapter, p->name))
-            return ft_errf(err, FT_EFORMAT, "the adapter has no tensor %s, which this configuration trains", p->name);
+            return ft_errf(err, FT_EFORMAT,
+                           "the adapter has no tensor %s, which this configuration trains",
+                           p->name);
     }
     return 0;
 }
 
-static int fill_params(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
+static int fill_params(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter,
+                       ft_err *err)
 {
     const ft_g *g = e->program[0]->g;
     int code = 0;
@@ -203,7 +219,8 @@ static void share_frozen(ft_engine *e)
             const g_param *p = &to->g->param[i];
             const ft_desc *d = &g_value_at(to->g, p->value)->desc;
             if (d->life == FT_LIFE_CONST && i < from->g->n_param)
-                memcpy(g_exec_data(to->x, (ft_val){ p->value }), ft_engine_param(e, i), g_value_bytes(d));
+                memcpy(g_exec_data(to->x, (ft_val){ p->value }), ft_engine_param(e, i),
+                       g_value_bytes(d));
         }
     }
 }
@@ -219,11 +236,13 @@ static void fill_from_values(ft_engine *e, const ft_tensors *adapter)
     for (uint32_t i = 0; i < q->g->n_param; i++) {
         const g_param *p = &q->g->param[i];
         if (p->init.kind == FT_INIT_VALUE)
-            memcpy(ft_engine_param(e, i), g_exec_data(q->x, p->init.from), g_value_bytes(&g_value_at(q->g, p->value)->desc));
+            memcpy(ft_engine_param(e, i), g_exec_data(q->x, p->init.from),
+                   g_value_bytes(&g_value_at(q->g, p->value)->desc));
     }
 }
 
-int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
+int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter,
+                        ft_err *err)
 {
     int code = fill_params(e, w, seed, adapter, err);
     if (code) return code;
@@ -233,7 +252,8 @@ int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_ten
     return 0;
 }
 
-int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err)
+int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter,
+                   ft_err *err)
 {
     int code = adapter ? ft_engine_adapter_fits(e->program[0]->g, adapter, err) : 0;
     return code ? code : ft_engine_fill_part(e, w, seed, adapter, err);

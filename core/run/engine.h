@@ -26,18 +26,23 @@ typedef struct {
     uint64_t at[FT_ENGINE_PROGRAMS][2], param_at, grad_at, state_at, work_at, scratch_at, slots_at;
 } ft_engine;
 
-/* Computes the layout, for plans that are not started; e->machine and the planned programs are set. */
+/* Computes the layout, for plans that are not started; e->machine and the planned programs are
+ * set. */
 void ft_engine_size(ft_engine *e);
 /* Computes the layout, gets the memory, starts the threads and binds the programs. */
 int ft_engine_start(ft_engine *e, ft_err *err);
 void ft_engine_stop(ft_engine *e);
 
 /* First values of the parameters: from the checkpoint, from an adapter's file where it has them
- * (adapter may be NULL), else as they were declared, keyed by seed and name.  Then the CONST nodes of
- * all programs are run.  Every tensor of the adapter must be used, and every saved parameter be there. */
-int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err);
-/* The same for programs that are a part of the model: further tensors of the adapter are no error. */
-int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter, ft_err *err);
+ * (adapter may be NULL), else as they were declared, keyed by seed and name.  Then the CONST nodes
+ * of all programs are run.  Every tensor of the adapter must be used, and every saved parameter be
+ * there. */
+int ft_engine_fill(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter,
+                   ft_err *err);
+/* The same for programs that are a part of the model: further tensors of the adapter are no
+ * error. */
+int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tensors *adapter,
+                        ft_err *err);
 
 /* 0 when every tensor of an adapter's file has a parameter of its name and shape in g, and every
  * trained parameter that is saved has a tensor. */

@@ -31,9 +31,12 @@ typedef struct ft_evaluation {
 static evaluation *of(const ft_host *h) { return ((ft_run *)ft_host_run(h))->evaluation; }
 
 /* The error of the core becomes the plugin's. */
-static int give(const ft_host *h, int code, const ft_err *e) { return code ? h->fail(h, code, "%s", e->msg) : 0; }
+static int give(const ft_host *h, int code, const ft_err *e)
+{
+    return code ? h->fail(h, code, "%s", e->msg) : 0;
+}
 
-/* ---- the two models --------------------------------------------------------------------------------- */
+/* ---- the two models -------------------------------------------------------------------------- */
 
 static bool lm_tuned(const ft_host *h) { return of(h)->tuned; }
 
@@ -47,13 +50,17 @@ static ft_asked asked(evaluation *v, int which)
 {
     ft_lineup *l = &v->lineup;
     bool tuned = which == FT_LM_TUNED;
-    return (ft_asked){ .machine = &l->machine, .weights = &l->weights, .adapter = tuned ? l->init : NULL,
-        .seed = (uint64_t)v->r->config.seed,
-        .program = { .model = v->r->model.vt, .model_self = v->r->model.self, .compute = v->compute,
-                     .method = tuned ? &l->method : NULL } };
+    return (ft_asked){ .machine = &l->machine,
+                       .weights = &l->weights,
+                       .adapter = tuned ? l->init : NULL,
+                       .seed = (uint64_t)v->r->config.seed,
+                       .program = { .model = v->r->model.vt,
+                                    .model_self = v->r->model.self,
+                                    .compute = v->compute,
+                                    .method = tuned ? &l->method : NULL } };
 }
 
-/* ---- documents and losses --------------------------------------------------------------------------- */
+/* ---- documents and losses -------------------------------------------------------------------- */
 
 static int64_t nth(const ft_token_set *t, int split, int64_t i)
 {
@@ -68,18 +75,21 @@ static int64_t lm_documents(const ft_host *h, int split)
     return of(h)->tokens ? ft_tokens_count(&of(h)->lineup.tokens, split).docs : 0;
 }
 
-static int lm_document(const ft_host *h, int split, int64_t i, const int32_t **ids, const int32_t **labels, int64_t *n)
+static int lm_document(const ft_host *h, int split, int64_t i, const int32_t **ids,
+                       const int32_t **labels, int64_t *n)
 {
     const ft_token_set *t = &of(h)->lineup.tokens;
     int64_t d = of(h)->tokens && i >= 0 ? nth(t, split, i) : -1;
-    if (d < 0) return h->fail(h, FT_EINVAL, "there is no document %lld in this split", (long long)i);
+    if (d < 0)
+        return h->fail(h, FT_EINVAL, "there is no document %lld in this split", (long long)i);
     *ids = t->ids + t->start[d];
     *labels = t->labels + t->start[d];
     *n = t->start[d + 1] - t->start[d];
     return 0;
 }
 
-static int lm_text(const ft_host *h, const int32_t *ids, int64_t n, bool raw, const char **out, size_t *len)
+static int lm_text(const ft_host *h, const int32_t *ids, int64_t n, bool raw, const char **out,
+                   size_t *len)
 {
     evaluation *v = of(h);
     ft_err e = { 0 };
@@ -96,7 +106,8 @@ static int count_bytes(const ft_host *h, int split, int64_t *bytes)
     const ft_token_set *t = &of(h)->lineup.tokens;
     *bytes = 0;
     for (int64_t d = 0; d < t->n_docs; d++) {
-        for (int64_t i = t->start[d] + 1, n; t->split[d] == split && i < t->start[d + 1]; i += n + 1) {
+        for (int64_t i = t->start[d] + 1, n; t->split[d] == split && i < t->start[d + 1];
+             i += n + 1) {
             const char *text;
             size_t len = 0;
             for (n = 0; i + n < t->start[d + 1] && t->labels[i + n] >= 0; n++) {}
@@ -124,7 +135,7 @@ static int lm_score(const ft_host *h, int which, int split, ft_lm_score *out)
     return code ? code : count_bytes(h, split, &out->bytes);
 }
 
-/* ---- answers ---------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 /* Texts and counts of the continuations, in buffers that live until the next call. */
 static int read_answers(evaluation *v, int64_t n, ft_lm_answer *out, ft_err *e)
@@ -141,25 +152,32 @@ static int read_answers(evaluation *v, int64_t n, ft_lm_answer *out, ft_err *e)
     if (!code && v->answer.oom) code = ft_errf(e, FT_ENOMEM, "out of memory for the answers");
     for (int64_t i = 0; i < n && !code; i++) {
         const ft_continuation *c = &v->cont[i];
-        out[i] = (ft_lm_answer){ .prompt_ids = c->prompt, .n_prompt = c->n_prompt, .text = v->answer.p + at[i], .len = out[i].len,
-                                 .n_tokens = c->n_out, .stopped = c->stopped };
+        out[i] = (ft_lm_answer){ .prompt_ids = c->prompt,
+                                 .n_prompt = c->n_prompt,
+                                 .text = v->answer.p + at[i],
+                                 .len = out[i].len,
+                                 .n_tokens = c->n_out,
+                                 .stopped = c->stopped };
     }
     free(at);
     return code;
 }
 
 /* Continues the prompts in v->ids, of which prompt i starts at byte at[i]. */
-static int continue_all(evaluation *v, int which, const size_t *at, int64_t n, ft_lm_answer *out, ft_err *e)
+static int continue_all(evaluation *v, int which, const size_t *at, int64_t n, ft_lm_answer *out,
+                        ft_err *e)
 {
     int64_t most = v->args->max_new_tokens;
     free(v->cont);
     free(v->out);
     v->cont = calloc((size_t)n + 1, sizeof *v->cont);
     v->out = calloc((size_t)(n * most) + 1, sizeof *v->out);
-    if (!v->cont || !v->out || v->ids.oom || v->at.oom) return ft_errf(e, FT_ENOMEM, "out of memory for the answers");
+    if (!v->cont || !v->out || v->ids.oom || v->at.oom)
+        return ft_errf(e, FT_ENOMEM, "out of memory for the answers");
     for (int64_t i = 0; i < n; i++) {
         size_t end = i + 1 < n ? at[i + 1] : v->ids.n;
-        v->cont[i] = (ft_continuation){ .prompt = (const int32_t *)(const void *)(v->ids.p + at[i]), .n_prompt = (int64_t)((end - at[i]) / 4),
+        v->cont[i] = (ft_continuation){ .prompt = (const int32_t *)(const void *)(v->ids.p + at[i]),
+                                        .n_prompt = (int64_t)((end - at[i]) / 4),
                                         .out = v->out + i * most };
     }
     ft_asked a = asked(v, which);
@@ -168,7 +186,8 @@ static int continue_all(evaluation *v, int which, const size_t *at, int64_t n, f
     return code ? code : read_answers(v, n, out, e);
 }
 
-static int lm_answer(const ft_host *h, int which, const ft_json *const *messages, int64_t n, ft_lm_answer *out)
+static int lm_answer(const ft_host *h, int which, const ft_json *const *messages, int64_t n,
+                     ft_lm_answer *out)
 {
     evaluation *v = of(h);
     ft_err e = { 0 };
@@ -178,10 +197,13 @@ static int lm_answer(const ft_host *h, int which, const ft_json *const *messages
         ft_buf_add(&v->at, &v->ids.n, sizeof v->ids.n);
         code = give(h, ft_chat_prompt(&v->chat, messages[i], &v->ids, &e), &e);
     }
-    return code ? code : give(h, continue_all(v, which, (const size_t *)(const void *)v->at.p, n, out, &e), &e);
+    return code ? code
+                : give(h, continue_all(v, which, (const size_t *)(const void *)v->at.p, n, out, &e),
+                       &e);
 }
 
-static int lm_continue(const ft_host *h, int which, const int32_t *const *ids, const int64_t *n_ids, int64_t n, ft_lm_answer *out)
+static int lm_continue(const ft_host *h, int which, const int32_t *const *ids, const int64_t *n_ids,
+                       int64_t n, ft_lm_answer *out)
 {
     evaluation *v = of(h);
     ft_err e = { 0 };
@@ -191,10 +213,12 @@ static int lm_continue(const ft_host *h, int which, const int32_t *const *ids, c
         ft_buf_add(&v->at, &v->ids.n, sizeof v->ids.n);
         ft_buf_add(&v->ids, ids[i], (size_t)n_ids[i] * sizeof *ids[i]);
     }
-    return code ? code : give(h, continue_all(v, which, (const size_t *)(const void *)v->at.p, n, out, &e), &e);
+    return code ? code
+                : give(h, continue_all(v, which, (const size_t *)(const void *)v->at.p, n, out, &e),
+                       &e);
 }
 
-/* ---- results ---------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static int lm_report(const ft_host *h, const char *name, double value)
 {
@@ -230,14 +254,16 @@ static int lm_sample(const ft_host *h, const char *prompt, const char *before, c
 
 static bool own_name(const char *name)
 {
-    return *name && *name != '.' && !strchr(name, '/') && strcmp(name, "eval.json") && strcmp(name, "samples.jsonl");
+    return *name && *name != '.' && !strchr(name, '/') && strcmp(name, "eval.json") &&
+           strcmp(name, "samples.jsonl");
 }
 
 static int lm_write(const ft_host *h, const char *name, const char *p, size_t n)
 {
     char path[4096];
     ft_err e = { 0 };
-    if (!own_name(name)) return h->fail(h, FT_EINVAL, "\"%s\" cannot be the name of a result file", name);
+    if (!own_name(name))
+        return h->fail(h, FT_EINVAL, "\"%s\" cannot be the name of a result file", name);
     int code = ft_path_join(path, sizeof path, of(h)->dir, name, &e);
     if (!code) code = ft_file_write(path, p, n, &e);
     return give(h, code, &e);
@@ -247,16 +273,27 @@ static double lm_trained(const ft_host *h, const char *name)
 {
     double v;
     const evaluation *x = of(h);
-    return x->trained && ft_json_as_real(ft_json_get(ft_json_root(x->trained), name), &v) ? v : (double)NAN;
+    return x->trained && ft_json_as_real(ft_json_get(ft_json_root(x->trained), name), &v)
+               ? v
+               : (double)NAN;
 }
 
 const ft_lm_api ft_lm_interface = {
-    .size = sizeof(ft_lm_api), .tuned = lm_tuned, .score = lm_score, .documents = lm_documents, .document = lm_document,
-    .answer = lm_answer, .continue_ = lm_continue, .text = lm_text, .report = lm_report, .sample = lm_sample,
-    .write = lm_write, .trained = lm_trained,
+    .size = sizeof(ft_lm_api),
+    .tuned = lm_tuned,
+    .score = lm_score,
+    .documents = lm_documents,
+    .document = lm_document,
+    .answer = lm_answer,
+    .continue_ = lm_continue,
+    .text = lm_text,
+    .report = lm_report,
+    .sample = lm_sample,
+    .write = lm_write,
+    .trained = lm_trained,
 };
 
-/* ---- the stage -------------------------------------------------------------------------------------- */
+/* ---- the stage ------------------------------------------------------------------------------- */
 
 static int read_trained(evaluation *v, const ft_stage *train, ft_err *e)
 {
@@ -272,7 +309,8 @@ static int read_trained(evaluation *v, const ft_stage *train, ft_err *e)
 static int open_models(evaluation *v, ft_err *e)
 {
     ft_run *r = v->r;
-    const ft_stage *train = ft_run_input(r, v->stage, FT_TRAINED), *tokens = ft_run_input(r, v->stage, FT_TOKENS);
+    const ft_stage *train = ft_run_input(r, v->stage, FT_TRAINED),
+                   *tokens = ft_run_input(r, v->stage, FT_TOKENS);
     v->tokens = tokens != NULL;
     v->tuned = train != NULL;
     int code = ft_lineup_open(&v->lineup, r, v->stage, v->tokens ? FT_LINEUP_TOKENS : 0, NULL, e);
@@ -323,7 +361,7 @@ int ft_stage_evaluate(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     return code;
 }
 
-/* ---- publishing ------------------------------------------------------------------------------------- */
+/* ---- publishing ------------------------------------------------------------------------------ */
 
 static int append(ft_buf *out, const char *dir, const char *name, ft_err *e)
 {

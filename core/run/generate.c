@@ -23,7 +23,7 @@ typedef struct {
     ft_sampler sampler;
 } generation;
 
-/* ---- sizes ------------------------------------------------------------------------------------------ */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 static int64_t longest_prompt(const generation *g)
 {
@@ -38,10 +38,16 @@ static int check_lengths(const generation *g, int64_t context, ft_err *e)
 {
     for (int64_t i = 0; i < g->n; i++) {
         int64_t n = g->text[i].n_prompt;
-        if (n == 0) return ft_errf(e, FT_EINVAL, "prompt %lld is empty: there is no token to continue", (long long)i + 1);
+        if (n == 0)
+            return ft_errf(e, FT_EINVAL, "prompt %lld is empty: there is no token to continue",
+                           (long long)i + 1);
         if (n + g->n_virtual + g->args->max_new_tokens > context)
-            return ft_errf(e, FT_EINVAL, "prompt %lld has %lld tokens, with %lld new ones more than the model's context of %lld; "
-                           "ask for fewer new tokens", (long long)i + 1, (long long)n, (long long)g->args->max_new_tokens, (long long)context);
+            return ft_errf(e, FT_EINVAL,
+                           "prompt %lld has %lld tokens, with %lld new ones more than the model's "
+                           "context of %lld; "
+                           "ask for fewer new tokens",
+                           (long long)i + 1, (long long)n, (long long)g->args->max_new_tokens,
+                           (long long)context);
     }
     return 0;
 }
@@ -54,7 +60,8 @@ static int start(generation *g, const ft_asked *a, ft_err *e)
     p.max_trained = slots;
     p.max_tokens = longest + slots > 256 ? longest + slots : 256;
     p.slot_tokens = slots * (longest + g->args->max_new_tokens);
-    int code = ft_program_plan(&g->program, &p, a->weights, &a->machine->kernels, a->machine->threads, e);
+    int code = ft_program_plan(&g->program, &p, a->weights, &a->machine->kernels,
+                               a->machine->threads, e);
     if (code) return code;
     g->engine = (ft_engine){ .machine = a->machine, .program = { &g->program }, .n_programs = 1 };
     code = ft_engine_start(&g->engine, e);
@@ -70,7 +77,7 @@ static int start(generation *g, const ft_asked *a, ft_err *e)
     return 0;
 }
 
-/* ---- one pass --------------------------------------------------------------------------------------- */
+/* ---- one pass -------------------------------------------------------------------------------- */
 
 /* Appends the tokens of a document, the text in slot s: its logits are wanted after the last. */
 static void put(generation *g, int s, int64_t n_virtual, const int32_t *ids, int64_t n)
@@ -150,8 +157,8 @@ static int run(generation *g, ft_progress *progress, ft_err *e)
     return 0;
 }
 
-int ft_generate(const ft_asked *a, const ft_generate_args *args, int64_t context, ft_continuation *text, int64_t n,
-                ft_progress *progress, ft_err *e)
+int ft_generate(const ft_asked *a, const ft_generate_args *args, int64_t context,
+                ft_continuation *text, int64_t n, ft_progress *progress, ft_err *e)
 {
     generation g = { .args = args, .text = text, .n = n };
     if (a->program.method) g.n_virtual = ft_method_virtual_tokens(a->program.method);

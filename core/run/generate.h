@@ -1,9 +1,9 @@
 /* generate.h -- continuing prompts: continuous batching over a fixed number of slots.
  *
  * Every slot keeps the keys and values of one text.  A pass takes one token of every text that is
- * under way and as many new prompts as there is room for; a text that ends gives its slot to the next
- * prompt.  What a text becomes does not depend on which others are beside it: every kernel computes a
- * token the same way in any batch. */
+ * under way and as many new prompts as there is room for; a text that ends gives its slot to the
+ * next prompt.  What a text becomes does not depend on which others are beside it: every kernel
+ * computes a token the same way in any batch. */
 #ifndef FT_CORE_GENERATE_H
 #define FT_CORE_GENERATE_H
 #include "core/base/progress.h"
@@ -25,11 +25,12 @@ typedef struct {
     double temperature;    /* 0: the likeliest token, the lowest id of equals */
     int64_t top_k;         /* 0: all */
     double top_p;          /* 1: all */
-    uint64_t seed;         /* text i draws from its own numbers, keyed by seed, i and the position */
+    /* text i draws from its own numbers, keyed by seed, i and the position */
+    uint64_t seed;
 } ft_generate_args;
 
-/* Fills out, n_out and stopped of the n texts.  context: tokens the model has positions for.  Errors:
- * a prompt that with max_new_tokens is longer than that. */
-int ft_generate(const ft_asked *a, const ft_generate_args *g, int64_t context, ft_continuation *text, int64_t n,
-                ft_progress *progress, ft_err *e);
+/* Fills out, n_out and stopped of the n texts.  context: tokens the model has positions for.
+ * Errors: a prompt that with max_new_tokens is longer than that. */
+int ft_generate(const ft_asked *a, const ft_generate_args *g, int64_t context,
+                ft_continuation *text, int64_t n, ft_progress *progress, ft_err *e);
 #endif

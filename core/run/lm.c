@@ -4,12 +4,17 @@
 
 int ft_lm_scan(ft_program *p, const ft_model_run *m, ft_err *e)
 {
-    ft_program_args a = { .purpose = FT_FOR_LOGITS, .model = m->vt, .model_self = m->self, .compute = FT_F32,
-                          .max_tokens = 16, .max_trained = 16 };
+    ft_program_args a = { .purpose = FT_FOR_LOGITS,
+                          .model = m->vt,
+                          .model_self = m->self,
+                          .compute = FT_F32,
+                          .max_tokens = 16,
+                          .max_trained = 16 };
     return ft_program_plan(p, &a, NULL, NULL, 1, e);
 }
 
-static int open_adapter(ft_lm_run *lm, ft_registry *r, const ft_offer *offer, const char *dir, ft_err *e)
+static int open_adapter(ft_lm_run *lm, ft_registry *r, const ft_offer *offer, const char *dir,
+                        ft_err *e)
 {
     ft_json_doc *doc = ft_adapter_config(dir, e);
     const ft_loaded *p = doc ? ft_adapter_plugin(r, ft_json_root(doc), e) : NULL;
@@ -23,13 +28,17 @@ static int open_adapter(ft_lm_run *lm, ft_registry *r, const ft_offer *offer, co
     if (!lm->adapter_tensors) return e->code;
     const ft_adapter *vt = ft_instance_vtable(lm->adapter);
     lm->method.n_adapters = 1;
-    lm->method.adapter[0] = (ft_method_adapter){ .plugin = p->name, .vt = vt, .self = ft_instance_self(lm->adapter),
-        .targets = (const ft_targets *)(const void *)((const char *)config + vt->targets) };
+    lm->method.adapter[0] = (ft_method_adapter){
+        .plugin = p->name,
+        .vt = vt,
+        .self = ft_instance_self(lm->adapter),
+        .targets = (const ft_targets *)(const void *)((const char *)config + vt->targets)
+    };
     return ft_method_choose(&lm->method, lm->scan.g, e);
 }
 
-int ft_lm_open(ft_lm_run *lm, ft_registry *r, const ft_offer *offer, const char *model, const char *adapter_dir,
-               int threads, ft_err *e)
+int ft_lm_open(ft_lm_run *lm, ft_registry *r, const ft_offer *offer, const char *model,
+               const char *adapter_dir, int threads, ft_err *e)
 {
     *lm = (ft_lm_run){ .adapter = NULL };
     int code = ft_machine_open(&lm->machine, r, threads, e);
@@ -56,13 +65,18 @@ void ft_lm_close(ft_lm_run *lm)
 
 ft_program_args ft_lm_args(ft_lm_run *lm)
 {
-    return (ft_program_args){ .model = lm->model.vt, .model_self = lm->model.self, .compute = FT_F32,
+    return (ft_program_args){ .model = lm->model.vt,
+                              .model_self = lm->model.self,
+                              .compute = FT_F32,
                               .method = lm->method.n_adapters ? &lm->method : NULL };
 }
 
 ft_asked ft_asked_lm(ft_lm_run *lm, ft_dtype compute)
 {
-    ft_asked a = { .machine = &lm->machine, .program = ft_lm_args(lm), .weights = &lm->weights, .adapter = lm->adapter_tensors };
+    ft_asked a = { .machine = &lm->machine,
+                   .program = ft_lm_args(lm),
+                   .weights = &lm->weights,
+                   .adapter = lm->adapter_tensors };
     a.program.compute = compute;
     return a;
 }

@@ -1,5 +1,5 @@
-/* lm.h -- a model, and perhaps a saved adapter on it, ready to be asked: what `score` and `generate`
- * start from. */
+/* lm.h -- a model, and perhaps a saved adapter on it, ready to be asked: what `score` and
+ * `generate` start from. */
 #ifndef FT_CORE_LM_H
 #define FT_CORE_LM_H
 #include "core/run/adapter_file.h"
@@ -17,13 +17,14 @@ typedef struct {
 } ft_lm_run;
 
 /* adapter_dir NULL: the base alone.  threads 0: all. */
-int ft_lm_open(ft_lm_run *lm, ft_registry *r, const ft_offer *offer, const char *model, const char *adapter_dir,
-               int threads, ft_err *e);
+int ft_lm_open(ft_lm_run *lm, ft_registry *r, const ft_offer *offer, const char *model,
+               const char *adapter_dir, int threads, ft_err *e);
 void ft_lm_close(ft_lm_run *lm);
 
 /* The plain build of a model: its sites and weights, shapes alone. */
 int ft_lm_scan(ft_program *p, const ft_model_run *m, ft_err *e);
-/* Arguments of a program on this model with this adapter; purpose and sizes are left to the caller. */
+/* Arguments of a program on this model with this adapter; purpose and sizes are left to the
+ * caller. */
 ft_program_args ft_lm_args(ft_lm_run *lm);
 
 /* What a model is asked with: the purpose and sizes of its program are filled in here. */

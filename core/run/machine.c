@@ -26,7 +26,9 @@ int ft_machine_open(ft_machine *m, ft_registry *r, int threads, ft_err *e)
     if (!m->kernels.variant) return e->code;
     m->kernels.kernel = m->backend->kernels(m->kernels.variant, &m->kernels.n);
     m->exact = m->backend->self_test(m->kernels.variant);
-    return m->kernels.kernel ? 0 : ft_errf(e, FT_EUNSUP, "%s has no %s kernels", p->path, m->kernels.variant);
+    return m->kernels.kernel
+               ? 0
+               : ft_errf(e, FT_EUNSUP, "%s has no %s kernels", p->path, m->kernels.variant);
 }
 
 int ft_machine_start(ft_machine *m, ft_err *e)

@@ -12,13 +12,14 @@ typedef struct {
     bool exact;         /* the self-test found the numerics contract kept */
 } ft_machine;
 
-/* Chooses the best variant that passes its self-test, or the one that PIPELINE_ISA names; threads 0:
- * as many as processors. */
+/* Chooses the best variant that passes its self-test, or the one that PIPELINE_ISA names; threads
+ * 0: as many as processors. */
 int ft_machine_open(ft_machine *m, ft_registry *r, int threads, ft_err *e);
 /* Starts the threads; before that nothing runs beside the caller, so that a process may fork. */
 int ft_machine_start(ft_machine *m, ft_err *e);
 void ft_machine_close(ft_machine *m);
 
-/* The dtype of activations that "auto", "fp32" or "bf16" means here; auto: bf16 where hardware has it. */
+/* The dtype of activations that "auto", "fp32" or "bf16" means here; auto: bf16 where hardware has
+ * it. */
 ft_dtype ft_machine_compute(const ft_machine *m, const char *name);
 #endif

@@ -7,7 +7,7 @@
 
 enum { PIECE = 1 << 20 }; /* numbers that are handed over at a time */
 
-/* ---- the list of tensors ---------------------------------------------------------------------------- */
+/* ---- the list of tensors --------------------------------------------------------------------- */
 
 /* The site whose weight or bias has this name, or NULL. */
 static const ft_site *site_of(const ft_g *g, const char *weight, bool *bias)
@@ -46,7 +46,8 @@ static int trace(ft_merge *m, ft_merge_item *i, uint32_t weight, ft_err *e)
         i->way = FT_MERGE_TRAINED;
         i->from = saved;
     }
-    int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights, i->from, &i->shape, &a, e);
+    int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights,
+                               i->from, &i->shape, &a, e);
     if (!code) i->dtype = dtype_of(&a);
     return code;
 }
@@ -72,7 +73,9 @@ static int untie(ft_merge *m, ft_err *e)
     const char *from = ft_arena_printf(&m->arena, "%s.weight", embed->name);
     if (!name || !from) return ft_errf(e, FT_ENOMEM, "out of memory while merging");
     ft_merge_item *i = &m->item[m->n++];
-    *i = (ft_merge_item){ .name = name, .from = from, .shape = ft_2d(head->out, head->in), .site = head };
+    *i = (ft_merge_item){
+        .name = name, .from = from, .shape = ft_2d(head->out, head->in), .site = head
+    };
     m->untied = true;
     uint32_t k = 0;
     while (k < g->n_weight && strcmp(g->weight[k].name, from)) k++;
@@ -87,7 +90,9 @@ static int list_weights(ft_merge *m, ft_err *e)
     if (!m->item) return ft_errf(e, FT_ENOMEM, "out of memory while merging");
     for (uint32_t k = 0; k < g->n_weight && !code; k++) {
         ft_merge_item *i = &m->item[m->n++];
-        *i = (ft_merge_item){ .name = g->weight[k].name, .from = g->weight[k].name, .shape = g->weight[k].shape };
+        *i = (ft_merge_item){ .name = g->weight[k].name,
+                              .from = g->weight[k].name,
+                              .shape = g->weight[k].shape };
         i->site = site_of(g, i->name, &i->bias);
         code = trace(m, i, k, e);
     }
@@ -102,20 +107,27 @@ static int list_merged(ft_merge *m, ft_err *e)
     if (!m->item) return ft_errf(e, FT_ENOMEM, "out of memory while exporting");
     for (size_t k = 0; k < n; k++) {
         const ft_tensor *t = ft_tensors_at(m->merged, k);
-        if (t->ndim < 1 || t->ndim > 4) return ft_errf(e, FT_EFORMAT, "tensor %s has %d dimensions; 1 to 4 are supported", t->name, t->ndim);
+        if (t->ndim < 1 || t->ndim > 4)
+            return ft_errf(e, FT_EFORMAT, "tensor %s has %d dimensions; 1 to 4 are supported",
+                           t->name, t->ndim);
         ft_merge_item *i = &m->item[m->n++];
-        *i = (ft_merge_item){ .name = t->name, .from = t->name, .shape = { .ndim = t->ndim }, .dtype = t->dtype };
+        *i = (ft_merge_item){
+            .name = t->name, .from = t->name, .shape = { .ndim = t->ndim }, .dtype = t->dtype
+        };
         for (int d = 0; d < t->ndim; d++) i->shape.dim[d] = t->dim[d];
     }
     return 0;
 }
 
-/* ---- what is merged ------------------------------------------------------------------------------------ */
+/* ---- what is merged -------------------------------------------------------------------------- */
 
 static int refuse(const char *plugin, const char *why, ft_err *e)
 {
-    return ft_errf(e, FT_EUNSUP, "%s cannot be merged: it %s, which no weight can hold; leave the merge stage out and use the "
-                   "adapter as it is", plugin, why);
+    return ft_errf(e, FT_EUNSUP,
+                   "%s cannot be merged: it %s, which no weight can hold; leave the merge stage "
+                   "out and use the "
+                   "adapter as it is",
+                   plugin, why);
 }
 
 /* The adapter must live in weights alone, and what was saved must be its own. */
@@ -123,15 +135,21 @@ static int check_adapter(ft_merge *m, ft_err *e)
 {
     ft_method *method = &m->lineup.method;
     const ft_method_adapter *a = &method->adapter[0];
-    ft_program_args args = { .purpose = FT_FOR_LOGITS, .model = m->run->model.vt, .model_self = m->run->model.self,
-                             .method = method, .compute = FT_F32, .max_tokens = 16, .max_trained = 16 };
+    ft_program_args args = { .purpose = FT_FOR_LOGITS,
+                             .model = m->run->model.vt,
+                             .model_self = m->run->model.self,
+                             .method = method,
+                             .compute = FT_F32,
+                             .max_tokens = 16,
+                             .max_trained = 16 };
     const ft_g *g = m->run->scan.g;
     for (uint32_t i = 0; method->n_adapters && i < g->n_site; i++) {
         uint32_t kind = g->site[i].kind;
         if (a->index[i] >= 0 && kind != FT_SITE_LINEAR && kind != FT_SITE_EMBED)
             return refuse(a->plugin, "changes what passes between modules", e);
     }
-    if (method->n_adapters && FT_HAS(a->vt, virtual_tokens) && a->vt->virtual_tokens && a->vt->virtual_tokens(a->self) > 0)
+    if (method->n_adapters && FT_HAS(a->vt, virtual_tokens) && a->vt->virtual_tokens &&
+        a->vt->virtual_tokens(a->self) > 0)
         return refuse(a->plugin, "puts tokens of its own in front", e);
     int code = ft_program_plan(&m->scan, &args, NULL, NULL, 1, e);
     return code || !m->lineup.init ? code : ft_engine_adapter_fits(m->scan.g, m->lineup.init, e);
@@ -161,7 +179,7 @@ static int open_plain(ft_merge *m, ft_err *e)
     return code ? code : list_weights(m, e);
 }
 
-/* ---- configuration ---------------------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 /* The dtype of the first matrix, when it is a plain one. */
 static ft_dtype own_dtype(ft_run *r)
@@ -173,7 +191,8 @@ static ft_dtype own_dtype(ft_run *r)
     if (ft_model_open_weights(&r->model, &w, NULL)) return own;
     for (uint32_t i = 0; i < g->n_weight; i++) {
         if (g->weight[i].shape.ndim != 2) continue;
-        if (!ft_weights_find(&w, g->weight[i].name, &g->weight[i].shape, &a, NULL) && !a.packed) own = a.dtype;
+        if (!ft_weights_find(&w, g->weight[i].name, &g->weight[i].shape, &a, NULL) && !a.packed)
+            own = a.dtype;
         break;
     }
     ft_weights_free(&w);
@@ -188,7 +207,8 @@ static int open_config(ft_merge *m, const ft_stage *merged, ft_err *e)
     char path[4096];
     const char *p;
     size_t n;
-    int code = ft_path_join(path, sizeof path, merged ? merged->dir : model->source->path, "config.json", e);
+    int code = ft_path_join(path, sizeof path, merged ? merged->dir : model->source->path,
+                            "config.json", e);
     if (code) return code;
     if (merged || !model->source->gguf) {
         code = ft_file_read(&text, path, 4 << 20, e);
@@ -198,23 +218,29 @@ static int open_config(ft_merge *m, const ft_stage *merged, ft_err *e)
         code = model->vt->config(model->self, &p, &n);
         if (code) ft_instance_error(model->plugin, code, e);
     } else {
-        code = ft_errf(e, FT_EUNSUP, "%s: models of family %s that came from GGUF cannot be written as a Hugging Face folder; "
-                       "train from the folder instead", model->source->path, model->info.family);
+        code = ft_errf(e, FT_EUNSUP,
+                       "%s: models of family %s that came from GGUF cannot be written as a Hugging "
+                       "Face folder; "
+                       "train from the folder instead",
+                       model->source->path, model->info.family);
     }
     if (!code) m->config = ft_json_parse(path, p, n, e);
     ft_buf_free(&text);
     return code ? code : m->config ? 0 : e->code;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, bool original, ft_err *e)
 {
     *m = (ft_merge){ .run = r, .own = own_dtype(r) };
     bool newer = s->input[FT_MERGED] > s->input[FT_TRAINED];
     const ft_stage *merged = newer ? ft_run_input(r, s, FT_MERGED) : NULL;
-    bool trained = s->input[FT_TRAINED] >= 0 || (s->kind->gives == FT_MERGED && s->input[FT_ADAPTER] >= 0);
-    int code = merged ? open_merged(m, merged, e) : trained ? open_trained(m, s, original, e) : open_plain(m, e);
+    bool trained = s->input[FT_TRAINED] >= 0 ||
+                   (s->kind->gives == FT_MERGED && s->input[FT_ADAPTER] >= 0);
+    int code = merged    ? open_merged(m, merged, e)
+               : trained ? open_trained(m, s, original, e)
+                         : open_plain(m, e);
     if (!code) code = open_config(m, merged, e);
     if (code) ft_merge_close(m);
     return code;
@@ -231,7 +257,7 @@ void ft_merge_close(ft_merge *m)
     *m = (ft_merge){ .run = NULL };
 }
 
-/* ---- values --------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* A tensor that is only read, some rows at a time. */
 static int copy_values(const ft_arg *a, float *piece, ft_merge_sink sink, void *ctx, ft_err *e)
@@ -260,7 +286,8 @@ static int values_of(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_er
     const ft_merge_item *i = &m->item[k];
     ft_arg a;
     if (i->way == FT_MERGE_SITE) return ft_merge_site(m, i, sink, ctx, e);
-    int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights, i->from, &i->shape, &a, e);
+    int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights,
+                               i->from, &i->shape, &a, e);
     if (code) return code;
     uint64_t bytes = (uint64_t)(a.cols > PIECE ? a.cols : PIECE) * sizeof(float);
     float *piece = ft_region_new(bytes, "a piece of a weight", e);

@@ -1,5 +1,5 @@
-/* merge.h -- the weights of a model as they are after training: base, adapter and whatever was trained
- * whole made one, tensor by tensor.
+/* merge.h -- the weights of a model as they are after training: base, adapter and whatever was
+ * trained whole made one, tensor by tensor.
  *
  * The merged weight of an adapted linear site is found by running the site's own graph, without
  * dropout and in fp32, on the rows of the identity: row j of what comes out is column j of the
@@ -40,8 +40,8 @@ typedef struct {
     ft_arena arena;
 } ft_merge;
 
-/* For a stage that takes PACKED, ADAPTER, TRAINED and perhaps MERGED: takes the newest of the last two,
- * else the plain model.  original: packed weights are left alone. */
+/* For a stage that takes PACKED, ADAPTER, TRAINED and perhaps MERGED: takes the newest of the last
+ * two, else the plain model.  original: packed weights are left alone. */
 int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, bool original, ft_err *e);
 void ft_merge_close(ft_merge *m);
 

@@ -3,9 +3,9 @@
  *   y(x) = x W'^T + c     x = e_0, e_1, …  a block of rows at a time, W' column by column
  *
  * The graph has one site and its input is a table whose rows are picked by ids, so that the adapter
- * sees what it sees in training: a micro-batch of activations.  c = y(0) is the bias; where the base
- * has none, c must be 0.  Products with 0 and 1 are exact, so an update of nothing gives the base's
- * weight to the bit.  Checked against PEFT's merged weights (plugins/merge/merge_test.c). */
+ * sees what it sees in training: a micro-batch of activations.  c = y(0) is the bias; where the
+ * base has none, c must be 0.  Products with 0 and 1 are exact, so an update of nothing gives the
+ * base's weight to the bit.  Checked against PEFT's merged weights (plugins/merge/merge_test.c). */
 #include "core/run/merge_site.h"
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 enum { BLOCK = 512 }; /* rows of the identity at a time */
 static const char input_name[] = "merge.input";
 
-/* ---- a model of one site ---------------------------------------------------------------------------- */
+/* ---- a model of one site --------------------------------------------------------------------- */
 
 typedef struct {
     const ft_site *site;
@@ -37,12 +37,13 @@ static ft_val build(void *self, ft_graph *g, const ft_model_inputs *in)
     ft_val table = ft_shared(g, input_name, ft_2d(o->rows, s->in), FT_FROZEN, ft_fill(0));
     o->x = ft_layer(g, s->layer, ft_embedding(g, in->ids, table));
     if (!o->weight) return ft_site_linear(g, s->name, o->x, s->out, o->bias);
-    return ft_site_linear_tied(g, s->name, o->x, s->out, ft_weight(g, o->weight, ft_2d(s->out, s->in)));
+    return ft_site_linear_tied(g, s->name, o->x, s->out,
+                               ft_weight(g, o->weight, ft_2d(s->out, s->in)));
 }
 
 static const ft_model one_site_model = { .size = sizeof one_site_model, .build = build };
 
-/* ---- linear or not ------------------------------------------------------------------------------------ */
+/* ---- linear or not --------------------------------------------------------------------------- */
 
 enum { CONSTANT, LINEAR, OTHER };
 
@@ -62,7 +63,8 @@ static uint8_t through(const g_node *n, const uint8_t *how)
         if (kind == FT_ADD || kind == FT_SUB) return LINEAR;
         return linear == 1 && (kind == FT_MUL || how[n->in[0]] == LINEAR) ? LINEAR : OTHER;
     }
-    bool every = !strcmp(n->op->name, "detach") || !strcmp(n->op->name, "copy") || !strcmp(n->op->name, "concat");
+    bool every = !strcmp(n->op->name, "detach") || !strcmp(n->op->name, "copy") ||
+                 !strcmp(n->op->name, "concat");
     for (int i = 0; i < n->n_in && !every; i++) {
         if (how[n->in[i]] == LINEAR && (i > 31 || !(n->op->linear >> i & 1))) return OTHER;
     }
@@ -90,7 +92,7 @@ static bool is_linear(const ft_g *g, ft_val x, ft_val y, ft_err *e)
     return good;
 }
 
-/* ---- running it ------------------------------------------------------------------------------------------ */
+/* ---- running it ------------------------------------------------------------------------------ */
 
 typedef struct {
     one_site site;
@@ -109,15 +111,26 @@ static int start(running *r, ft_merge *m, const ft_merge_item *i, bool bias, ft_
 {
     const ft_site *s = i->site;
     int64_t rows = s->in < BLOCK ? s->in : BLOCK;
-    *r = (running){ .site = { .site = s, .bias = bias, .rows = rows, .weight = strcmp(i->name, i->from) ? i->from : NULL } };
-    ft_program_args a = { .purpose = FT_FOR_VALUE, .model = &one_site_model, .model_self = &r->site,
-                          .method = &m->lineup.method, .compute = FT_F32, .max_tokens = rows, .max_trained = rows };
+    *r = (running){ .site = { .site = s,
+                              .bias = bias,
+                              .rows = rows,
+                              .weight = strcmp(i->name, i->from) ? i->from : NULL } };
+    ft_program_args a = { .purpose = FT_FOR_VALUE,
+                          .model = &one_site_model,
+                          .model_self = &r->site,
+                          .method = &m->lineup.method,
+                          .compute = FT_F32,
+                          .max_tokens = rows,
+                          .max_trained = rows };
     ft_machine *machine = &m->lineup.machine;
-    int code = ft_program_plan(&r->program, &a, &m->lineup.weights, &machine->kernels, machine->threads, e);
+    int code = ft_program_plan(&r->program, &a, &m->lineup.weights, &machine->kernels,
+                               machine->threads, e);
     if (code) return code;
     r->engine = (ft_engine){ .machine = machine, .program = { &r->program }, .n_programs = 1 };
     code = ft_engine_start(&r->engine, e);
-    if (!code) code = ft_engine_fill_part(&r->engine, &m->lineup.weights, (uint64_t)m->run->config.seed, m->lineup.init, e);
+    if (!code)
+        code = ft_engine_fill_part(&r->engine, &m->lineup.weights, (uint64_t)m->run->config.seed,
+                                   m->lineup.init, e);
     if (code) {
         stop(r);
         return code;
@@ -156,11 +169,13 @@ static const float *run_identity(running *r, int64_t c0, int64_t n)
     return run_ids(r, 0, n ? n : 1);
 }
 
-/* ---- the results ---------------------------------------------------------------------------------------- */
+/* ---- the results ----------------------------------------------------------------------------- */
 
 static int not_linear(const ft_merge *m, const ft_site *s, const char *what, ft_err *e)
 {
-    return ft_errf(e, FT_EUNSUP, "%s cannot be merged: at %s it %s; leave the merge stage out and use the adapter as it is",
+    return ft_errf(e, FT_EUNSUP,
+                   "%s cannot be merged: at %s it %s; leave the merge stage out and use the "
+                   "adapter as it is",
                    m->lineup.method.adapter[0].plugin, s->name, what);
 }
 
@@ -174,7 +189,8 @@ static int merge_bias(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, v
     return code;
 }
 
-static int merge_embedding(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx, ft_err *e)
+static int merge_embedding(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx,
+                           ft_err *e)
 {
     running r;
     const ft_site *s = i->site;
@@ -208,21 +224,27 @@ static int find_constant(running *r, ft_merge *m, float *c, ft_err *e)
     bool any = false;
     memcpy(c, run_identity(r, 0, 0), (size_t)s->out * sizeof *c);
     for (int64_t o = 0; o < s->out; o++) any |= c[o] != 0;
-    return any && !s->bias ? not_linear(m, s, "adds a constant, and the module has no bias to take it", e) : 0;
+    return any && !s->bias
+               ? not_linear(m, s, "adds a constant, and the module has no bias to take it", e)
+               : 0;
 }
 
-static int merge_linear(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx, ft_err *e)
+static int merge_linear(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx,
+                        ft_err *e)
 {
     running r;
     const ft_site *s = i->site;
     uint64_t n, bytes;
-    if (!ck_mul(&n, (uint64_t)s->in, (uint64_t)s->out) || !ck_add(&bytes, n, (uint64_t)s->out) || !ck_mul(&bytes, bytes, sizeof(float)))
-        return ft_errf(e, FT_ESHAPE, "%s: a weight of %lld x %lld is too large", s->name, (long long)s->out, (long long)s->in);
+    if (!ck_mul(&n, (uint64_t)s->in, (uint64_t)s->out) || !ck_add(&bytes, n, (uint64_t)s->out) ||
+        !ck_mul(&bytes, bytes, sizeof(float)))
+        return ft_errf(e, FT_ESHAPE, "%s: a weight of %lld x %lld is too large", s->name,
+                       (long long)s->out, (long long)s->in);
     int code = start(&r, m, i, false, e);
     if (code) return code;
     float *w = NULL;
     if (!is_linear(r.program.g, r.site.x, r.program.logits, e))
-        code = e->code ? e->code : not_linear(m, s, "computes something that is not linear in its input", e);
+        code = e->code ? e->code
+                       : not_linear(m, s, "computes something that is not linear in its input", e);
     if (!code) {
         w = ft_region_new(bytes, "a merged weight", e);
         code = w ? find_constant(&r, m, w + n, e) : e->code;
@@ -239,5 +261,6 @@ static int merge_linear(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink,
 int ft_merge_site(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx, ft_err *e)
 {
     if (i->bias) return merge_bias(m, i, sink, ctx, e);
-    return i->site->kind == FT_SITE_EMBED ? merge_embedding(m, i, sink, ctx, e) : merge_linear(m, i, sink, ctx, e);
+    return i->site->kind == FT_SITE_EMBED ? merge_embedding(m, i, sink, ctx, e)
+                                          : merge_linear(m, i, sink, ctx, e);
 }

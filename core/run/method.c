@@ -7,7 +7,7 @@
 #include "core/base/suggest.h"
 #include "core/graph/match.h"
 
-/* ---- names ---------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* The part of a module path after its last dot. */
 static const char *last_part(const char *name)
@@ -16,7 +16,10 @@ static const char *last_part(const char *name)
     return dot ? dot + 1 : name;
 }
 
-static bool is_head(const ft_site *s) { return s->layer < 0 && !strcmp(last_part(s->name), "lm_head"); }
+static bool is_head(const ft_site *s)
+{
+    return s->layer < 0 && !strcmp(last_part(s->name), "lm_head");
+}
 
 /* 1 when the list or string names the site, 0 when not, or an error. */
 static int named(const ft_list *l, const ft_site *s, ft_err *e)
@@ -49,7 +52,7 @@ static int chooses(const ft_method_adapter *a, const ft_site *s, ft_err *e)
     return named(&t->target_modules, s, e);
 }
 
-/* ---- names that choose nothing ---------------------------------------------------------------------- */
+/* ---- names that choose nothing --------------------------------------------------------------- */
 
 /* The nearest of the last parts (or whole names) of the model's modules to a word. */
 static const char *nearest(const ft_method *m, const char *word)
@@ -70,20 +73,24 @@ static void list_modules(const ft_method *m, char *out, size_t size)
     out[0] = 0;
     for (uint32_t i = 0; i < m->model->n_site; i++) {
         const char *p = last_part(m->model->site[i].name);
-        bool seen = m->model->site[i].kind != FT_SITE_LINEAR && m->model->site[i].kind != FT_SITE_EMBED;
-        for (uint32_t k = 0; k < i && !seen; k++) seen = !strcmp(last_part(m->model->site[k].name), p);
+        bool seen = m->model->site[i].kind != FT_SITE_LINEAR &&
+                    m->model->site[i].kind != FT_SITE_EMBED;
+        for (uint32_t k = 0; k < i && !seen; k++)
+            seen = !strcmp(last_part(m->model->site[k].name), p);
         if (seen || at + strlen(p) + 3 >= size) continue;
         at += (size_t)snprintf(out + at, size - at, "%s%s", at ? ", " : "", p);
     }
 }
 
-static int chose_nothing(const ft_method *m, const char *plugin, const char *key, const char *word, ft_err *e)
+static int chose_nothing(const ft_method *m, const char *plugin, const char *key, const char *word,
+                         ft_err *e)
 {
     char all[400];
     const char *near = nearest(m, word);
     list_modules(m, all, sizeof all);
-    return ft_errf(e, FT_EINVAL, "%s: %s \"%s\" matches no module%s%s%s; the model has %s", plugin, key, word,
-                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "", all);
+    return ft_errf(e, FT_EINVAL, "%s: %s \"%s\" matches no module%s%s%s; the model has %s", plugin,
+                   key, word, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "",
+                   all);
 }
 
 /* Every name of the list must match some module of a kind the adapter can rewrite. */
@@ -91,11 +98,14 @@ static int check_names(const ft_method *m, const ft_method_adapter *a, ft_err *e
 {
     const ft_list *l = &a->targets->target_modules;
     if (!(a->vt->sites & (FT_SITE_LINEAR | FT_SITE_EMBED | FT_SITE_GROUPED))) return 0;
-    if (l->n == 0) return ft_errf(e, FT_EINVAL, "%s: target_modules is empty; name modules or use all-linear", a->plugin);
+    if (l->n == 0)
+        return ft_errf(e, FT_EINVAL, "%s: target_modules is empty; name modules or use all-linear",
+                       a->plugin);
     for (size_t i = 0; i < l->n && !l->one; i++) {
         bool hit = false;
         for (uint32_t k = 0; k < m->model->n_site && !hit; k++)
-            hit = (a->vt->sites & m->model->site[k].kind) && ft_match_module(l->v[i], m->model->site[k].name);
+            hit = (a->vt->sites & m->model->site[k].kind) &&
+                  ft_match_module(l->v[i], m->model->site[k].name);
         if (!hit) return chose_nothing(m, a->plugin, "target_modules", l->v[i], e);
     }
     return a->set.n ? 0 : chose_nothing(m, a->plugin, "target_modules", l->v[0], e);
@@ -107,13 +117,14 @@ static int check_layers(const ft_method *m, const ft_method_adapter *a, ft_err *
     for (size_t i = 0; i < a->targets->layers_to_transform.n; i++) {
         int64_t l = a->targets->layers_to_transform.v[i];
         if (l < 0 || l >= layers)
-            return ft_errf(e, FT_EINVAL, "%s: layers_to_transform has %lld; the model has layers 0 to %lld", a->plugin,
-                           (long long)l, (long long)layers - 1);
+            return ft_errf(e, FT_EINVAL,
+                           "%s: layers_to_transform has %lld; the model has layers 0 to %lld",
+                           a->plugin, (long long)l, (long long)layers - 1);
     }
     return 0;
 }
 
-/* ---- sites ------------------------------------------------------------------------------------------ */
+/* ---- sites ----------------------------------------------------------------------------------- */
 
 static int choose_sites(ft_method *m, ft_method_adapter *a, ft_err *e)
 {
@@ -133,7 +144,7 @@ static int choose_sites(ft_method *m, ft_method_adapter *a, ft_err *e)
     return code ? code : check_names(m, a, e);
 }
 
-/* ---- weights that are trained whole ------------------------------------------------------------------- */
+/* ---- weights that are trained whole ---------------------------------------------------------- */
 
 /* The module of a weight ("….q_proj" of "….q_proj.weight") into out. */
 static void module_of(char out[256], const char *weight)
@@ -142,7 +153,10 @@ static void module_of(char out[256], const char *weight)
     snprintf(out, 256, "%.*s", (int)(dot ? dot - weight : 0), weight);
 }
 
-static const char *peft_name(ft_method *m, const char *weight) { return ft_arena_printf(&m->arena, "base_model.model.%s", weight); }
+static const char *peft_name(ft_method *m, const char *weight)
+{
+    return ft_arena_printf(&m->arena, "base_model.model.%s", weight);
+}
 
 /* modules_to_save: all weights of the modules named. */
 static int choose_saved(ft_method *m, const ft_method_adapter *a, ft_err *e)
@@ -158,7 +172,10 @@ static int choose_saved(ft_method *m, const ft_method_adapter *a, ft_err *e)
             hit = true;
         }
         if (!hit && !strcmp(l->v[i], "lm_head"))
-            return ft_errf(e, FT_EINVAL, "%s: modules_to_save: the model has no lm_head of its own, it is tied to embed_tokens; save embed_tokens", a->plugin);
+            return ft_errf(e, FT_EINVAL,
+                           "%s: modules_to_save: the model has no lm_head of its own, it is tied "
+                           "to embed_tokens; save embed_tokens",
+                           a->plugin);
         if (!hit) return chose_nothing(m, a->plugin, "modules_to_save", l->v[i], e);
     }
     return 0;
@@ -181,23 +198,26 @@ static void choose_biases(ft_method *m, const ft_method_adapter *a)
         char module[256];
         module_of(module, w);
         if (strcmp(last_part(w), "bias")) continue;
-        if (adapted(m, a, module)) m->saved_as[k] = ft_arena_printf(&m->arena, "base_model.model.%s.base_layer.bias", module);
+        if (adapted(m, a, module))
+            m->saved_as[k] = ft_arena_printf(&m->arena, "base_model.model.%s.base_layer.bias",
+                                             module);
         else if (all) m->saved_as[k] = peft_name(m, w);
     }
 }
 
-/* ---- the graph's questions ---------------------------------------------------------------------------- */
+/* ---- the graph's questions ------------------------------------------------------------------- */
 
 static int32_t site_number(const ft_method *m, const ft_site *s)
 {
     for (uint32_t i = 0; i < m->model->n_site; i++) {
-        if (m->model->site[i].kind == s->kind && !strcmp(m->model->site[i].name, s->name)) return (int32_t)i;
+        if (m->model->site[i].kind == s->kind && !strcmp(m->model->site[i].name, s->name))
+            return (int32_t)i;
     }
     return -1;
 }
 
-static const ft_adapter *adapter_of(void *ctx, const ft_site *s, void **self, int32_t *index, const ft_site_set **all,
-                                    const char **plugin)
+static const ft_adapter *adapter_of(void *ctx, const ft_site *s, void **self, int32_t *index,
+                                    const ft_site_set **all, const char **plugin)
 {
     ft_method *m = ctx;
     int32_t k = site_number(m, s);
@@ -247,7 +267,7 @@ void ft_method_free(ft_method *m)
     *m = (ft_method){ .n_adapters = 0 };
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static int64_t count_of(ft_shape s)
 {
@@ -288,7 +308,10 @@ int ft_method_table(const ft_g *g, ft_method_row *rows, int max, int64_t *traine
         if (!p->weight) *total += k;
         if (p->flags & FT_FROZEN) continue;
         *trained += k;
-        ft_method_row *r = row_for(rows, &n, max, !p->site ? p->name : p->weight ? last_two_parts(p->site) : last_part(p->site));
+        ft_method_row *r = row_for(rows, &n, max,
+                                   !p->site    ? p->name
+                                   : p->weight ? last_two_parts(p->site)
+                                               : last_part(p->site));
         if (!r) continue;
         r->parameters += k;
         r->count += !p->site || strcmp(before, p->site) != 0;

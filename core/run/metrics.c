@@ -9,8 +9,8 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 
-/* A finished stage's artifact may be another name of the same file: what is written from here on goes
- * into a copy, so that an artifact never changes. */
+/* A finished stage's artifact may be another name of the same file: what is written from here on
+ * goes into a copy, so that an artifact never changes. */
 static int unshare(const char *path, int64_t keep, ft_err *e)
 {
     struct stat st;
@@ -33,7 +33,8 @@ static int open_at(const char *dir, const char *name, int64_t keep, ft_err *e)
     return -1;
 }
 
-int ft_metrics_open(ft_metrics *m, const char *dir, int64_t metrics_bytes, int64_t timing_bytes, ft_err *e)
+int ft_metrics_open(ft_metrics *m, const char *dir, int64_t metrics_bytes, int64_t timing_bytes,
+                    ft_err *e)
 {
     *m = (ft_metrics){ -1, -1, metrics_bytes, timing_bytes };
     m->metrics = open_at(dir, "metrics.jsonl", metrics_bytes, e);
@@ -70,7 +71,8 @@ static int write_line(int fd, int64_t *bytes, ft_buf *b, ft_err *e)
     int code = b->oom ? ft_errf(e, FT_ENOMEM, "out of memory for a line of metrics") : 0;
     while (!code && at < b->n) {
         ssize_t k = write(fd, b->p + at, b->n - at);
-        if (k < 0 && errno != EINTR) code = ft_errf(e, FT_EIO, "cannot write metrics: %s", ft_errno_text(errno));
+        if (k < 0 && errno != EINTR)
+            code = ft_errf(e, FT_EIO, "cannot write metrics: %s", ft_errno_text(errno));
         if (k > 0) at += (size_t)k;
     }
     *bytes += (int64_t)b->n;
@@ -103,7 +105,8 @@ int ft_metrics_eval(ft_metrics *m, int64_t step, double loss, double accuracy, f
     return write_line(m->metrics, &m->metrics_bytes, &b, e);
 }
 
-int ft_metrics_time(ft_metrics *m, int64_t step, double seconds, double tokens_per_s, uint64_t peak_bytes, ft_err *e)
+int ft_metrics_time(ft_metrics *m, int64_t step, double seconds, double tokens_per_s,
+                    uint64_t peak_bytes, ft_err *e)
 {
     ft_buf b = { 0 };
     ft_buf_putc(&b, '{');

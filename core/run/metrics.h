@@ -1,10 +1,10 @@
 /* metrics.h -- metrics.jsonl and timing.jsonl of a run.
  *
  * metrics.jsonl: one object a step, {"step","epoch","loss","accuracy","grad_norm","learning_rate",
- * "tokens"}, and a row for each evaluation, {"step","eval_loss","eval_perplexity","eval_accuracy"}: the
- * same bytes for the same run.  timing.jsonl: {"step","seconds","tokens_per_s","peak_bytes"}: what
- * differs from run to run.  Numbers that are not finite are written as strings ("nan"), so that
- * every line is strict JSON. */
+ * "tokens"}, and a row for each evaluation, {"step","eval_loss","eval_perplexity","eval_accuracy"}:
+ * the same bytes for the same run.  timing.jsonl: {"step","seconds","tokens_per_s","peak_bytes"}:
+ * what differs from run to run.  Numbers that are not finite are written as strings ("nan"), so
+ * that every line is strict JSON. */
 #ifndef FT_CORE_METRICS_H
 #define FT_CORE_METRICS_H
 #include "core/base/err.h"
@@ -21,9 +21,11 @@ typedef struct {
 } ft_metrics_row;
 
 /* Opens (and cuts back to the given sizes, for a resume) the two files in dir. */
-int ft_metrics_open(ft_metrics *m, const char *dir, int64_t metrics_bytes, int64_t timing_bytes, ft_err *e);
+int ft_metrics_open(ft_metrics *m, const char *dir, int64_t metrics_bytes, int64_t timing_bytes,
+                    ft_err *e);
 int ft_metrics_step(ft_metrics *m, const ft_metrics_row *r, ft_err *e);
 int ft_metrics_eval(ft_metrics *m, int64_t step, double loss, double accuracy, ft_err *e);
-int ft_metrics_time(ft_metrics *m, int64_t step, double seconds, double tokens_per_s, uint64_t peak_bytes, ft_err *e);
+int ft_metrics_time(ft_metrics *m, int64_t step, double seconds, double tokens_per_s,
+                    uint64_t peak_bytes, ft_err *e);
 void ft_metrics_close(ft_metrics *m);
 #endif

@@ -9,7 +9,9 @@ static void describe(char out[160], const ft_source *s)
 {
     uint64_t n;
     const char *arch = ft_meta_str(ft_source_meta(s, "general.architecture"), &n);
-    if (s->gguf) snprintf(out, 160, "general.architecture \"%.*s\"", (int)(arch && n < 80 ? n : 0), arch ? arch : "");
+    if (s->gguf)
+        snprintf(out, 160, "general.architecture \"%.*s\"", (int)(arch && n < 80 ? n : 0),
+                 arch ? arch : "");
     else snprintf(out, 160, "model_type \"%.80s\"", ft_json_str(s->config, "model_type", ""));
 }
 
@@ -17,7 +19,8 @@ static int nobody_claims(const ft_source *s, const char *asked, ft_err *e)
 {
     char what[160];
     describe(what, s);
-    return ft_errf(e, FT_EUNSUP, "%s: no plugin knows %s; asked: %s", s->path, what, *asked ? asked : "none is installed");
+    return ft_errf(e, FT_EUNSUP, "%s: no plugin knows %s; asked: %s", s->path, what,
+                   *asked ? asked : "none is installed");
 }
 
 static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *e)
@@ -28,7 +31,8 @@ static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *
     return p;
 }
 
-int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e)
+int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer,
+                  ft_err *e)
 {
     *m = (ft_model_run){ .source = ft_source_open(path, FT_NEED_CONFIG, e) };
     const ft_loaded *p = m->source ? find_plugin(r, m->source, e) : NULL;
@@ -48,7 +52,10 @@ int ft_model_open_weights(ft_model_run *m, ft_weights *w, ft_err *e)
 {
     if (!m->tensors) m->tensors = ft_tensors_open(m->source->path, e);
     if (!m->tensors) return e->code;
-    *w = (ft_weights){ .base = m->tensors, .gguf = m->source->gguf, .model = m->vt, .model_self = m->self,
+    *w = (ft_weights){ .base = m->tensors,
+                       .gguf = m->source->gguf,
+                       .model = m->vt,
+                       .model_self = m->self,
                        .path = m->source->path };
     return 0;
 }

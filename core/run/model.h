@@ -15,7 +15,8 @@ typedef struct {
 } ft_model_run;
 
 /* Opens the configuration and finds the model plugin that claims it.  No weight is read. */
-int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e);
+int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer,
+                  ft_err *e);
 /* Maps the weight files and points *w at them. */
 int ft_model_open_weights(ft_model_run *m, ft_weights *w, ft_err *e);
 void ft_model_close(ft_model_run *m);

@@ -1,4 +1,5 @@
-/* optim.c -- see optim.h.  Clipping as torch.nn.utils.clip_grad_norm_: max / (norm + 1e-6), at most 1. */
+/* optim.c -- see optim.h.  Clipping as torch.nn.utils.clip_grad_norm_: max / (norm + 1e-6), at most
+ * 1. */
 #include "core/run/optim.h"
 #include <math.h>
 #include <string.h>
@@ -6,13 +7,16 @@
 #include "core/base/suggest.h"
 #include "core/config/fill.h"
 
-/* ---- plugins -------------------------------------------------------------------------------------- */
+/* ---- plugins --------------------------------------------------------------------------------- */
 
 /* The trainer's number of this name, for the optimizer's own table. */
 static bool train_number(const ft_train_args *a, const char *key, double *out)
 {
-    const struct { const char *key; double v; } known[] = {
-        { "adam_beta1", a->adam_beta1 }, { "adam_beta2", a->adam_beta2 }, { "adam_epsilon", a->adam_epsilon },
+    const struct { const char *key; double v;
+    } known[] = {
+        { "adam_beta1", a->adam_beta1 },
+        { "adam_beta2", a->adam_beta2 },
+        { "adam_epsilon", a->adam_epsilon },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(known[i].key, key)) continue;
@@ -32,12 +36,15 @@ static int check_optim_args(const ft_loaded *p, const ft_train_args *a, ft_err *
     for (size_t i = 0; i < a->optim_args.n; i++) {
         const ft_param *row = p->params;
         while (row->key && strcmp(row->key, a->optim_args.key[i])) row++;
-        if (!row->key) return ft_errf(e, FT_EINVAL, "optim_args: %s has no parameter \"%s\"", p->name, a->optim_args.key[i]);
+        if (!row->key)
+            return ft_errf(e, FT_EINVAL, "optim_args: %s has no parameter \"%s\"", p->name,
+                           a->optim_args.key[i]);
     }
     return 0;
 }
 
-static int open_optimizer(ft_optim *o, ft_registry *r, const ft_offer *offer, ft_arena *arena, ft_err *e)
+static int open_optimizer(ft_optim *o, ft_registry *r, const ft_offer *offer, ft_arena *arena,
+                          ft_err *e)
 {
     const ft_loaded *p = ft_registry_get(r, o->args->optim, e);
     ft_diags d = { .n = 0 };
@@ -55,7 +62,8 @@ static int open_optimizer(ft_optim *o, ft_registry *r, const ft_offer *offer, ft
         double v;
         if (!train_number(o->args, row->key, &v)) continue;
         if (ft_param_ranged(row) && (v < row->min || v > row->max))
-            return ft_errf(e, FT_EINVAL, "%s: %s = %g is outside of %g to %g", p->name, row->key, v, row->min, row->max);
+            return ft_errf(e, FT_EINVAL, "%s: %s = %g is outside of %g to %g", p->name, row->key, v,
+                           row->min, row->max);
         if (row->kind == FT_REAL) *(double *)(void *)(config + row->offset) = v;
         if (row->kind == FT_INT) *(int64_t *)(void *)(config + row->offset) = (int64_t)v;
         if (row->kind == FT_BOOL) *(bool *)(void *)(config + row->offset) = v != 0;
@@ -85,8 +93,9 @@ static int check_kwargs(const ft_optim *o, int which, ft_err *e)
         while (k < n && strcmp(known[k], m->key[i])) k++;
         if (k < n) continue;
         const char *near = n ? ft_suggest(m->key[i], known, n) : NULL;
-        return ft_errf(e, FT_EINVAL, "lr_scheduler_kwargs: %s takes no \"%s\"%s%s%s", o->args->lr_scheduler_type, m->key[i],
-                       near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+        return ft_errf(e, FT_EINVAL, "lr_scheduler_kwargs: %s takes no \"%s\"%s%s%s",
+                       o->args->lr_scheduler_type, m->key[i], near ? "; did you mean \"" : "",
+                       near ? near : "", near ? "\"?" : "");
     }
     return 0;
 }
@@ -109,11 +118,13 @@ static int open_schedule(ft_optim *o, ft_registry *r, const ft_offer *offer, ft_
         o->schedule_vt = s;
         return o->schedule ? check_kwargs(o, which, e) : e->code;
     }
-    return ft_errf(e, FT_EINVAL, "lr_scheduler_type \"%s\" is not known%s%s%s", o->args->lr_scheduler_type,
-                   near.best ? "; did you mean \"" : "", near.best ? near.best : "", near.best ? "\"?" : "");
+    return ft_errf(e, FT_EINVAL, "lr_scheduler_type \"%s\" is not known%s%s%s",
+                   o->args->lr_scheduler_type, near.best ? "; did you mean \"" : "",
+                   near.best ? near.best : "", near.best ? "\"?" : "");
 }
 
-int ft_optim_open(ft_optim *o, const ft_train_args *args, ft_registry *r, const ft_offer *offer, ft_arena *arena, ft_err *e)
+int ft_optim_open(ft_optim *o, const ft_train_args *args, ft_registry *r, const ft_offer *offer,
+                  ft_arena *arena, ft_err *e)
 {
     *o = (ft_optim){ .args = args };
     int code = open_optimizer(o, r, offer, arena, e);
@@ -129,21 +140,26 @@ void ft_optim_close(ft_optim *o)
     *o = (ft_optim){ .args = NULL };
 }
 
-/* ---- schedule ------------------------------------------------------------------------------------- */
+/* ---- schedule -------------------------------------------------------------------------------- */
 
 static ft_schedule_at schedule_at(const ft_optim *o, int64_t step)
 {
-    return (ft_schedule_at){ .step = step - 1, .warmup = o->warmup, .total = o->total,
-                             .kwargs = &o->args->lr_scheduler_kwargs, .base = o->args->learning_rate };
+    return (ft_schedule_at){ .step = step - 1,
+                             .warmup = o->warmup,
+                             .total = o->total,
+                             .kwargs = &o->args->lr_scheduler_kwargs,
+                             .base = o->args->learning_rate };
 }
 
 int ft_optim_length(ft_optim *o, int64_t total, ft_err *e)
 {
     o->total = total;
-    o->warmup = o->args->warmup_steps > 0 ? o->args->warmup_steps : (int64_t)ceil(o->args->warmup_ratio * (double)total);
+    o->warmup = o->args->warmup_steps > 0 ? o->args->warmup_steps
+                                          : (int64_t)ceil(o->args->warmup_ratio * (double)total);
     ft_schedule_at at = schedule_at(o, 1);
     if (!FT_HAS(o->schedule_vt, check) || !o->schedule_vt->check) return 0;
-    int code = o->schedule_vt->check(ft_instance_self(o->schedule), o->args->lr_scheduler_type, &at);
+    int code = o->schedule_vt->check(ft_instance_self(o->schedule), o->args->lr_scheduler_type,
+                                     &at);
     return code ? ft_instance_error(o->schedule, code, e) : 0;
 }
 
@@ -153,7 +169,7 @@ double ft_optim_rate(const ft_optim *o, int64_t step)
     return o->args->learning_rate * o->schedule_vt->factor(o->args->lr_scheduler_type, &at);
 }
 
-/* ---- norm ----------------------------------------------------------------------------------------- */
+/* ---- norm ------------------------------------------------------------------------------------ */
 
 enum { BLOCK = 16384, MOST_BLOCKS = 1 << 16 };
 
@@ -167,9 +183,11 @@ static void sum_blocks(void *arg, int thread, int64_t begin, int64_t end)
         uint64_t from = (uint64_t)b * BLOCK, to = from + BLOCK < j->n ? from + BLOCK : j->n;
         double lane[8] = { 0 };
         for (uint64_t i = from; i + 8 <= to; i += 8) { /* the array is padded to 16 */
-            for (int k = 0; k < 8; k++) lane[k] += (double)j->grad[i + (uint64_t)k] * (double)j->grad[i + (uint64_t)k];
+            for (int k = 0; k < 8; k++)
+                lane[k] += (double)j->grad[i + (uint64_t)k] * (double)j->grad[i + (uint64_t)k];
         }
-        j->sum[b] = ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+        j->sum[b] = ((lane[0] + lane[4]) + (lane[1] + lane[5])) +
+                    ((lane[2] + lane[6]) + (lane[3] + lane[7]));
     }
 }
 
@@ -179,7 +197,8 @@ double ft_optim_norm(ft_engine *e)
     uint64_t n = e->program[0]->plan.grad_count, at = 0;
     double total = 0;
     while (at < n) { /* the static array bounds a round, not the model */
-        uint64_t part = n - at < (uint64_t)BLOCK * MOST_BLOCKS ? n - at : (uint64_t)BLOCK * MOST_BLOCKS;
+        uint64_t part = n - at < (uint64_t)BLOCK * MOST_BLOCKS ? n - at
+                                                               : (uint64_t)BLOCK * MOST_BLOCKS;
         norm_job j = { (const float *)e->grad + at, part, sum };
         int64_t blocks = (int64_t)((part + BLOCK - 1) / BLOCK);
         ft_pool_run(e->machine->pool, blocks, sum_blocks, &j);
@@ -204,7 +223,7 @@ const char *ft_optim_bad(const ft_engine *e)
     return NULL;
 }
 
-/* ---- update --------------------------------------------------------------------------------------- */
+/* ---- update ---------------------------------------------------------------------------------- */
 
 typedef struct {
     ft_optim *o;
@@ -250,10 +269,16 @@ void ft_optim_step(ft_optim *o, ft_engine *e, int64_t step, double norm)
         const ft_desc *d = &g_value_at(p->g, q->value)->desc;
         if (d->life != FT_LIFE_STEP) continue;
         bool decays = o->args->decay_all || !(q->flags & FT_NO_DECAY);
-        update_job j = { .o = o, .e = e, .param = ft_engine_param(e, i), .dtype = d->dtype, .n = g_rows(d) * g_cols(d),
-            .grad = (const float *)e->grad + p->plan.grad_at[i],
-            .u = { .lr = ft_optim_rate(o, step), .weight_decay = decays ? o->args->weight_decay : 0, .step = step,
-                   .grad_scale = scale < 1 ? scale : 1 } };
+        update_job j = { .o = o,
+                         .e = e,
+                         .param = ft_engine_param(e, i),
+                         .dtype = d->dtype,
+                         .n = g_rows(d) * g_cols(d),
+                         .grad = (const float *)e->grad + p->plan.grad_at[i],
+                         .u = { .lr = ft_optim_rate(o, step),
+                                .weight_decay = decays ? o->args->weight_decay : 0,
+                                .step = step,
+                                .grad_scale = scale < 1 ? scale : 1 } };
         for (int k = 0; k < e->optimizer_states && k < 8; k++)
             j.state[k] = (float *)e->state + (uint64_t)k * p->plan.grad_count + p->plan.grad_at[i];
         ft_pool_run(e->machine->pool, (j.n + RANGE - 1) / RANGE, update_range, &j);

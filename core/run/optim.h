@@ -14,7 +14,8 @@ typedef struct {
 
 /* Opens the optimizer plugin (with the trainer's values for keys of the same name) and the schedule
  * that serves lr_scheduler_type. */
-int ft_optim_open(ft_optim *o, const ft_train_args *args, ft_registry *r, const ft_offer *offer, ft_arena *arena, ft_err *e);
+int ft_optim_open(ft_optim *o, const ft_train_args *args, ft_registry *r, const ft_offer *offer,
+                  ft_arena *arena, ft_err *e);
 /* The run's length is known: warmup follows, and the schedule checks its arguments. */
 int ft_optim_length(ft_optim *o, int64_t total, ft_err *e);
 void ft_optim_close(ft_optim *o);

@@ -11,7 +11,7 @@
 #include "core/run/report.h"
 #include "core/run/stage_train.h"
 
-/* ---- one stage ------------------------------------------------------------------------------------- */
+/* ---- one stage ------------------------------------------------------------------------------- */
 
 typedef struct { ft_run *r; ft_stage *s; const char *dir; } stage_job;
 
@@ -41,26 +41,33 @@ static int run_stage(ft_run *r, ft_stage *s, ft_err *e)
     if (!code) code = ft_artifact_finish(r, s, temp, e);
     if (code) ft_remove_tree(temp, NULL);
     if (!code)
-        ft_log_line(&r->cli->log, FT_INFO, s->conf->id, "done, peak memory %.1f MiB", (double)s->result.peak_rss_bytes / (1 << 20));
+        ft_log_line(&r->cli->log, FT_INFO, s->conf->id, "done, peak memory %.1f MiB",
+                    (double)s->result.peak_rss_bytes / (1 << 20));
     return code;
 }
 
-/* ---- before anything is written ------------------------------------------------------------------- */
+/* ---- before anything is written -------------------------------------------------------------- */
 
 /* A training stage: its adapter finds its targets, its first values fit, its optimizer and schedule
  * are there. */
 static int try_training(ft_run *r, const ft_stage *s, ft_err *e)
 {
     const ft_trainer *vt = s->conf->plugin->desc.vtable;
-    const ft_train_args *args = (const ft_train_args *)(const void *)((const char *)s->conf->config + vt->args);
+    const ft_train_args *args =
+        (const ft_train_args *)(const void *)((const char *)s->conf->config + vt->args);
     ft_arena arena = { 0 };
     ft_optim optim = { .args = NULL };
     ft_program p = { .x = NULL };
     ft_lineup l;
     int code = ft_lineup_open(&l, r, s, FT_LINEUP_PLAN, NULL, e);
     if (code) return code;
-    ft_program_args a = { .purpose = FT_FOR_SCORING, .model = r->model.vt, .model_self = r->model.self, .method = &l.method,
-                          .compute = FT_F32, .max_tokens = 16, .max_trained = 16 };
+    ft_program_args a = { .purpose = FT_FOR_SCORING,
+                          .model = r->model.vt,
+                          .model_self = r->model.self,
+                          .method = &l.method,
+                          .compute = FT_F32,
+                          .max_tokens = 16,
+                          .max_trained = 16 };
     if (l.init) code = ft_program_plan(&p, &a, NULL, NULL, 1, e);
     if (!code && l.init) code = ft_engine_adapter_fits(p.g, l.init, e);
     if (!code) code = ft_optim_open(&optim, args, r->registry, &r->offer, &arena, e);
@@ -87,7 +94,8 @@ static int try_weights(ft_run *r, ft_err *e)
     ft_weights w = { .base = NULL };
     if (!*r->model_hash) return 0;
     ft_arg *all = calloc(r->scan.g->n_weight + 1, sizeof *all);
-    int code = all ? ft_model_open_weights(&r->model, &w, e) : ft_errf(e, FT_ENOMEM, "out of memory while opening the model");
+    int code = all ? ft_model_open_weights(&r->model, &w, e)
+                   : ft_errf(e, FT_ENOMEM, "out of memory while opening the model");
     if (!code) code = ft_weights_bind(&w, r->scan.g, all, e);
     ft_weights_free(&w);
     free(all);
@@ -105,7 +113,7 @@ static int try_all(ft_run *r, ft_err *e)
     return code;
 }
 
-/* ---- which stages ---------------------------------------------------------------------------------- */
+/* ---- which stages ---------------------------------------------------------------------------- */
 
 static int find_stage(const ft_run *r, const char *option, const char *id, ft_err *e)
 {
@@ -115,7 +123,8 @@ static int find_stage(const ft_run *r, const char *option, const char *id, ft_er
         if (!strcmp(ids[i], id)) return i;
     }
     const char *near = ft_suggest(id, ids, (size_t)r->n_stages);
-    ft_errf(e, FT_EINVAL, "%s %s: there is no such stage%s%s%s", option, id, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    ft_errf(e, FT_EINVAL, "%s %s: there is no such stage%s%s%s", option, id,
+            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     return -1;
 }
 
@@ -124,13 +133,16 @@ static int check_inputs(const ft_run *r, const ft_stage *s, ft_err *e)
 {
     for (int k = 0; k < s->n_sets; k++) {
         if (!ft_artifact_whole(r, &r->stage[s->set[k]]))
-            return ft_errf(e, FT_EINVAL, "%s needs the samples of %s, which has not run; leave out --only", s->conf->id,
-                           r->stage[s->set[k]].conf->id);
+            return ft_errf(e, FT_EINVAL,
+                           "%s needs the samples of %s, which has not run; leave out --only",
+                           s->conf->id, r->stage[s->set[k]].conf->id);
     }
     for (int p = 0; p < FT_N_PORTS; p++) {
         const ft_stage *in = ft_run_input(r, s, (ft_port)p);
         if (in && !ft_artifact_whole(r, in))
-            return ft_errf(e, FT_EINVAL, "%s needs the %s of %s, which has not run; leave out --only", s->conf->id, ft_port_name((ft_port)p), in->conf->id);
+            return ft_errf(e, FT_EINVAL,
+                           "%s needs the %s of %s, which has not run; leave out --only",
+                           s->conf->id, ft_port_name((ft_port)p), in->conf->id);
     }
     return 0;
 }
@@ -151,7 +163,7 @@ static int go(ft_run *r, int i, bool again, ft_err *e)
     return run_stage(r, s, e);
 }
 
-/* ---- run.lock.yaml ---------------------------------------------------------------------------------- */
+/* ---- run.lock.yaml --------------------------------------------------------------------------- */
 
 static int write_lock(ft_run *r, ft_err *e)
 {
@@ -162,12 +174,17 @@ static int write_lock(ft_run *r, ft_err *e)
     if (code) return code;
     ft_buf_printf(&b, "# what this run was made of; itself a pipeline file\n");
     ft_config_write(&b, &r->config);
-    ft_buf_printf(&b, "# program: %s\n# threads: %d\n# instruction set: %s\n# numerics contract: %s\n", FT_VERSION, m.threads,
-                  m.kernels.variant, m.exact ? "kept: the same bytes on any number of threads" : "not kept on this machine");
-    if (*r->model_hash) ft_buf_printf(&b, "# model: %s sha256 %s\n", r->config.model, r->model_hash);
+    ft_buf_printf(&b,
+                  "# program: %s\n# threads: %d\n# instruction set: %s\n# numerics contract: %s\n",
+                  FT_VERSION, m.threads, m.kernels.variant,
+                  m.exact ? "kept: the same bytes on any number of threads"
+                          : "not kept on this machine");
+    if (*r->model_hash)
+        ft_buf_printf(&b, "# model: %s sha256 %s\n", r->config.model, r->model_hash);
     for (int i = 0; i < r->n_stages; i++) {
         const ft_loaded *p = r->stage[i].conf->plugin;
-        ft_buf_printf(&b, "# stage %s: plugin %s %s, build id %s, sha256 %s, key %s\n", r->stage[i].conf->id, p->name, p->desc.version,
+        ft_buf_printf(&b, "# stage %s: plugin %s %s, build id %s, sha256 %s, key %s\n",
+                      r->stage[i].conf->id, p->name, p->desc.version,
                       *p->build_id ? p->build_id : "none", p->sha256, r->stage[i].key);
     }
     code = ft_path_join(path, sizeof path, r->config.output_dir, "run.lock.yaml", e);
@@ -177,11 +194,12 @@ static int write_lock(ft_run *r, ft_err *e)
     return code;
 }
 
-/* ---- the finished run -------------------------------------------------------------------------------- */
+/* ---- the finished run ------------------------------------------------------------------------ */
 
 static int publish(ft_run *r, ft_err *e)
 {
-    static const char *const trained[] = { "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "metrics.jsonl",
+    static const char *const trained[] = { "adapter/adapter_model.safetensors",
+                                           "adapter/adapter_config.json", "metrics.jsonl",
                                            "timing.jsonl", NULL };
     int code = 0;
     for (int i = 0; i < r->n_stages && !code; i++) {
@@ -199,19 +217,21 @@ static int report_job(void *arg, ft_err *e)
     return ft_report_write(r->config.output_dir, NULL, r->registry, &r->offer, e);
 }
 
-/* In a process of its own, as a tokenizer plugin has a part in it.  The run is what counts: a report
- * that cannot be written is a warning. */
+/* In a process of its own, as a tokenizer plugin has a part in it.  The run is what counts: a
+ * report that cannot be written is a warning. */
 static void report(ft_run *r)
 {
     ft_isolated result;
     ft_err e = { 0 };
-    if (ft_isolate("report", report_job, r, &result, &e)) ft_log_line(&r->cli->log, FT_WARN, "report", "%s", e.msg);
+    if (ft_isolate("report", report_job, r, &result, &e))
+        ft_log_line(&r->cli->log, FT_WARN, "report", "%s", e.msg);
     else ft_log_line(&r->cli->log, FT_INFO, "report", "%s/report.html", r->config.output_dir);
 }
 
 int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
 {
-    int first = from ? find_stage(r, "--from", from, e) : r->n_stages, just = only ? find_stage(r, "--only", only, e) : -1;
+    int first = from ? find_stage(r, "--from", from, e) : r->n_stages,
+        just = only ? find_stage(r, "--only", only, e) : -1;
     if (first < 0 || (only && just < 0)) return e->code;
     bool locked = false;
     int code = try_all(r, e);
@@ -220,7 +240,8 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
     if (code) return code;
     ft_artifact_sweep(r);
     for (int i = 0; i < r->n_stages && !code; i++) {
-        if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped before stage '%s'", r->stage[i].conf->id);
+        if (ft_cancelled())
+            return ft_errf(e, FT_ECANCEL, "stopped before stage '%s'", r->stage[i].conf->id);
         if (only && i != just) continue;
         if (only) code = check_inputs(r, &r->stage[i], e);
         if (!code) code = go(r, i, i >= first || only, e);
@@ -235,16 +256,18 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
     return code;
 }
 
-/* ---- check ------------------------------------------------------------------------------------------- */
+/* ---- check ----------------------------------------------------------------------------------- */
 
-/* A data stage in a folder of its own under root, after those it takes, unless its artifact is there. */
+/* A data stage in a folder of its own under root, after those it takes, unless its artifact is
+ * there. */
 static int make_aside(ft_run *r, ft_stage *s, const char *root, ft_err *e)
 {
     char dir[4096];
     if (ft_artifact_whole(r, s)) return 0;
     ft_stage *in = ft_run_input(r, s, FT_SAMPLES);
     int code = in ? make_aside(r, in, root, e) : 0;
-    for (int k = 0; k < s->n_sets && !code; k++) code = make_aside(r, &r->stage[s->set[k]], root, e);
+    for (int k = 0; k < s->n_sets && !code; k++)
+        code = make_aside(r, &r->stage[s->set[k]], root, e);
     if (!code) code = ft_path_join(dir, sizeof dir, root, s->conf->id, e);
     if (!code) code = ft_make_dirs(dir, e);
     if (code) return code;
@@ -301,9 +324,12 @@ static int show_tokens(ft_run *r, ft_stage *t, ft_err *e)
         ft_token_counts n = ft_tokens_count(&set, split);
         const char *kind = ft_tokens_kind(&set);
         if (split == FT_SPLIT_VAL && !n.docs) break;
-        ft_log_line(&r->cli->log, FT_INFO, t->conf->id, "%s: %lld documents%s%s, %lld tokens, %.1f %% trained, the longest has %lld",
-                    split == FT_SPLIT_TRAIN ? "training" : "evaluation", (long long)n.docs, kind ? " of " : "", kind ? kind : "",
-                    (long long)n.tokens, n.tokens ? 100.0 * (double)n.trained / (double)n.tokens : 0, (long long)n.longest);
+        ft_log_line(&r->cli->log, FT_INFO, t->conf->id,
+                    "%s: %lld documents%s%s, %lld tokens, %.1f %% trained, the longest has %lld",
+                    split == FT_SPLIT_TRAIN ? "training" : "evaluation", (long long)n.docs,
+                    kind ? " of " : "", kind ? kind : "", (long long)n.tokens,
+                    n.tokens ? 100.0 * (double)n.trained / (double)n.tokens : 0,
+                    (long long)n.longest);
     }
     ft_tokens_free(&set);
     if (made) ft_remove_tree(root, NULL);

@@ -17,8 +17,8 @@ static void write_table(const g_profile *r, size_t n, double total, FILE *to)
 {
     fprintf(to, "%-20s %10s %12s %7s %10s %9s\n", "op", "calls", "ms", "%", "GFLOP/s", "GB/s");
     for (size_t i = 0; i < n; i++) {
-        fprintf(to, "%-20s %10llu %12.1f %7.2f ", r[i].op, (unsigned long long)r[i].calls, 1e3 * r[i].seconds,
-                total > 0 ? 100 * r[i].seconds / total : 0);
+        fprintf(to, "%-20s %10llu %12.1f %7.2f ", r[i].op, (unsigned long long)r[i].calls,
+                1e3 * r[i].seconds, total > 0 ? 100 * r[i].seconds / total : 0);
         if (r[i].flops > 0) fprintf(to, "%10.1f ", rate(r[i].flops, r[i].seconds));
         else fprintf(to, "%10s ", "");
         fprintf(to, "%9.2f\n", rate((double)r[i].bytes, r[i].seconds));

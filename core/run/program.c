@@ -40,7 +40,8 @@ static int64_t first_position(const ft_method *m)
 {
     for (int i = 0; m && i < m->n_adapters; i++) {
         const ft_adapter *a = m->adapter[i].vt;
-        if (FT_HAS(a, first_position) && a->first_position) return a->first_position(m->adapter[i].self);
+        if (FT_HAS(a, first_position) && a->first_position)
+            return a->first_position(m->adapter[i].self);
     }
     return 0;
 }
@@ -57,7 +58,8 @@ static int make_plan(ft_program *p)
     if (p->logprob.id) wanted[k++] = p->logprob;
     if (p->hit.id) wanted[k++] = p->hit;
     if (p->logits.id) wanted[k++] = p->logits;
-    for (uint32_t i = 0; i < p->g->n_param && k < MAX_WANTED; i++) { /* what parameters start from */
+    /* what parameters start from */
+    for (uint32_t i = 0; i < p->g->n_param && k < MAX_WANTED; i++) {
         const g_param *q = &p->g->param[i];
         if (q->init.kind == FT_INIT_VALUE && q->init.from.id) wanted[k++] = q->init.from;
     }
@@ -68,7 +70,8 @@ static int make_plan(ft_program *p)
     return code;
 }
 
-int ft_program_plan(ft_program *p, const ft_program_args *a, ft_weights *weights, const g_kernels *k, int threads, ft_err *e)
+int ft_program_plan(ft_program *p, const ft_program_args *a, ft_weights *weights,
+                    const g_kernels *k, int threads, ft_err *e)
 {
     *p = (ft_program){ .args = *a };
     p->g = g_new(a->compute, a->max_tokens, a->max_trained, a->method ? &a->method->answers : NULL);
@@ -115,9 +118,11 @@ double ft_program_number(const ft_program *p, ft_val v, int64_t i)
 
 void *ft_region_new(uint64_t n, const char *what, ft_err *e)
 {
-    void *p = mmap(NULL, n ? n : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, n ? n : 1, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p != MAP_FAILED) return p;
-    ft_errf(e, FT_ENOMEM, "cannot get %llu MiB of memory for %s", (unsigned long long)(n >> 20), what);
+    ft_errf(e, FT_ENOMEM, "cannot get %llu MiB of memory for %s", (unsigned long long)(n >> 20),
+            what);
     return NULL;
 }
 

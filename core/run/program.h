@@ -46,8 +46,8 @@ typedef struct {
 
 /* weights NULL: shapes alone, for graphs that are only looked at (no scratch sizes).  On error *p
  * is empty. */
-int ft_program_plan(ft_program *p, const ft_program_args *a, ft_weights *weights, const g_kernels *k, int threads,
-                    ft_err *e);
+int ft_program_plan(ft_program *p, const ft_program_args *a, ft_weights *weights,
+                    const g_kernels *k, int threads, ft_err *e);
 int ft_program_bind(ft_program *p, const g_kernels *k, const g_memory *m, ft_pool *pool, ft_err *e);
 void ft_program_free(ft_program *p);
 

@@ -11,7 +11,8 @@ typedef struct {
 
 ft_quantizing ft_quantize_open(const ft_instance *i, const ft_config_stage *conf);
 /* The parts of weight number `weight` of a plain build; 0: it is not packed. */
-int ft_quantize_parts(const ft_quantizing *q, const ft_g *g, uint32_t weight, ft_part part[FT_MAX_PARTS]);
+int ft_quantize_parts(const ft_quantizing *q, const ft_g *g, uint32_t weight,
+                      ft_part part[FT_MAX_PARTS]);
 uint64_t ft_part_bytes(const ft_part *p);
 /* Lets *w answer as if the quantizer had run on the plain build g: shapes and bytes, no numbers. */
 int ft_quantize_plan(ft_weights *w, const ft_g *g, const ft_quantizing *q, ft_err *e);

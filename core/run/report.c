@@ -14,32 +14,44 @@ enum { MOST_SAMPLES = 20, MOST_TEXT = 4000, MOST_EVAL = 1 << 20, MOST_KEYS = 200
 static const char head[] =
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+    "'unsafe-inline'\">\n"
     "<meta name=\"color-scheme\" content=\"light dark\">\n<style>\n"
-    ":root { --ink: #1b1f24; --soft: #5d6670; --page: #fff; --line: #d5dae0; --box: #f5f7f9; --trained: #bfe8c8; --special: #8a4fbf; --frame: #2f7f91; }\n"
-    "@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #9aa5b1; --page: #14171b; --line: #353c44; --box: #1d2228; "
+    ":root { --ink: #1b1f24; --soft: #5d6670; --page: #fff; --line: #d5dae0; --box: #f5f7f9; "
+    "--trained: #bfe8c8; --special: #8a4fbf; --frame: #2f7f91; }\n"
+    "@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #9aa5b1; --page: "
+    "#14171b; --line: #353c44; --box: #1d2228; "
     "--trained: #1f5a30; --special: #c79bf0; --frame: #6cc0d2; } }\n"
-    "body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }\n"
+    "body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); "
+    "max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }\n"
     "h1, h2 { line-height: 1.2; } h2 { margin-top: 2rem; }\n"
-    "table { border-collapse: collapse; width: 100%; } td, th { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; "
-    "vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere; } th { font-weight: 600; }\n"
+    "table { border-collapse: collapse; width: 100%; } td, th { border-bottom: 1px solid "
+    "var(--line); padding: .3rem .6rem; text-align: left; "
+    "vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere; } th { font-weight: 600; "
+    "}\n"
     "table.pairs th { width: 14rem; color: var(--soft); }\n"
-    "pre, .tokens { background: var(--box); border: 1px solid var(--line); padding: .7rem; font: 13px/1.6 ui-monospace, monospace; "
+    "pre, .tokens { background: var(--box); border: 1px solid var(--line); padding: .7rem; font: "
+    "13px/1.6 ui-monospace, monospace; "
     "white-space: pre-wrap; overflow-wrap: anywhere; }\n"
-    ".tokens span { border-left: 1px solid var(--line); } .t { background: var(--trained); } .f { color: var(--frame); } .s { color: var(--special); font-weight: 600; }\n"
-    ".note { color: var(--soft); } svg { width: 100%; height: auto; } svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }\n"
+    ".tokens span { border-left: 1px solid var(--line); } .t { background: var(--trained); } .f { "
+    "color: var(--frame); } .s { color: var(--special); font-weight: 600; }\n"
+    ".note { color: var(--soft); } svg { width: 100%; height: auto; } svg text { fill: "
+    "var(--soft); font: 12px system-ui, sans-serif; }\n"
     "svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); fill: none; }\n"
     "svg polyline, svg line.c1, svg line.c2, svg line.c3 { fill: none; stroke-width: 1.6; }\n"
     "svg .c1 { stroke: #7da7d9; } svg .c2 { stroke: #1f6fc4; } svg .c3 { stroke: #d9772b; }\n"
-    "@media (prefers-color-scheme: dark) { svg .c1 { stroke: #47658a; } svg .c2 { stroke: #63a8f2; } }\n"
-    "svg circle.c1 { fill: #7da7d9; } svg circle.c2 { fill: #1f6fc4; } svg circle.c3 { fill: #d9772b; }\n"
+    "@media (prefers-color-scheme: dark) { svg .c1 { stroke: #47658a; } svg .c2 { stroke: #63a8f2; "
+    "} }\n"
+    "svg circle.c1 { fill: #7da7d9; } svg circle.c2 { fill: #1f6fc4; } svg circle.c3 { fill: "
+    "#d9772b; }\n"
     "</style>\n";
 
 static void heading(ft_buf *b, const char *text) { ft_buf_printf(b, "<h2>%s</h2>\n", text); }
 
-/* ---- summary ------------------------------------------------------------------------------------------- */
+/* ---- summary --------------------------------------------------------------------------------- */
 
-static void pair(ft_buf *b, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void pair(ft_buf *b, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static void pair(ft_buf *b, const char *key, const char *fmt, ...)
 {
     ft_buf v = { 0 };
@@ -62,30 +74,38 @@ static void summary(ft_buf *b, const ft_report_data *d)
     pair(b, "model", "%s", *d->model ? d->model : "none");
     pair(b, "method", "%s", *d->method ? d->method : "not known");
     if (d->parameters)
-        pair(b, "trainable", "%.4f %% (%lld of %lld parameters)", 100.0 * (double)d->trainable / (double)d->parameters,
-             (long long)d->trainable, (long long)d->parameters);
-    if (d->planned_steps && d->planned_steps != d->steps) pair(b, "steps", "%lld of %lld", (long long)d->steps, (long long)d->planned_steps);
+        pair(b, "trainable", "%.4f %% (%lld of %lld parameters)",
+             100.0 * (double)d->trainable / (double)d->parameters, (long long)d->trainable,
+             (long long)d->parameters);
+    if (d->planned_steps && d->planned_steps != d->steps)
+        pair(b, "steps", "%lld of %lld", (long long)d->steps, (long long)d->planned_steps);
     else pair(b, "steps", "%lld", (long long)d->steps);
     pair(b, "tokens", "%lld", (long long)d->seen_tokens);
     pair(b, "seconds", "%.1f", d->seconds);
     if (d->seconds > 0) pair(b, "tokens/s", "%.1f", (double)d->seen_tokens / d->seconds);
     if (isfinite(d->last_loss)) pair(b, "last training loss", "%.4f", d->last_loss);
     if (isfinite(d->last_eval)) pair(b, "last evaluation loss", "%.4f", d->last_eval);
-    if (d->planned_bytes) pair(b, "planned peak memory", "%.1f MiB", mib((uint64_t)d->planned_bytes));
+    if (d->planned_bytes)
+        pair(b, "planned peak memory", "%.1f MiB", mib((uint64_t)d->planned_bytes));
     if (d->peak_bytes) pair(b, "measured peak memory", "%.1f MiB", mib(d->peak_bytes));
     ft_buf_puts(b, "</table>\n");
     if (d->bad_lines)
-        ft_buf_printf(b, "<p class=\"note\">%lld lines of the metrics could not be read and were left out.</p>\n", (long long)d->bad_lines);
+        ft_buf_printf(b,
+                      "<p class=\"note\">%lld lines of the metrics could not be read and were left "
+                      "out.</p>\n",
+                      (long long)d->bad_lines);
 }
 
-/* ---- plots ----------------------------------------------------------------------------------------------- */
+/* ---- plots ----------------------------------------------------------------------------------- */
 
 static void plots(ft_buf *b, const ft_report_data *d)
 {
     ft_series mean = { { 0 } };
     ft_moving_average(&mean, &d->loss);
     const ft_curve loss[] = {
-        { &d->loss, "c1", "training loss", false }, { &mean, "c2", "moving average", false }, { &d->eval, "c3", "evaluation loss", true },
+        { &d->loss, "c1", "training loss", false },
+        { &mean, "c2", "moving average", false },
+        { &d->eval, "c3", "evaluation loss", true },
     };
     const ft_curve rate[] = { { &d->rate, "c2", "learning rate", false } };
     if (ft_series_n(&d->loss) + ft_series_n(&d->eval)) {
@@ -100,7 +120,7 @@ static void plots(ft_buf *b, const ft_report_data *d)
     ft_buf_free(&mean.points);
 }
 
-/* ---- samples ----------------------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 typedef struct { ft_buf *b; int n; } samples;
 
@@ -132,10 +152,11 @@ static void put_samples(ft_buf *b, const char *dir)
     samples s = { b, 0 };
     ft_report_lines(dir, "samples.jsonl", on_sample, &s);
     if (s.n) ft_buf_puts(b, "</table>\n");
-    if (s.n == MOST_SAMPLES) ft_buf_printf(b, "<p class=\"note\">The first %d of samples.jsonl.</p>\n", s.n);
+    if (s.n == MOST_SAMPLES)
+        ft_buf_printf(b, "<p class=\"note\">The first %d of samples.jsonl.</p>\n", s.n);
 }
 
-/* ---- evaluation ----------------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 /* Members of an object, those of objects inside as "outer.inner". */
 static void put_members(ft_buf *b, const ft_json *o, const char *before, int depth, int *left)
@@ -168,7 +189,9 @@ static void put_eval(ft_buf *b, const char *dir)
     ft_buf text = { 0 };
     int left = MOST_KEYS;
     if (ft_path_join(path, sizeof path, dir, "eval.json", NULL) || !ft_file_exists(path)) return;
-    ft_json_doc *doc = ft_file_read(&text, path, MOST_EVAL, NULL) ? NULL : ft_json_parse("eval.json", text.p ? text.p : "", text.n, NULL);
+    ft_json_doc *doc = ft_file_read(&text, path, MOST_EVAL, NULL)
+                           ? NULL
+                           : ft_json_parse("eval.json", text.p ? text.p : "", text.n, NULL);
     heading(b, "Evaluation");
     if (doc && ft_json_root(doc)->type == FT_JSON_OBJECT) {
         ft_buf_puts(b, "<table class=\"pairs\">\n");
@@ -181,7 +204,7 @@ static void put_eval(ft_buf *b, const char *dir)
     ft_buf_free(&text);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------------ */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* "12 (length), 3 (repetition)" */
 static void put_reasons(ft_buf *b, const ft_json *reasons)
@@ -223,7 +246,7 @@ static void put_rows(ft_buf *b, const ft_report_data *d)
     ft_buf_puts(b, "</table>\n");
 }
 
-/* ---- tokens ----------------------------------------------------------------------------------------------------- */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 static void put_tokens(ft_buf *b, const ft_report_data *d, ft_registry *r, const ft_offer *offer)
 {
@@ -240,17 +263,21 @@ static void put_tokens(ft_buf *b, const ft_report_data *d, ft_registry *r, const
     bool text = r && *d->model && !ft_tokenizer_open(&tok, d->model, r, offer, &e);
     ft_token_counts n = ft_tokens_count(&set, FT_SPLIT_TRAIN);
     heading(b, "What was trained on");
-    ft_buf_printf(b, "<p>%lld documents, %lld tokens, %.1f %% of them trained. The first documents, a box a document, a mark "
-                  "between tokens: <span class=\"t\">trained</span>, context from the rows, <span class=\"f\">written by the template</span>, "
+    ft_buf_printf(b,
+                  "<p>%lld documents, %lld tokens, %.1f %% of them trained. The first documents, a "
+                  "box a document, a mark "
+                  "between tokens: <span class=\"t\">trained</span>, context from the rows, <span "
+                  "class=\"f\">written by the template</span>, "
                   "<span class=\"s\">special token</span>.%s</p>\n",
-                  (long long)n.docs, (long long)n.tokens, n.tokens ? 100.0 * (double)n.trained / (double)n.tokens : 0,
+                  (long long)n.docs, (long long)n.tokens,
+                  n.tokens ? 100.0 * (double)n.trained / (double)n.tokens : 0,
                   text ? "" : " The tokenizer could not be opened, so the ids are shown.");
     ft_report_tokens(b, &set, text ? &tok : NULL);
     if (text) ft_tokenizer_close(&tok);
     ft_tokens_free(&set);
 }
 
-/* ---- the page ----------------------------------------------------------------------------------------------------- */
+/* ---- the page -------------------------------------------------------------------------------- */
 
 static void page(ft_buf *b, const ft_report_data *d, ft_registry *r, const ft_offer *offer)
 {
@@ -273,7 +300,8 @@ static void page(ft_buf *b, const ft_report_data *d, ft_registry *r, const ft_of
     ft_buf_puts(b, "</pre>\n</body>\n</html>\n");
 }
 
-int ft_report_write(const char *dir, const char *out, ft_registry *r, const ft_offer *offer, ft_err *e)
+int ft_report_write(const char *dir, const char *out, ft_registry *r, const ft_offer *offer,
+                    ft_err *e)
 {
     ft_report_data d;
     ft_buf b = { 0 };

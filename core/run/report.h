@@ -8,5 +8,6 @@
  * From run.lock.yaml (needed), metrics.jsonl, timing.jsonl, the artifacts; samples.jsonl, objects
  * {"prompt", "before", "after"}; eval.json, an object.  What is missing is left out.  r, offer: for
  * the tokenizer of the model; r NULL: token ids are shown instead of text. */
-int ft_report_write(const char *dir, const char *out, ft_registry *r, const ft_offer *offer, ft_err *e);
+int ft_report_write(const char *dir, const char *out, ft_registry *r, const ft_offer *offer,
+                    ft_err *e);
 #endif

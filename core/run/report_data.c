@@ -8,18 +8,22 @@
 
 enum { MOST_LOCK = 1 << 20, MOST_LINE = 1 << 20, MOST_POINTS = 4 << 20 };
 
-int64_t ft_report_lines(const char *dir, const char *name, bool (*on)(void *ctx, const ft_json *row), void *ctx)
+int64_t ft_report_lines(const char *dir, const char *name,
+                        bool (*on)(void *ctx, const ft_json *row), void *ctx)
 {
     char path[4096];
     ft_map_file f;
     int64_t bad = 0;
     bool more = true;
-    if (ft_path_join(path, sizeof path, dir, name, NULL) || !ft_file_exists(path) || ft_file_map(&f, path, NULL)) return 0;
+    if (ft_path_join(path, sizeof path, dir, name, NULL) || !ft_file_exists(path) ||
+        ft_file_map(&f, path, NULL))
+        return 0;
     for (size_t at = 0, end; at < f.n && more; at = end + 1) {
         const char *newline = memchr(f.p + at, '\n', f.n - at);
         end = newline ? (size_t)(newline - f.p) : f.n;
         if (end == at) continue;
-        ft_json_doc *doc = end - at <= MOST_LINE ? ft_json_parse(name, f.p + at, end - at, NULL) : NULL;
+        ft_json_doc *doc = end - at <= MOST_LINE ? ft_json_parse(name, f.p + at, end - at, NULL)
+                                                 : NULL;
         if (doc && ft_json_root(doc)->type == FT_JSON_OBJECT) more = on(ctx, ft_json_root(doc));
         else bad++;
         ft_json_done(doc);
@@ -28,7 +32,7 @@ int64_t ft_report_lines(const char *dir, const char *name, bool (*on)(void *ctx,
     return bad;
 }
 
-/* ---- metrics ------------------------------------------------------------------------------------------ */
+/* ---- metrics --------------------------------------------------------------------------------- */
 
 static void add_point(ft_series *s, double x, const ft_json *row, const char *key, double *last)
 {
@@ -47,8 +51,10 @@ static bool on_metrics(void *ctx, const ft_json *row)
     add_point(&d->loss, step, row, "loss", &d->last_loss);
     add_point(&d->rate, step, row, "learning_rate", &ignored);
     add_point(&d->eval, step, row, "eval_loss", &d->last_eval);
-    if (ft_json_as_int(ft_json_get(row, "tokens"), &n) && n > 0 && n < INT64_MAX - d->seen_tokens) d->seen_tokens += n;
-    if (ft_json_get(row, "loss") && step > (double)d->steps && step < 1e15) d->steps = (int64_t)step;
+    if (ft_json_as_int(ft_json_get(row, "tokens"), &n) && n > 0 && n < INT64_MAX - d->seen_tokens)
+        d->seen_tokens += n;
+    if (ft_json_get(row, "loss") && step > (double)d->steps && step < 1e15)
+        d->steps = (int64_t)step;
     return true;
 }
 
@@ -58,7 +64,8 @@ static bool on_timing(void *ctx, const ft_json *row)
     double s;
     int64_t peak;
     if (ft_json_as_real(ft_json_get(row, "seconds"), &s) && s > 0) d->seconds += s;
-    if (ft_json_as_int(ft_json_get(row, "peak_bytes"), &peak) && peak > (int64_t)d->peak_bytes) d->peak_bytes = (uint64_t)peak;
+    if (ft_json_as_int(ft_json_get(row, "peak_bytes"), &peak) && peak > (int64_t)d->peak_bytes)
+        d->peak_bytes = (uint64_t)peak;
     return true;
 }
 
@@ -78,7 +85,7 @@ static bool on_summary(void *ctx, const ft_json *row)
     return false;
 }
 
-/* ---- run.lock.yaml -------------------------------------------------------------------------------------- */
+/* ---- run.lock.yaml --------------------------------------------------------------------------- */
 
 static const char *kept(ft_arena *a, const ft_yaml *map, const char *key)
 {
@@ -111,7 +118,9 @@ static bool artifact_name(char out[128], const char *line, size_t n)
         if (!memcmp(line + i, key, sizeof key - 1)) at = line + i + sizeof key - 1;
     }
     size_t n_id = (size_t)(colon - id);
-    if (!at || n_id == 0 || n_id > 64 || (size_t)(line + n - at) < 16 || memchr(id, '/', n_id) || *id == '.') return false;
+    if (!at || n_id == 0 || n_id > 64 || (size_t)(line + n - at) < 16 || memchr(id, '/', n_id) ||
+        *id == '.')
+        return false;
     if (strspn(at, "0123456789abcdef") < 16) return false;
     snprintf(out, 128, "%.*s-%.16s", (int)n_id, id, at);
     return true;
@@ -123,14 +132,17 @@ static void look_into(ft_report_data *d, const char *name)
     char folder[4096], path[4096];
     const char *cache = getenv("PIPELINE_CACHE");
     int code = cache && *cache ? ft_path_join(folder, sizeof folder, cache, name, NULL)
-                               : ft_path_join(path, sizeof path, d->dir, "artifacts", NULL) || ft_path_join(folder, sizeof folder, path, name, NULL);
+                               : ft_path_join(path, sizeof path, d->dir, "artifacts", NULL) ||
+                                     ft_path_join(folder, sizeof folder, path, name, NULL);
     if (code || !ft_is_dir(folder)) return;
     ft_report_lines(folder, "trained.json", on_summary, d);
-    if (d->n_rows < FT_REPORT_STAGES && !ft_path_join(path, sizeof path, folder, "rows.json", NULL) && ft_file_exists(path)) {
+    if (d->n_rows < FT_REPORT_STAGES &&
+        !ft_path_join(path, sizeof path, folder, "rows.json", NULL) && ft_file_exists(path)) {
         d->rows[d->n_rows] = ft_arena_strndup(&d->arena, folder, strlen(folder));
         d->n_rows += d->rows[d->n_rows] != NULL;
     }
-    if (!ft_path_join(path, sizeof path, folder, "tokens.safetensors", NULL) && ft_file_exists(path))
+    if (!ft_path_join(path, sizeof path, folder, "tokens.safetensors", NULL) &&
+        ft_file_exists(path))
         d->tokens = ft_arena_strndup(&d->arena, path, strlen(path));
 }
 
@@ -142,7 +154,8 @@ static int read_lock(ft_report_data *d, ft_err *e)
     size_t events = 0;
     int code = ft_path_join(path, sizeof path, d->dir, "run.lock.yaml", e);
     if (!code && !ft_file_exists(path))
-        code = ft_errf(e, FT_EINVAL, "%s is no output folder of a run: it has no run.lock.yaml", d->dir);
+        code = ft_errf(e, FT_EINVAL, "%s is no output folder of a run: it has no run.lock.yaml",
+                       d->dir);
     if (!code) code = ft_file_read(&d->lock, path, MOST_LOCK, e);
     if (code) return code;
     ft_buf_puts(&d->lock, "");

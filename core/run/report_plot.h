@@ -12,13 +12,14 @@ typedef struct {
 
 /* A figure with axes, ticks and their labels; series without points are left out, and nothing is
  * written where there are none at all.  All texts are plain words of ours. */
-void ft_plot_svg(ft_buf *out, const char *title, const char *y_label, const ft_curve *curve, size_t n);
+void ft_plot_svg(ft_buf *out, const char *title, const char *y_label, const ft_curve *curve,
+                 size_t n);
 
-/* The mean of the last points (a twentieth of all, at least 5) at each point from the fifth on, summed
- * in order; nothing where there are fewer than 10. */
+/* The mean of the last points (a twentieth of all, at least 5) at each point from the fifth on,
+ * summed in order; nothing where there are fewer than 10. */
 void ft_moving_average(ft_series *out, const ft_series *in);
 
-/* The first tick at or above lo and the distance to the next (1, 2 or 5 times a power of ten), so that
- * about `most` lie between lo and hi.  lo < hi. */
+/* The first tick at or above lo and the distance to the next (1, 2 or 5 times a power of ten), so
+ * that about `most` lie between lo and hi.  lo < hi. */
 double ft_plot_ticks(double lo, double hi, int most, double *step);
 #endif

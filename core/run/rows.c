@@ -4,7 +4,7 @@
 #include <string.h>
 #include "core/base/random.h"
 
-/* ---- order ----------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 /* Uniform in [0, n): numbers above the largest multiple of n are drawn again. */
 static uint64_t below(uint64_t *state, uint64_t n)
@@ -31,9 +31,12 @@ static uint64_t key_of(const ft_rows_args *a, uint64_t what)
     return ft_random(&k);
 }
 
-/* ---- packing ----------------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
-static int64_t doc_tokens(const ft_token_set *s, int64_t d, int64_t extra) { return s->start[d + 1] - s->start[d] + extra; }
+static int64_t doc_tokens(const ft_token_set *s, int64_t d, int64_t extra)
+{
+    return s->start[d + 1] - s->start[d] + extra;
+}
 
 typedef struct { int64_t doc, tokens, order; } item;
 
@@ -46,7 +49,8 @@ static int longer_first(const void *x, const void *y)
 
 /* Assigns each item a row: the fullest that still has room.  Rows with r free tokens form a stack
  * head[r]; a search goes up from the tokens needed. */
-static int64_t best_fit(const item *it, int64_t n, int64_t room, int64_t *row_of, int64_t *head, int64_t *next)
+static int64_t best_fit(const item *it, int64_t n, int64_t room, int64_t *row_of, int64_t *head,
+                        int64_t *next)
 {
     int64_t rows = 0;
     for (int64_t i = 0; i <= room; i++) head[i] = -1;
@@ -118,7 +122,8 @@ static int pack(ft_row_plan *r, const ft_token_set *s, const ft_rows_args *a, wo
     if (a->shuffle) ft_permute(w->order, s->n_docs, key_of(a, 1));
     for (int64_t i = 0; i < s->n_docs; i++) {
         int64_t d = a->shuffle ? w->order[i] : i;
-        if (s->split[d] == a->split) w->it[n] = (item){ d, doc_tokens(s, d, a->virtual_tokens), n }, n++;
+        if (s->split[d] == a->split)
+            w->it[n] = (item){ d, doc_tokens(s, d, a->virtual_tokens), n }, n++;
     }
     r->n_docs = n;
     if (s->packing && a->shuffle) qsort(w->it, (size_t)n, sizeof *w->it, longer_first);
@@ -181,10 +186,12 @@ void ft_rows_free(ft_row_plan *r)
     *r = (ft_row_plan){ .n_rows = 0 };
 }
 
-int64_t ft_rows_tokens(const ft_row_plan *r, const ft_token_set *s, int64_t i, int64_t virtual_tokens)
+int64_t ft_rows_tokens(const ft_row_plan *r, const ft_token_set *s, int64_t i,
+                       int64_t virtual_tokens)
 {
     int64_t n = 0;
-    for (int64_t k = r->row[i]; k < r->row[i + 1]; k++) n += doc_tokens(s, r->doc[k], virtual_tokens);
+    for (int64_t k = r->row[i]; k < r->row[i + 1]; k++)
+        n += doc_tokens(s, r->doc[k], virtual_tokens);
     return n;
 }
 
@@ -192,12 +199,13 @@ int64_t ft_rows_trained(const ft_row_plan *r, const ft_token_set *s, int64_t i)
 {
     int64_t n = 0;
     for (int64_t k = r->row[i]; k < r->row[i + 1]; k++) {
-        for (int64_t t = s->start[r->doc[k]] + 1; t < s->start[r->doc[k] + 1]; t++) n += s->labels[t] >= 0;
+        for (int64_t t = s->start[r->doc[k]] + 1; t < s->start[r->doc[k] + 1]; t++)
+            n += s->labels[t] >= 0;
     }
     return n;
 }
 
-/* ---- micro-batches ------------------------------------------------------------------------------------ */
+/* ---- micro-batches --------------------------------------------------------------------------- */
 
 uint64_t ft_micro_bytes(int64_t max_tokens, int64_t max_trained)
 {
@@ -218,7 +226,8 @@ void ft_micro_init(ft_micro *m, void *memory, int64_t max_tokens, int64_t max_tr
                        .doc_start = m->doc_start, .trained = m->trained, .target = m->target };
 }
 
-/* Appends one document: virtual tokens, then its own; a token is trained when the next has a label. */
+/* Appends one document: virtual tokens, then its own; a token is trained when the next has a
+ * label. */
 static void put_document(ft_micro *m, const ft_token_set *s, int64_t d, int64_t virtual_tokens)
 {
     ft_batch *b = &m->b;
@@ -234,15 +243,19 @@ static void put_document(ft_micro *m, const ft_token_set *s, int64_t d, int64_t 
     }
 }
 
-int64_t ft_micro_fill(ft_micro *m, const ft_row_plan *r, const ft_token_set *s, int64_t row, int64_t end, int64_t virtual_tokens)
+int64_t ft_micro_fill(ft_micro *m, const ft_row_plan *r, const ft_token_set *s, int64_t row,
+                      int64_t end, int64_t virtual_tokens)
 {
     ft_batch *b = &m->b;
     b->n_tokens = b->n_rows = b->n_docs = b->n_trained = 0;
     for (; row < end; row++) {
         int64_t n = ft_rows_tokens(r, s, row, virtual_tokens);
-        if (b->n_rows && (b->n_tokens + n > m->max_tokens || b->n_trained + ft_rows_trained(r, s, row) > m->max_trained)) break;
+        if (b->n_rows && (b->n_tokens + n > m->max_tokens ||
+                          b->n_trained + ft_rows_trained(r, s, row) > m->max_trained))
+            break;
         m->row_start[b->n_rows++] = (int32_t)b->n_tokens;
-        for (int64_t k = r->row[row]; k < r->row[row + 1]; k++) put_document(m, s, r->doc[k], virtual_tokens);
+        for (int64_t k = r->row[row]; k < r->row[row + 1]; k++)
+            put_document(m, s, r->doc[k], virtual_tokens);
     }
     m->row_start[b->n_rows] = (int32_t)b->n_tokens;
     m->doc_start[b->n_docs] = (int32_t)b->n_tokens;

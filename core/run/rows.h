@@ -1,5 +1,5 @@
-/* rows.h -- documents into rows, rows into optimizer steps, in an order that depends on the seed and
- * the epoch alone; and a step's rows into micro-batches as the kernels see them. */
+/* rows.h -- documents into rows, rows into optimizer steps, in an order that depends on the seed
+ * and the epoch alone; and a step's rows into micro-batches as the kernels see them. */
 #ifndef FT_CORE_ROWS_H
 #define FT_CORE_ROWS_H
 #include "core/run/tokens.h"
@@ -25,7 +25,8 @@ typedef struct {
 int ft_rows_make(ft_row_plan *r, const ft_token_set *s, const ft_rows_args *a);
 void ft_rows_free(ft_row_plan *r);
 /* Tokens of row i, virtual ones included. */
-int64_t ft_rows_tokens(const ft_row_plan *r, const ft_token_set *s, int64_t i, int64_t virtual_tokens);
+int64_t ft_rows_tokens(const ft_row_plan *r, const ft_token_set *s, int64_t i,
+                       int64_t virtual_tokens);
 /* Positions of a row's tokens that carry loss. */
 int64_t ft_rows_trained(const ft_row_plan *r, const ft_token_set *s, int64_t i);
 
@@ -39,9 +40,10 @@ typedef struct {
 uint64_t ft_micro_bytes(int64_t max_tokens, int64_t max_trained);
 /* memory: ft_micro_bytes of it. */
 void ft_micro_init(ft_micro *m, void *memory, int64_t max_tokens, int64_t max_trained);
-/* Takes as many of the rows from `row` on, up to row `end`, as there is room for: at least one, which
- * must fit.  Returns the first row not taken. */
-int64_t ft_micro_fill(ft_micro *m, const ft_row_plan *r, const ft_token_set *s, int64_t row, int64_t end, int64_t virtual_tokens);
+/* Takes as many of the rows from `row` on, up to row `end`, as there is room for: at least one,
+ * which must fit.  Returns the first row not taken. */
+int64_t ft_micro_fill(ft_micro *m, const ft_row_plan *r, const ft_token_set *s, int64_t row,
+                      int64_t end, int64_t virtual_tokens);
 
 /* A permutation of 0 … n-1 from a key; the same for ever. */
 void ft_permute(int64_t *v, int64_t n, uint64_t key);

@@ -1,10 +1,10 @@
-/* run.h -- a pipeline file in motion: its stages, what they hand to each other, and whether they have
- * to run.
+/* run.h -- a pipeline file in motion: its stages, what they hand to each other, and whether they
+ * have to run.
  *
- * Every stage takes artifacts and makes one: a folder named after the stage and its key, the hash of
- * everything that decides what is in it (plugin, parameters, seed, model, and the keys of what it
- * takes).  A folder is made under a hidden name and renamed when it is whole, so an unchanged stage
- * is never run twice and a killed one leaves nothing that looks finished.
+ * Every stage takes artifacts and makes one: a folder named after the stage and its key, the hash
+ * of everything that decides what is in it (plugin, parameters, seed, model, and the keys of what
+ * it takes).  A folder is made under a hidden name and renamed when it is whole, so an unchanged
+ * stage is never run twice and a killed one leaves nothing that looks finished.
  *
  *   OUTPUT_DIR/artifacts/ID-KEY/    or PIPELINE_CACHE/ID-KEY/
  *   OUTPUT_DIR/artifacts/ID.last    what the stage's last run was made of: why it runs again */
@@ -17,7 +17,15 @@
 #include "core/run/tokens.h"
 
 /* What stages hand to each other. */
-typedef enum { FT_SAMPLES, FT_TOKENS, FT_PACKED, FT_ADAPTER, FT_TRAINED, FT_MERGED, FT_N_PORTS } ft_port;
+typedef enum {
+    FT_SAMPLES,
+    FT_TOKENS,
+    FT_PACKED,
+    FT_ADAPTER,
+    FT_TRAINED,
+    FT_MERGED,
+    FT_N_PORTS
+} ft_port;
 
 typedef struct ft_run ft_run;
 typedef struct ft_stage ft_stage;
@@ -38,7 +46,8 @@ struct ft_stage {
     const ft_config_stage *conf;
     const ft_stage_kind *kind;
     int input[FT_N_PORTS];     /* stage that gives each port it takes, or -1 */
-    const int *set;            /* [n_sets] stages whose samples a mixer takes, in the order of its weights */
+    /* [n_sets] stages whose samples a mixer takes, in the order of its weights */
+    const int *set;
     int n_sets;
     char key[65];
     char dir[4096];            /* its artifact */
@@ -59,7 +68,8 @@ struct ft_run {
     ft_model_run model;        /* open when model_hash is not empty */
     ft_program scan;           /* the model's plain build */
     char artifacts[4096];
-    char hashes[64];           /* copy of the remembered hashes while nothing may be written yet, or "" */
+    /* copy of the remembered hashes while nothing may be written yet, or "" */
+    char hashes[64];
     bool resume, profile;
     int current;               /* stage being run, in its process */
     ft_machine *machine;       /* threads of the stage being run, or NULL */
@@ -68,7 +78,8 @@ struct ft_run {
 
 /* Reads the file, finds plugins, types parameters, wires stages.  2 when the configuration is wrong
  * (all errors are on standard error), 1 for what else fails, 0. */
-int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *override, size_t n, ft_err *e);
+int ft_run_open(ft_run *r, ft_cli *cli, const char *file, const char *const *override, size_t n,
+                ft_err *e);
 void ft_run_close(ft_run *r);
 
 /* The stage that gives a port to stage s, or NULL. */
@@ -79,12 +90,12 @@ ft_instance *ft_run_instance(ft_run *r, const ft_stage *s, ft_err *e);
 const ft_stage_kind *ft_stage_kind_of(const char *role);
 const char *ft_port_name(ft_port p);
 
-/* artifacts.c: where artifacts lie (r->artifacts); the file that remembers hashes, or NULL; keys of all
- * stages, from their parts. */
+/* artifacts.c: where artifacts lie (r->artifacts); the file that remembers hashes, or NULL; keys of
+ * all stages, from their parts. */
 int ft_run_place(ft_run *r, ft_err *e);
 const char *ft_run_hash_cache(const ft_run *r, char out[4096]);
-/* From here on hashes are remembered beside the artifacts; before, in a copy that ft_run_close drops,
- * so that a run that is refused changes no file. */
+/* From here on hashes are remembered beside the artifacts; before, in a copy that ft_run_close
+ * drops, so that a run that is refused changes no file. */
 int ft_run_keep_hashes(ft_run *r, ft_err *e);
 void ft_run_drop_hashes(ft_run *r);
 int ft_run_keys(ft_run *r, ft_err *e);
@@ -101,7 +112,7 @@ void ft_artifact_sweep(const ft_run *r);
 /* SHA-256 of a file or of all files of a folder (names and contents). */
 int ft_hash_path(char out[65], const char *path, const char *cache, ft_err *e);
 
-/* ---- the stages: stage_*.c ---------------------------------------------------------------------- */
+/* ---- the stages: stage_*.c ------------------------------------------------------------------- */
 int ft_stage_format(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_filter(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_mix(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
@@ -112,9 +123,10 @@ int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_merge(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_export(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 
-/* Puts files of an artifact under their usual names into the output folder, as links where possible;
- * names are relative, NULL-terminated; those that are not there are passed over. */
+/* Puts files of an artifact under their usual names into the output folder, as links where
+ * possible; names are relative, NULL-terminated; those that are not there are passed over. */
 int ft_run_publish(const char *dir, const char *out, const char *const *name, ft_err *e);
-/* The same for all files of folder dir/name at once: out/name is exchanged for the new one whole. */
+/* The same for all files of folder dir/name at once: out/name is exchanged for the new one
+ * whole. */
 int ft_run_publish_folder(const char *dir, const char *out, const char *name, ft_err *e);
 #endif

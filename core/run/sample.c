@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include "core/base/random.h"
 
-int ft_sampler_open(ft_sampler *s, double temperature, int64_t top_k, double top_p, int64_t vocab, ft_err *e)
+int ft_sampler_open(ft_sampler *s, double temperature, int64_t top_k, double top_p, int64_t vocab,
+                    ft_err *e)
 {
     *s = (ft_sampler){ .temperature = temperature, .top_p = top_p, .top_k = top_k };
     if (temperature <= 0) return 0;
@@ -20,7 +21,10 @@ void ft_sampler_close(ft_sampler *s)
 
 static uint64_t mix(uint64_t z) { return ft_random(&z); }
 
-uint64_t ft_sample_key(uint64_t seed, uint64_t text, uint64_t position) { return mix(mix(mix(seed) + text) + position); }
+uint64_t ft_sample_key(uint64_t seed, uint64_t text, uint64_t position)
+{
+    return mix(mix(mix(seed) + text) + position);
+}
 
 static int32_t greatest(const float *logits, int64_t vocab)
 {
@@ -47,7 +51,8 @@ int32_t ft_sample_token(const ft_sampler *s, const float *logits, int64_t vocab,
     double all = 0, sum = 0;
     for (int64_t i = 0; i < vocab; i++) c[i] = (ft_candidate){ logits[i], (int32_t)i };
     qsort(c, (size_t)vocab, sizeof *c, by_logit);
-    for (int64_t i = 0; i < n; i++) all += exp(((double)c[i].logit - (double)c[0].logit) / s->temperature);
+    for (int64_t i = 0; i < n; i++)
+        all += exp(((double)c[i].logit - (double)c[0].logit) / s->temperature);
     for (; kept < n && (kept == 0 || sum < s->top_p * all); kept++)
         sum += exp(((double)c[kept].logit - (double)c[0].logit) / s->temperature);
     double at = (double)(key >> 11) * 0x1p-53 * sum;

@@ -1,7 +1,7 @@
 /* sample.h -- the next token out of logits: the likeliest, or drawn from the likely ones.
  *
- * Order of the steps as in transformers: temperature, top_k, top_p, softmax, draw.  Random numbers are
- * counter-based: a text draws the same whatever is generated beside it. */
+ * Order of the steps as in transformers: temperature, top_k, top_p, softmax, draw.  Random numbers
+ * are counter-based: a text draws the same whatever is generated beside it. */
 #ifndef FT_CORE_SAMPLE_H
 #define FT_CORE_SAMPLE_H
 #include "core/base/err.h"
@@ -14,7 +14,8 @@ typedef struct {
     ft_candidate *candidate;   /* [vocab]; NULL when temperature is 0 */
 } ft_sampler;
 
-int ft_sampler_open(ft_sampler *s, double temperature, int64_t top_k, double top_p, int64_t vocab, ft_err *e);
+int ft_sampler_open(ft_sampler *s, double temperature, int64_t top_k, double top_p, int64_t vocab,
+                    ft_err *e);
 void ft_sampler_close(ft_sampler *s);
 
 uint64_t ft_sample_key(uint64_t seed, uint64_t text, uint64_t position);

@@ -12,7 +12,7 @@ typedef struct { uint64_t index, n; char magic[8]; } footer;
 
 enum { FLUSH = 1 << 20 };
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int flush(ft_samples_writer *w, ft_err *e)
 {
@@ -28,7 +28,8 @@ int ft_samples_create(ft_samples_writer *w, const char *path, ft_err *e)
     *w = (ft_samples_writer){ .at = 0 };
     const char *slash = strrchr(path, '/');
     int code = ft_aside_open(&w->out, path, e);
-    snprintf(w->dir, sizeof w->dir, "%.*s", slash > path ? (int)(slash - path) : 1, slash ? path : ".");
+    snprintf(w->dir, sizeof w->dir, "%.*s", slash > path ? (int)(slash - path) : 1,
+             slash ? path : ".");
     if (!code) ft_buf_add(&w->pending, magic, sizeof magic);
     return code;
 }
@@ -42,7 +43,8 @@ int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
 {
     record r = { .at = w->at + w->pending.n, .group = s->group, .split = s->split };
     header h = { .line = s->line, .n_seq = s->n_seq, .label = s->label };
-    for (int i = 0; i < s->n_seq && i < 2; i++) h.n_span[i] = (uint32_t)s->seq[i].n_span, h.len[i] = s->seq[i].len;
+    for (int i = 0; i < s->n_seq && i < 2; i++)
+        h.n_span[i] = (uint32_t)s->seq[i].n_span, h.len[i] = s->seq[i].len;
     ft_buf_add(&w->pending, &h, sizeof h);
     for (int i = 0; i < s->n_seq && i < 2; i++) {
         ft_buf_add(&w->pending, s->seq[i].span, s->seq[i].n_span * sizeof(ft_span));
@@ -74,7 +76,8 @@ static int decide_split(ft_buf *index, double val_size, ft_err *e)
     double want = val_size < 1 ? ceil(val_size * (double)m) : val_size;
     if (want >= (double)m && m > 0 && want > 0) {
         free(sorted);
-        return ft_errf(e, FT_EINVAL, "val_size %g would keep all %zu rows for evaluation", val_size, m);
+        return ft_errf(e, FT_EINVAL, "val_size %g would keep all %zu rows for evaluation", val_size,
+                       m);
     }
     qsort(sorted, m, sizeof *sorted, by_group);
     size_t kept = 0;
@@ -105,7 +108,8 @@ static int drop_leaks(ft_buf *index, int64_t *leaked, ft_err *e)
     }
     qsort(asked, m, sizeof *asked, by_number);
     for (size_t i = 0; i < n; i++) {
-        bool leaks = r[i].split != FT_SPLIT_VAL && m && bsearch(&r[i].group, asked, m, sizeof *asked, by_number);
+        bool leaks = r[i].split != FT_SPLIT_VAL && m &&
+                     bsearch(&r[i].group, asked, m, sizeof *asked, by_number);
         if (!leaks) r[kept++] = r[i];
     }
     free(asked);
@@ -122,11 +126,13 @@ static int write_training(void *ctx, char *p, size_t n, ft_err *e)
 }
 
 /* The index with the sides chosen; *n: samples in it. */
-static int write_index(ft_samples_writer *w, double val_size, int64_t *leaked, uint64_t *n, ft_err *e)
+static int write_index(ft_samples_writer *w, double val_size, int64_t *leaked, uint64_t *n,
+                       ft_err *e)
 {
     ft_buf all = { 0 };
     *n = w->index.n / sizeof(record);
-    if (!w->n_val && val_size <= 0) return ft_spool_each(&w->index, sizeof(record), write_training, &w->out, e);
+    if (!w->n_val && val_size <= 0)
+        return ft_spool_each(&w->index, sizeof(record), write_training, &w->out, e);
     int code = ft_spool_all(&w->index, &all, e);
     if (!code && all.n) code = decide_split(&all, val_size, e);
     if (!code && all.n) code = drop_leaks(&all, leaked, e);
@@ -156,9 +162,12 @@ void ft_samples_drop(ft_samples_writer *w)
     ft_spool_free(&w->index);
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-static int damaged(ft_err *e) { return ft_errf(e, FT_EFORMAT, "the samples file is damaged; run its stage again with --from"); }
+static int damaged(ft_err *e)
+{
+    return ft_errf(e, FT_EFORMAT, "the samples file is damaged; run its stage again with --from");
+}
 
 int ft_samples_open(ft_samples *s, const char *path, ft_err *e)
 {
@@ -168,8 +177,8 @@ int ft_samples_open(ft_samples *s, const char *path, ft_err *e)
     bool good = s->map.n >= sizeof magic + sizeof f && !memcmp(s->map.p, magic, sizeof magic);
     if (good) {
         memcpy(&f, s->map.p + s->map.n - sizeof f, sizeof f);
-        good = !memcmp(f.magic, magic, sizeof magic) && f.n < UINT64_MAX / sizeof(record) && f.index <= s->map.n &&
-               f.index + f.n * sizeof(record) + sizeof f == s->map.n;
+        good = !memcmp(f.magic, magic, sizeof magic) && f.n < UINT64_MAX / sizeof(record) &&
+               f.index <= s->map.n && f.index + f.n * sizeof(record) + sizeof f == s->map.n;
     }
     if (!good) {
         ft_file_unmap(&s->map);
@@ -201,13 +210,18 @@ int ft_samples_get(ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
     memcpy(&r, s->map.p + s->index + i * sizeof r, sizeof r);
     if (r.at > s->index || s->index - r.at < sizeof h) return damaged(e);
     memcpy(&h, s->map.p + r.at, sizeof h);
-    *out = (ft_sample){ .file = "", .line = h.line, .group = r.group, .split = (uint8_t)r.split, .n_seq = (uint8_t)h.n_seq,
-                         .label = (uint8_t)h.label };
+    *out = (ft_sample){ .file = "",
+                        .line = h.line,
+                        .group = r.group,
+                        .split = (uint8_t)r.split,
+                        .n_seq = (uint8_t)h.n_seq,
+                        .label = (uint8_t)h.label };
     uint64_t at = r.at + sizeof h;
     for (uint32_t k = 0; k < h.n_seq && k < 2; k++) {
         uint64_t spans = (uint64_t)h.n_span[k] * sizeof(ft_span);
         if (spans > s->index - at || h.len[k] > s->index - at - spans) return damaged(e);
-        out->seq[k] = (ft_text){ s->map.p + at + spans, h.len[k], (const ft_span *)(const void *)(s->map.p + at), h.n_span[k] };
+        out->seq[k] = (ft_text){ s->map.p + at + spans, h.len[k],
+                                 (const ft_span *)(const void *)(s->map.p + at), h.n_span[k] };
         at = (at + spans + h.len[k] + 7) / 8 * 8;
     }
     s->read += at - r.at;

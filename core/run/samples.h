@@ -4,9 +4,9 @@
  * File: "FTSAMP1\n"; for each sample a header (samples.c), then for each sequence its spans and its
  * text; an index (offset and split of every sample) and its place at the end.  The split is decided
  * when all rows are known: the rows whose groups have the smallest hashes are kept for evaluation,
- * so equal questions never stand on both sides and the choice does not depend on their order.  Where
- * the sides were chosen before (a file of its own for evaluation, sets that were split one by one), a
- * training row whose question is also asked in evaluation is left out. */
+ * so equal questions never stand on both sides and the choice does not depend on their order.
+ * Where the sides were chosen before (a file of its own for evaluation, sets that were split one by
+ * one), a training row whose question is also asked in evaluation is left out. */
 #ifndef FT_CORE_SAMPLES_H
 #define FT_CORE_SAMPLES_H
 #include "core/base/file.h"

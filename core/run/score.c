@@ -3,8 +3,8 @@
 #include <math.h>
 #include "core/load/isolate.h"
 
-int ft_score_rows(ft_engine *e, int which, const ft_row_plan *r, const ft_token_set *t, int64_t virtual_tokens,
-                  ft_score *s, ft_err *err)
+int ft_score_rows(ft_engine *e, int which, const ft_row_plan *r, const ft_token_set *t,
+                  int64_t virtual_tokens, ft_score *s, ft_err *err)
 {
     ft_program *p = e->program[which];
     ft_micro *m = &e->micro[which];
@@ -24,8 +24,8 @@ int ft_score_rows(ft_engine *e, int which, const ft_row_plan *r, const ft_token_
 
 double ft_score_loss(const ft_score *s) { return s->tokens ? s->nll / (double)s->tokens : NAN; }
 
-void ft_score_bounds(const ft_row_plan *r, const ft_token_set *t, int64_t virtual_tokens, int64_t most,
-                     int64_t *max_tokens, int64_t *max_trained)
+void ft_score_bounds(const ft_row_plan *r, const ft_token_set *t, int64_t virtual_tokens,
+                     int64_t most, int64_t *max_tokens, int64_t *max_trained)
 {
     int64_t total = 0;
     *max_tokens = 1;
@@ -45,11 +45,13 @@ int ft_score_split(const ft_asked *a, const ft_token_set *t, int split, ft_score
     ft_engine engine = { .machine = a->machine, .program = { &program }, .n_programs = 1 };
     ft_program_args p = a->program;
     ft_row_plan rows;
-    ft_rows_args ra = { .split = split, .virtual_tokens = p.method ? ft_method_virtual_tokens(p.method) : 0 };
+    ft_rows_args ra = { .split = split,
+                        .virtual_tokens = p.method ? ft_method_virtual_tokens(p.method) : 0 };
     if (ft_rows_make(&rows, t, &ra)) return ft_errf(err, FT_ENOMEM, "out of memory for the rows");
     p.purpose = FT_FOR_SCORING;
     ft_score_bounds(&rows, t, ra.virtual_tokens, 512, &p.max_tokens, &p.max_trained);
-    int code = ft_program_plan(&program, &p, a->weights, &a->machine->kernels, a->machine->threads, err);
+    int code = ft_program_plan(&program, &p, a->weights, &a->machine->kernels, a->machine->threads,
+                               err);
     if (!code) code = ft_engine_start(&engine, err);
     if (!code) code = ft_engine_fill(&engine, a->weights, a->seed, a->adapter, err);
     if (!code) code = ft_score_rows(&engine, 0, &rows, t, ra.virtual_tokens, s, err);

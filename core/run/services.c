@@ -4,7 +4,7 @@
 #include "core/run/evaluate.h"
 #include "core/text/template.h"
 
-/* ---- ft.threads/1 --------------------------------------------------------------------------------- */
+/* ---- ft.threads/1 ---------------------------------------------------------------------------- */
 
 typedef struct { void (*fn)(void *, int64_t); void *arg; } each_job;
 
@@ -23,7 +23,7 @@ static void threads_each(const ft_host *h, int64_t n, void (*fn)(void *, int64_t
     else each_range(&j, 0, 0, n);
 }
 
-/* ---- ft.source/1 ---------------------------------------------------------------------------------- */
+/* ---- ft.source/1 ----------------------------------------------------------------------------- */
 
 static const ft_source *source_model(const ft_host *h)
 {

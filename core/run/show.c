@@ -1,17 +1,20 @@
 /* show.c -- see show.h.
  *
  * A token's text is what it adds to the text of the tokens before it: some tokenizers write a blank
- * only between tokens.  A character of several tokens is shown by the first of them, whose piece says
- * the ids of all. */
+ * only between tokens.  A character of several tokens is shown by the first of them, whose piece
+ * says the ids of all. */
 #include "core/run/show.h"
 #include "core/base/utf8.h"
 
 enum { MOST_PARTS = 8 };
 
-/* ---- pieces ------------------------------------------------------------------------------------------ */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 /* Ends with the mark that decoding writes for a character whose bytes are not all there. */
-static bool is_cut(const ft_buf *b) { return b->n >= 3 && !memcmp(b->p + b->n - 3, "\xEF\xBF\xBD", 3); }
+static bool is_cut(const ft_buf *b)
+{
+    return b->n >= 3 && !memcmp(b->p + b->n - 3, "\xEF\xBF\xBD", 3);
+}
 
 static bool text_of(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64_t n)
 {
@@ -20,7 +23,8 @@ static bool text_of(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64
     for (int64_t i = 0; i < n; i++) {
         if (id[i] < 0) return false;
     }
-    if (ft_tokenizer_decode(tok, (const uint32_t *)(const void *)id, (size_t)n, 0, &b, NULL)) return false;
+    if (ft_tokenizer_decode(tok, (const uint32_t *)(const void *)id, (size_t)n, 0, &b, NULL))
+        return false;
     ft_buf_add(out, b.p, b.n);
     return !out->oom;
 }
@@ -38,10 +42,12 @@ static int64_t whole(ft_tokenizer_run *tok, const int32_t *id, int64_t n)
 }
 
 /* What id[from … from+n) add to the text of id[before … from), into *out. */
-static void added_text(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64_t before, int64_t from, int64_t n)
+static void added_text(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, int64_t before,
+                       int64_t from, int64_t n)
 {
     ft_buf old = { 0 }, both = { 0 };
-    bool good = text_of(&old, tok, id + before, from - before) && text_of(&both, tok, id + before, from + n - before);
+    bool good = text_of(&old, tok, id + before, from - before) &&
+                text_of(&both, tok, id + before, from + n - before);
     out->n = 0;
     if (good && both.n >= old.n && (old.n == 0 || !memcmp(both.p, old.p, old.n)))
         ft_buf_add(out, both.p ? both.p + old.n : "", both.n - old.n);
@@ -55,10 +61,12 @@ static void added_text(ft_buf *out, ft_tokenizer_run *tok, const int32_t *id, in
 
 static bool is_special(ft_tokenizer_run *tok, int32_t id)
 {
-    return tok && id >= 0 && (uint32_t)id < tok->vocab.vocab_size && tok->vt->special(tok->self, (uint32_t)id);
+    return tok && id >= 0 && (uint32_t)id < tok->vocab.vocab_size &&
+           tok->vt->special(tok->self, (uint32_t)id);
 }
 
-/* The class of tokens i … i+k: trained when one of them is; the document's first is never predicted. */
+/* The class of tokens i … i+k: trained when one of them is; the document's first is never
+ * predicted. */
 static ft_show_class class_of(const int32_t *label, const uint8_t *origin, int64_t i, int64_t k)
 {
     for (int64_t j = i; j < i + k; j++) {
@@ -67,8 +75,9 @@ static ft_show_class class_of(const int32_t *label, const uint8_t *origin, int64
     return origin && origin[i] == FT_FROM_TEMPLATE ? FT_SHOW_TEMPLATE : FT_SHOW_CONTEXT;
 }
 
-void ft_show_tokens(ft_tokenizer_run *tok, const int32_t *id, const int32_t *label, const uint8_t *origin,
-                    int64_t n, int64_t most, void (*put)(void *ctx, const ft_shown *piece), void *ctx)
+void ft_show_tokens(ft_tokenizer_run *tok, const int32_t *id, const int32_t *label,
+                    const uint8_t *origin, int64_t n, int64_t most,
+                    void (*put)(void *ctx, const ft_shown *piece), void *ctx)
 {
     ft_buf text = { 0 };
     int64_t before = 0;
@@ -77,12 +86,13 @@ void ft_show_tokens(ft_tokenizer_run *tok, const int32_t *id, const int32_t *lab
         text.n = 0;
         if (tok) added_text(&text, tok, id, before, i, k);
         else ft_buf_printf(&text, "%d ", id[i]);
-        put(ctx, &(ft_shown){ text.p ? text.p : "", text.n, id + i, k, class_of(label, origin, i, k), is_special(tok, id[i]) });
+        put(ctx, &(ft_shown){ text.p ? text.p : "", text.n, id + i, k,
+                              class_of(label, origin, i, k), is_special(tok, id[i]) });
     }
     ft_buf_free(&text);
 }
 
-/* ---- a terminal -------------------------------------------------------------------------------------- */
+/* ---- a terminal ------------------------------------------------------------------------------ */
 
 static const struct { const char *on, *off, *open, *close; } look[] = {
     [FT_SHOW_CONTEXT] = { "", "", "", "" },

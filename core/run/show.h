@@ -22,8 +22,9 @@ typedef struct {
 
 /* Calls put() for each piece of id[0 … most), n being the length of the document.  label: -100 or
  * below: no loss.  origin: FT_FROM_* of each token, NULL: not known.  tok NULL: ids as text. */
-void ft_show_tokens(ft_tokenizer_run *tok, const int32_t *id, const int32_t *label, const uint8_t *origin,
-                    int64_t n, int64_t most, void (*put)(void *ctx, const ft_shown *piece), void *ctx);
+void ft_show_tokens(ft_tokenizer_run *tok, const int32_t *id, const int32_t *label,
+                    const uint8_t *origin, int64_t n, int64_t most,
+                    void (*put)(void *ctx, const ft_shown *piece), void *ctx);
 
 /* Appends a piece for a terminal: in colours, or, without, trained text between « and », the
  * template's between ‹ and ›.  *last is the class of the piece before, -1 at the start of a row.

@@ -8,7 +8,7 @@
 #include "core/io/safetensors_write.h"
 #include "core/run/quantize.h"
 
-/* ---- which weights -------------------------------------------------------------------------------- */
+/* ---- which weights --------------------------------------------------------------------------- */
 
 static bool skipped(const ft_list *skip, const char *module)
 {
@@ -25,12 +25,15 @@ static const ft_site *site_of(const ft_g *g, const char *weight)
     if (n < 8 || strcmp(weight + n - 7, ".weight")) return NULL;
     for (uint32_t i = 0; i < g->n_site; i++) {
         const ft_site *s = &g->site[i];
-        if (s->kind == FT_SITE_LINEAR && s->layer >= 0 && strlen(s->name) == n - 7 && !strncmp(s->name, weight, n - 7)) return s;
+        if (s->kind == FT_SITE_LINEAR && s->layer >= 0 && strlen(s->name) == n - 7 &&
+            !strncmp(s->name, weight, n - 7))
+            return s;
     }
     return NULL;
 }
 
-int ft_quantize_parts(const ft_quantizing *q, const ft_g *g, uint32_t weight, ft_part part[FT_MAX_PARTS])
+int ft_quantize_parts(const ft_quantizing *q, const ft_g *g, uint32_t weight,
+                      ft_part part[FT_MAX_PARTS])
 {
     const g_weight *w = &g->weight[weight];
     const ft_site *s = site_of(g, w->name);
@@ -68,7 +71,7 @@ int ft_quantize_plan(ft_weights *w, const ft_g *g, const ft_quantizing *q, ft_er
     return 0;
 }
 
-/* ---- the stage ------------------------------------------------------------------------------------ */
+/* ---- the stage ------------------------------------------------------------------------------- */
 
 typedef struct {
     ft_run *r;
@@ -92,11 +95,13 @@ static int declare(packing *p, const ft_g *g, ft_err *e)
             char name[512];
             snprintf(name, sizeof name, "%s%s", g->weight[i].name, part[k].suffix);
             if (part[k].dtype == FT_NO_DTYPE) continue;
-            int64_t index = ft_st_declare(p->out, name, part[k].dtype, part[k].dim, part[k].ndim, e);
+            int64_t index = ft_st_declare(p->out, name, part[k].dtype, part[k].dim, part[k].ndim,
+                                          e);
             if (index < 0) return (int)index;
         }
     }
-    if (n == 0) return ft_errf(e, FT_EINVAL, "%s: no weight of this model can be packed", p->s->conf->id);
+    if (n == 0)
+        return ft_errf(e, FT_EINVAL, "%s: no weight of this model can be packed", p->s->conf->id);
     return 0;
 }
 
@@ -122,7 +127,8 @@ static int plain(packing *p, const g_weight *w, ft_tensor *t, ft_err *e)
     return 0;
 }
 
-static int pack_one(packing *p, const g_weight *w, const ft_part *part, int n, int64_t *index, ft_err *e)
+static int pack_one(packing *p, const g_weight *w, const ft_part *part, int n, int64_t *index,
+                    ft_err *e)
 {
     ft_tensor t;
     void *at[FT_MAX_PARTS] = { NULL };

@@ -18,10 +18,13 @@ static int step(ft_run *r, uint64_t done, uint64_t total, ft_err *e)
 }
 
 /* Closes the file that is being written, and tells what became of the rows. */
-static int finish(ft_run *r, const ft_stage *s, ft_samples_writer *w, ft_row_count *c, const char *dir, int code, ft_err *e)
+static int finish(ft_run *r, const ft_stage *s, ft_samples_writer *w, ft_row_count *c,
+                  const char *dir, int code, ft_err *e)
 {
     int64_t leaked = 0;
-    if (!code && !c->kept) code = ft_errf(e, FT_EFORMAT, "%s: no row is left: %s", s->conf->id, c->n ? c->reason[0].text : "there were none");
+    if (!code && !c->kept)
+        code = ft_errf(e, FT_EFORMAT, "%s: no row is left: %s", s->conf->id,
+                       c->n ? c->reason[0].text : "there were none");
     if (code) ft_samples_drop(w);
     else code = ft_samples_finish(w, 0, &leaked, e);
     c->kept -= leaked;
@@ -36,9 +39,10 @@ static int create(ft_samples_writer *w, const char *dir, ft_err *e)
     return code ? code : ft_samples_create(w, path, e);
 }
 
-/* ---- filters ---------------------------------------------------------------------------------------- */
+/* ---- filters --------------------------------------------------------------------------------- */
 
-static int filter_rows(ft_run *r, ft_instance *i, ft_samples *in, ft_samples_writer *w, ft_row_count *c, ft_err *e)
+static int filter_rows(ft_run *r, ft_instance *i, ft_samples *in, ft_samples_writer *w,
+                       ft_row_count *c, ft_err *e)
 {
     const ft_filter *f = ft_instance_vtable(i);
     for (uint64_t k = 0; k < in->n; k++) {
@@ -74,7 +78,7 @@ int ft_stage_filter(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     return code;
 }
 
-/* ---- mixers ----------------------------------------------------------------------------------------- */
+/* ---- mixers ---------------------------------------------------------------------------------- */
 
 typedef struct {
     ft_samples in;
@@ -88,7 +92,8 @@ static int open_set(set *x, const ft_stage *from, ft_samples_writer *w, ft_row_c
     int code = open_samples(&x->in, from, e);
     if (code) return code;
     x->train = malloc((size_t)(x->in.n + 1) * sizeof *x->train);
-    if (!x->train) return ft_errf(e, FT_ENOMEM, "out of memory for %llu samples", (unsigned long long)x->in.n);
+    if (!x->train)
+        return ft_errf(e, FT_ENOMEM, "out of memory for %llu samples", (unsigned long long)x->in.n);
     for (uint64_t k = 0; k < x->in.n && !code; k++) {
         ft_sample s;
         code = ft_samples_get(&x->in, k, &s, e);
@@ -100,11 +105,13 @@ static int open_set(set *x, const ft_stage *from, ft_samples_writer *w, ft_row_c
             x->train[x->n++] = k;
         }
     }
-    if (!code && !x->n) code = ft_errf(e, FT_EFORMAT, "%s has no training rows to mix", from->conf->id);
+    if (!code && !x->n)
+        code = ft_errf(e, FT_EFORMAT, "%s has no training rows to mix", from->conf->id);
     return code;
 }
 
-static int mix_rows(ft_run *r, ft_instance *i, set *x, size_t n, ft_samples_writer *w, ft_row_count *c, ft_err *e)
+static int mix_rows(ft_run *r, ft_instance *i, set *x, size_t n, ft_samples_writer *w,
+                    ft_row_count *c, ft_err *e)
 {
     const ft_mixer *m = ft_instance_vtable(i);
     int64_t rows[FT_CONFIG_STAGES], row;
@@ -113,7 +120,8 @@ static int mix_rows(ft_run *r, ft_instance *i, set *x, size_t n, ft_samples_writ
     int code = m->begin(ft_instance_self(i), n, rows);
     while (!code && (code = m->next(ft_instance_self(i), &from, &row)) > 0) {
         ft_sample s;
-        if (from >= n || row < 0 || row >= x[from].n) return ft_errf(e, FT_EINVAL, "the mixer asked for a row that there is not");
+        if (from >= n || row < 0 || row >= x[from].n)
+            return ft_errf(e, FT_EINVAL, "the mixer asked for a row that there is not");
         code = ft_samples_get(&x[from].in, x[from].train[row], &s, e);
         if (!code) code = ft_samples_add(w, &s, e);
         if (!code) code = step(r, (uint64_t)++c->kept, 0, e);
@@ -128,9 +136,12 @@ int ft_stage_mix(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     ft_samples_writer w;
     ft_row_count c = { .kept = 0 };
     ft_instance *i = x ? ft_run_instance(r, s, e) : NULL;
-    int code = i ? create(&w, dir, e) : x ? e->code : ft_errf(e, FT_ENOMEM, "out of memory while mixing");
+    int code = i   ? create(&w, dir, e)
+               : x ? e->code
+                   : ft_errf(e, FT_ENOMEM, "out of memory while mixing");
     if (!code) {
-        for (int k = 0; k < s->n_sets && !code; k++) code = open_set(&x[k], &r->stage[s->set[k]], &w, &c, e);
+        for (int k = 0; k < s->n_sets && !code; k++)
+            code = open_set(&x[k], &r->stage[s->set[k]], &w, &c, e);
         if (!code) code = mix_rows(r, i, x, (size_t)s->n_sets, &w, &c, e);
         code = finish(r, s, &w, &c, dir, code, e);
     }

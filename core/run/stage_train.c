@@ -11,7 +11,7 @@
 #include "core/base/json.h"
 #include "core/run/profile.h"
 
-/* ---- the lineup ------------------------------------------------------------------------------------ */
+/* ---- the lineup ------------------------------------------------------------------------------ */
 
 static int open_packed(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags, ft_err *e)
 {
@@ -33,18 +33,21 @@ static int open_packed(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flag
 }
 
 /* With init_adapter the adapter's own configuration wins over the stage's. */
-static int adapter_config(ft_lineup *l, const ft_stage *a, const void **config, const char **init, ft_err *e)
+static int adapter_config(ft_lineup *l, const ft_stage *a, const void **config, const char **init,
+                          ft_err *e)
 {
     const ft_loaded *p = a->conf->plugin;
     const ft_adapter *vt = p->desc.vtable;
-    const ft_targets *t = (const ft_targets *)(const void *)((const char *)a->conf->config + vt->targets);
+    const ft_targets *t = (const ft_targets *)(const void *)((const char *)a->conf->config +
+                                                             vt->targets);
     *config = a->conf->config;
     *init = *t->init_adapter ? t->init_adapter : NULL;
     if (!*init) return 0;
     ft_json_doc *doc = ft_adapter_config(*init, e);
     void *own = doc ? ft_arena_alloc(&l->arena, p->desc.config_size) : NULL;
     int code = own ? 0 : doc ? ft_errf(e, FT_ENOMEM, "out of memory for the adapter") : e->code;
-    if (!code && vt->peft_type && strcmp(ft_json_str(ft_json_root(doc), "peft_type", ""), vt->peft_type))
+    if (!code && vt->peft_type &&
+        strcmp(ft_json_str(ft_json_root(doc), "peft_type", ""), vt->peft_type))
         code = ft_errf(e, FT_EINVAL, "init_adapter: %s is of type %s, %s makes %s", *init,
                        ft_json_str(ft_json_root(doc), "peft_type", "?"), p->name, vt->peft_type);
     if (!code) code = ft_adapter_fill(own, p, ft_json_root(doc), *init, &l->arena, e);
@@ -72,8 +75,11 @@ static int open_adapter(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned fla
     const char *init = NULL;
     char trained[4096];
     if (!a && s->kind->gives == FT_TRAINED && l->quantizer)
-        return ft_errf(e, FT_EINVAL, "%s would train the quantized weights of %s, which cannot be: put an adapter stage such as lora "
-                       "before it, or leave %s out to train all weights", s->conf->id, ft_run_input(r, s, FT_PACKED)->conf->id,
+        return ft_errf(e, FT_EINVAL,
+                       "%s would train the quantized weights of %s, which cannot be: put an "
+                       "adapter stage such as lora "
+                       "before it, or leave %s out to train all weights",
+                       s->conf->id, ft_run_input(r, s, FT_PACKED)->conf->id,
                        ft_run_input(r, s, FT_PACKED)->conf->id);
     if (!a) return open_full(l, r, before, flags, e);
     int code = adapter_config(l, a, &config, &init, e);
@@ -82,8 +88,12 @@ static int open_adapter(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned fla
     if (!l->adapter) return e->code;
     const ft_adapter *vt = ft_instance_vtable(l->adapter);
     l->method.n_adapters = 1;
-    l->method.adapter[0] = (ft_method_adapter){ .plugin = a->conf->id, .vt = vt, .self = ft_instance_self(l->adapter),
-        .targets = (const ft_targets *)(const void *)((const char *)config + vt->targets) };
+    l->method.adapter[0] = (ft_method_adapter){
+        .plugin = a->conf->id,
+        .vt = vt,
+        .self = ft_instance_self(l->adapter),
+        .targets = (const ft_targets *)(const void *)((const char *)config + vt->targets)
+    };
     code = ft_method_choose(&l->method, r->scan.g, e);
     if (!code && before && (!(flags & FT_LINEUP_PLAN) || ft_artifact_whole(r, before))) {
         code = ft_path_join(trained, sizeof trained, before->dir, "adapter", e);
@@ -103,12 +113,15 @@ static int open_tokens(ft_lineup *l, ft_run *r, const ft_stage *s, const char *d
     if (!code) code = ft_tokens_open(&l->tokens, path, e);
     const char *kind = code ? NULL : ft_tokens_kind(&l->tokens);
     if (kind)
-        code = ft_errf(e, FT_EUNSUP, "%s: the rows of %s are %s, %s takes single answers; only a preference trainer learns from them",
+        code = ft_errf(e, FT_EUNSUP,
+                       "%s: the rows of %s are %s, %s takes single answers; only a preference "
+                       "trainer learns from them",
                        s->conf->id, t->conf->id, kind, s->conf->plugin->name);
     return code;
 }
 
-int ft_lineup_open(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags, const char *tokens_dir, ft_err *e)
+int ft_lineup_open(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags,
+                   const char *tokens_dir, ft_err *e)
 {
     *l = (ft_lineup){ .adapter = NULL };
     int code = ft_machine_open(&l->machine, r->registry, r->cli->threads, e);
@@ -135,19 +148,34 @@ void ft_lineup_close(ft_lineup *l)
     *l = (ft_lineup){ .adapter = NULL };
 }
 
-/* ---- training -------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
-int ft_lineup_training(ft_training *t, ft_lineup *l, ft_run *r, const ft_stage *s, const char *dir, ft_err *e)
+int ft_lineup_training(ft_training *t, ft_lineup *l, ft_run *r, const ft_stage *s, const char *dir,
+                       ft_err *e)
 {
     const ft_trainer *vt = s->conf->plugin->desc.vtable;
     if (!l->trainer) l->trainer = ft_run_instance(r, s, e);
     if (!l->trainer) return e->code;
     ft_train_setup setup = {
-        .args = (const ft_train_args *)(const void *)((const char *)s->conf->config + vt->args), .trainer = l->trainer,
-        .registry = r->registry, .offer = &r->offer, .log = &r->cli->log, .machine = &l->machine, .model = &r->model,
-        .weights = &l->weights, .method = &l->method, .adapter = l->adapter, .init = l->init, .tokens = &l->tokens,
-        .seed = (uint64_t)r->config.seed, .memory_limit = (uint64_t)r->config.memory_bytes, .base_model = r->config.model,
-        .key = s->key, .dir = dir, .resume = r->resume, .profile = r->profile,
+        .args = (const ft_train_args *)(const void *)((const char *)s->conf->config + vt->args),
+        .trainer = l->trainer,
+        .registry = r->registry,
+        .offer = &r->offer,
+        .log = &r->cli->log,
+        .machine = &l->machine,
+        .model = &r->model,
+        .weights = &l->weights,
+        .method = &l->method,
+        .adapter = l->adapter,
+        .init = l->init,
+        .tokens = &l->tokens,
+        .seed = (uint64_t)r->config.seed,
+        .memory_limit = (uint64_t)r->config.memory_bytes,
+        .base_model = r->config.model,
+        .key = s->key,
+        .dir = dir,
+        .resume = r->resume,
+        .profile = r->profile,
     };
     return ft_training_open(t, &setup, e);
 }
@@ -160,14 +188,21 @@ void ft_lineup_print(const ft_run *r, const ft_training *t, const char *id)
     const ft_train_plan *p = &t->plan;
     int n = ft_method_table(t->train.g, rows, 64, &trained, &total);
     for (int i = 0; i < n; i++)
-        ft_log_line(log, FT_INFO, id, "  %-16s x %-4lld %12lld parameters", rows[i].name, (long long)rows[i].count, (long long)rows[i].parameters);
-    ft_log_line(log, FT_INFO, id, "trainable %lld of %lld parameters (%.4f %%)", (long long)trained, (long long)total,
-                100.0 * (double)trained / (double)total);
-    ft_log_line(log, FT_INFO, id, "%lld rows, %lld tokens, %.1f %% trained; %lld steps of %lld rows", (long long)p->rows, (long long)p->tokens,
-                p->tokens ? 100.0 * (double)p->trained_tokens / (double)p->tokens : 0, (long long)p->steps, (long long)p->rows_per_step);
-    ft_log_line(log, FT_INFO, id, "%s, %s kernels, %d threads; planned peak %.1f MiB (arena %.1f MiB, %lld tokens a micro-batch%s)",
-                p->compute == FT_BF16 ? "bf16" : "fp32", t->setup.machine->kernels.variant, t->setup.machine->threads,
-                (double)p->peak_rss_bytes / (1 << 20), (double)p->arena_bytes / (1 << 20), (long long)p->micro_tokens,
+        ft_log_line(log, FT_INFO, id, "  %-16s x %-4lld %12lld parameters", rows[i].name,
+                    (long long)rows[i].count, (long long)rows[i].parameters);
+    ft_log_line(log, FT_INFO, id, "trainable %lld of %lld parameters (%.4f %%)", (long long)trained,
+                (long long)total, 100.0 * (double)trained / (double)total);
+    ft_log_line(log, FT_INFO, id,
+                "%lld rows, %lld tokens, %.1f %% trained; %lld steps of %lld rows",
+                (long long)p->rows, (long long)p->tokens,
+                p->tokens ? 100.0 * (double)p->trained_tokens / (double)p->tokens : 0,
+                (long long)p->steps, (long long)p->rows_per_step);
+    ft_log_line(log, FT_INFO, id,
+                "%s, %s kernels, %d threads; planned peak %.1f MiB (arena %.1f MiB, %lld tokens a "
+                "micro-batch%s)",
+                p->compute == FT_BF16 ? "bf16" : "fp32", t->setup.machine->kernels.variant,
+                t->setup.machine->threads, (double)p->peak_rss_bytes / (1 << 20),
+                (double)p->arena_bytes / (1 << 20), (long long)p->micro_tokens,
                 p->recomputed_layers ? ", layers recomputed" : "");
 }
 
@@ -189,7 +224,8 @@ static int publish_file(const char *from, const char *to, ft_err *e)
     snprintf(temp, sizeof temp, "%s.new", to);
     unlink(temp);
     if (link(from, temp) < 0) return copy_file(from, to, e);
-    if (rename(temp, to) < 0) return ft_errf(e, FT_EIO, "cannot rename %s: %s", temp, ft_errno_text(errno));
+    if (rename(temp, to) < 0)
+        return ft_errf(e, FT_EIO, "cannot rename %s: %s", temp, ft_errno_text(errno));
     unlink(temp); /* rename leaves it when both are the same file already */
     return 0;
 }
@@ -217,7 +253,8 @@ static int publish_files(const char *from, const char *to, ft_err *e)
 {
     int code = ft_make_dirs(to, e);
     DIR *d = code ? NULL : opendir(from);
-    if (!code && !d) code = ft_errf(e, FT_EIO, "cannot read folder %s: %s", from, ft_errno_text(errno));
+    if (!code && !d)
+        code = ft_errf(e, FT_EIO, "cannot read folder %s: %s", from, ft_errno_text(errno));
     for (struct dirent *x; d && !code && (x = readdir(d));) {
         char a[4096], b[4096];
         if (x->d_name[0] == '.') continue;
@@ -239,7 +276,8 @@ int ft_run_publish_folder(const char *dir, const char *out, const char *name, ft
     if (!code) code = ft_path_join(temp, sizeof temp, out, hidden, e);
     if (!code) code = ft_remove_tree(temp, e);
     if (!code) code = publish_files(from, temp, e);
-    if (!code && renameat2(AT_FDCWD, temp, AT_FDCWD, to, RENAME_EXCHANGE) < 0 && rename(temp, to) < 0)
+    if (!code && renameat2(AT_FDCWD, temp, AT_FDCWD, to, RENAME_EXCHANGE) < 0 &&
+        rename(temp, to) < 0)
         code = ft_errf(e, FT_EIO, "cannot rename %s to %s: %s", temp, to, ft_errno_text(errno));
     int gone = ft_remove_tree(temp, code ? NULL : e);
     return code ? code : gone ? gone : ft_sync_dir(out, e);
@@ -250,9 +288,12 @@ static int write_summary(const ft_training *t, const char *dir, double seconds, 
     char path[4096];
     ft_buf b = { 0 };
     const ft_train_plan *p = &t->plan;
-    ft_buf_printf(&b, "{\"steps\": %lld, \"tokens\": %lld, \"trainable\": %lld, \"parameters\": %lld, \"arena_bytes\": %llu, "
-                  "\"planned_peak_rss_bytes\": %llu, \"train_seconds\": ", (long long)p->steps, (long long)p->tokens,
-                  (long long)p->trainable, (long long)p->parameters, (unsigned long long)p->arena_bytes,
+    ft_buf_printf(&b,
+                  "{\"steps\": %lld, \"tokens\": %lld, \"trainable\": %lld, \"parameters\": %lld, "
+                  "\"arena_bytes\": %llu, "
+                  "\"planned_peak_rss_bytes\": %llu, \"train_seconds\": ",
+                  (long long)p->steps, (long long)p->tokens, (long long)p->trainable,
+                  (long long)p->parameters, (unsigned long long)p->arena_bytes,
                   (unsigned long long)p->peak_rss_bytes);
     ft_json_real(&b, seconds);
     ft_buf_puts(&b, "}\n");
@@ -276,9 +317,11 @@ int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
         code = ft_training_run(&t, e);
     }
     if (!code) code = ft_run_publish(r->config.output_dir, dir, files, e);
-    if (!code) code = ft_path_join(path, sizeof path, dir, l.adapter ? "adapter" : "model.safetensors", e);
+    if (!code)
+        code = ft_path_join(path, sizeof path, dir, l.adapter ? "adapter" : "model.safetensors", e);
     if (!code && !l.adapter) code = ft_trained_save(path, &t.engine, e);
-    if (!code && l.adapter) code = ft_adapter_save(path, &t.engine, &l.method, l.adapter, r->config.model, e);
+    if (!code && l.adapter)
+        code = ft_adapter_save(path, &t.engine, &l.method, l.adapter, r->config.model, e);
     if (!code && r->profile) code = ft_profile_write(t.train.x, dir, stderr, e);
     if (!code) code = write_summary(&t, dir, t.seconds, e);
     ft_training_close(&t);

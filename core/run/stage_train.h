@@ -21,13 +21,15 @@ enum {
     FT_LINEUP_TRAINED = 4, /* start from what the training stage in FT_TRAINED made */
 };
 
-/* For stage s of any kind that takes FT_PACKED, FT_ADAPTER, FT_TRAINED, FT_TOKENS.  tokens_dir: where
- * the tokens lie when not in their artifact (check), or NULL. */
-int ft_lineup_open(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags, const char *tokens_dir, ft_err *e);
+/* For stage s of any kind that takes FT_PACKED, FT_ADAPTER, FT_TRAINED, FT_TOKENS.  tokens_dir:
+ * where the tokens lie when not in their artifact (check), or NULL. */
+int ft_lineup_open(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags,
+                   const char *tokens_dir, ft_err *e);
 void ft_lineup_close(ft_lineup *l);
 
 /* The stage's training, planned. */
-int ft_lineup_training(ft_training *t, ft_lineup *l, ft_run *r, const ft_stage *s, const char *dir, ft_err *e);
+int ft_lineup_training(ft_training *t, ft_lineup *l, ft_run *r, const ft_stage *s, const char *dir,
+                       ft_err *e);
 /* The table of what is trained, to the log. */
 void ft_lineup_print(const ft_run *r, const ft_training *t, const char *id);
 #endif

@@ -5,16 +5,20 @@
 
 /* The parts of the file, in its order. */
 enum { START, IDS, LABELS, SPLIT, ORIGIN, ANSWER };
-static const struct { const char *name; ft_dtype dtype; int64_t size; } parts[FT_TOKEN_PARTS] = {
-    [START] = { "start", FT_I64, 8 }, [IDS] = { "ids", FT_I32, 4 },     [LABELS] = { "labels", FT_I32, 4 },
-    [SPLIT] = { "split", FT_U8, 1 },  [ORIGIN] = { "origin", FT_U8, 1 }, [ANSWER] = { "answer", FT_U8, 1 },
+static const struct { const char *name; ft_dtype dtype; int64_t size;
+} parts[FT_TOKEN_PARTS] = {
+    [START] = { "start", FT_I64, 8 },   [IDS] = { "ids", FT_I32, 4 },
+    [LABELS] = { "labels", FT_I32, 4 }, [SPLIT] = { "split", FT_U8, 1 },
+    [ORIGIN] = { "origin", FT_U8, 1 },  [ANSWER] = { "answer", FT_U8, 1 },
 };
 
 int ft_token_writer_add(ft_token_writer *w, const ft_token_doc *d, ft_err *e)
 {
-    const struct { const void *p; int64_t n; } of[FT_TOKEN_PARTS] = {
-        [START] = { &w->n_tokens, 1 }, [IDS] = { d->ids, d->n },       [LABELS] = { d->labels, d->n },
-        [SPLIT] = { &d->split, 1 },    [ORIGIN] = { d->origin, d->n }, [ANSWER] = { &d->answer, 1 },
+    const struct { const void *p; int64_t n;
+    } of[FT_TOKEN_PARTS] = {
+        [START] = { &w->n_tokens, 1 },  [IDS] = { d->ids, d->n },
+        [LABELS] = { d->labels, d->n }, [SPLIT] = { &d->split, 1 },
+        [ORIGIN] = { d->origin, d->n }, [ANSWER] = { &d->answer, 1 },
     };
     int code = 0;
     for (int i = 0; i < FT_TOKEN_PARTS && !code; i++)
@@ -38,7 +42,8 @@ static int write_parts(ft_token_writer *w, ft_st_writer *to, const char *path, f
     target t = { .to = to };
     int code = 0;
     for (int i = 0; i < FT_TOKEN_PARTS && !code; i++) {
-        int64_t n = (int64_t)w->part[i].n / parts[i].size, k = ft_st_declare(to, parts[i].name, parts[i].dtype, &n, 1, e);
+        int64_t n = (int64_t)w->part[i].n / parts[i].size,
+                k = ft_st_declare(to, parts[i].name, parts[i].dtype, &n, 1, e);
         code = k < 0 ? (int)k : 0;
     }
     int64_t row = code ? 0 : ft_st_declare(to, "row", FT_I64, &no_rows, 1, e);

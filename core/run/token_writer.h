@@ -1,5 +1,5 @@
-/* token_writer.h -- documents into a tokens file (tokens.h) one after the other, in memory that does not
- * grow with them. */
+/* token_writer.h -- documents into a tokens file (tokens.h) one after the other, in memory that
+ * does not grow with them. */
 #ifndef FT_CORE_RUN_TOKEN_WRITER_H
 #define FT_CORE_RUN_TOKEN_WRITER_H
 #include "core/base/spool.h"

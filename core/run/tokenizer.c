@@ -5,8 +5,11 @@
 static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *e)
 {
     char asked[400];
-    const ft_loaded *p = ft_claimant(r, "ft.tokenizer/1", offsetof(ft_tokenizer, claims), s, asked, e);
-    if (!p && !e->code) ft_errf(e, FT_EUNSUP, "%s: no plugin reads its tokenizer; asked: %s", s->path, *asked ? asked : "none is installed");
+    const ft_loaded *p = ft_claimant(r, "ft.tokenizer/1", offsetof(ft_tokenizer, claims), s, asked,
+                                     e);
+    if (!p && !e->code)
+        ft_errf(e, FT_EUNSUP, "%s: no plugin reads its tokenizer; asked: %s", s->path,
+                *asked ? asked : "none is installed");
     return p;
 }
 
@@ -21,20 +24,23 @@ static int load(ft_tokenizer_run *t, ft_registry *r, const ft_offer *offer, ft_e
         int code = t->vt->load(t->self, t->source, &t->vocab);
         if (code) ft_instance_error(t->plugin, code, e);
         else t->encoder = t->vt->encoder(t->self);
-        if (!code && !t->encoder) ft_errf(e, FT_ENOMEM, "%s: out of memory for the tokenizer", t->source->path);
+        if (!code && !t->encoder)
+            ft_errf(e, FT_ENOMEM, "%s: out of memory for the tokenizer", t->source->path);
     }
     if (t->encoder) return 0;
     ft_tokenizer_close(t);
     return e->code;
 }
 
-int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e)
+int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, const ft_offer *offer,
+                      ft_err *e)
 {
     *t = (ft_tokenizer_run){ .source = ft_source_open(path, 0, e) };
     return t->source ? load(t, r, offer, e) : e->code;
 }
 
-int ft_tokenizer_attach(ft_tokenizer_run *t, ft_source *source, ft_registry *r, const ft_offer *offer, ft_err *e)
+int ft_tokenizer_attach(ft_tokenizer_run *t, ft_source *source, ft_registry *r,
+                        const ft_offer *offer, ft_err *e)
 {
     *t = (ft_tokenizer_run){ .source = source, .borrowed = true };
     return load(t, r, offer, e);
@@ -48,17 +54,20 @@ void ft_tokenizer_close(ft_tokenizer_run *t)
     *t = (ft_tokenizer_run){ .source = NULL };
 }
 
-int ft_tokenizer_encode(ft_tokenizer_run *t, const ft_text *text, unsigned flags, ft_tokens *out, ft_err *e)
+int ft_tokenizer_encode(ft_tokenizer_run *t, const ft_text *text, unsigned flags, ft_tokens *out,
+                        ft_err *e)
 {
     int code = t->vt->encode(t->self, t->encoder, text, flags, out);
     return code ? ft_instance_error(t->plugin, code, e) : 0;
 }
 
-int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, unsigned flags, ft_bytes *out, ft_err *e)
+int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, unsigned flags,
+                        ft_bytes *out, ft_err *e)
 {
     for (size_t i = 0; i < n; i++) {
         if (id[i] >= t->vocab.vocab_size)
-            return ft_errf(e, FT_EINVAL, "token id %u is outside of the vocabulary of %u", id[i], t->vocab.vocab_size);
+            return ft_errf(e, FT_EINVAL, "token id %u is outside of the vocabulary of %u", id[i],
+                           t->vocab.vocab_size);
     }
     int code = t->vt->decode(t->self, t->encoder, id, n, flags, out);
     return code ? ft_instance_error(t->plugin, code, e) : 0;

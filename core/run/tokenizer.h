@@ -17,15 +17,19 @@ typedef struct {
 
 /* path: a GGUF file, or a folder that has at least the tokenizer's files.  Takes the first plugin
  * that claims it. */
-int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, const ft_offer *offer, ft_err *e);
+int ft_tokenizer_open(ft_tokenizer_run *t, const char *path, ft_registry *r, const ft_offer *offer,
+                      ft_err *e);
 /* The same on a source that is open already and outlives *t. */
-int ft_tokenizer_attach(ft_tokenizer_run *t, ft_source *source, ft_registry *r, const ft_offer *offer, ft_err *e);
+int ft_tokenizer_attach(ft_tokenizer_run *t, ft_source *source, ft_registry *r,
+                        const ft_offer *offer, ft_err *e);
 void ft_tokenizer_close(ft_tokenizer_run *t);
 
 /* flags: FT_ENCODE_*.  *out is valid until the next call. */
-int ft_tokenizer_encode(ft_tokenizer_run *t, const ft_text *text, unsigned flags, ft_tokens *out, ft_err *e);
+int ft_tokenizer_encode(ft_tokenizer_run *t, const ft_text *text, unsigned flags, ft_tokens *out,
+                        ft_err *e);
 /* The text of ids below vocab.vocab_size; flags: FT_DECODE_*; valid until the next call. */
-int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, unsigned flags, ft_bytes *out, ft_err *e);
+int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, unsigned flags,
+                        ft_bytes *out, ft_err *e);
 
 /* labels [k->n]: the id where all bytes of the token are trained, else -100.  Returns the number of
  * tokens that lie across a border of what is trained: they carry no loss. */

@@ -6,9 +6,10 @@
 
 enum { NO_LABEL = -100 };
 
-/* ---- building ------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
-int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels, int64_t n, int split)
+int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels, int64_t n,
+                  int split)
 {
     int64_t at = (int64_t)(b->ids.n / sizeof *ids);
     uint8_t s = (uint8_t)split;
@@ -23,7 +24,8 @@ int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels
 const char *ft_tokens_kind(const ft_token_set *s)
 {
     for (int64_t d = 0; s->answer && d < s->n_docs; d++) {
-        if (s->answer[d] != FT_ANSWER_PLAIN) return s->answer[d] <= FT_ANSWER_REJECTED ? "preference pairs" : "KTO rows";
+        if (s->answer[d] != FT_ANSWER_PLAIN)
+            return s->answer[d] <= FT_ANSWER_REJECTED ? "preference pairs" : "KTO rows";
     }
     return NULL;
 }
@@ -44,12 +46,15 @@ int ft_tokens_seal(ft_token_builder *b, ft_token_set *s, ft_err *e)
         ft_tokens_builder_free(b);
         return ft_errf(e, FT_ENOMEM, "out of memory for %lld tokens", (long long)n);
     }
-    *s = (ft_token_set){ .n_docs = (int64_t)b->split.n, .n_tokens = n,
-        .start = (const int64_t *)(const void *)b->start.p, .ids = (const int32_t *)(const void *)b->ids.p,
-        .labels = (const int32_t *)(const void *)b->labels.p, .split = (const uint8_t *)b->split.p,
-        .n_rows = b->row.n ? (int64_t)(b->row.n / sizeof(int64_t)) - 1 : 0,
-        .row = (const int64_t *)(const void *)b->row.p,
-        .memory = { b->start, b->ids, b->labels, b->split, b->row } };
+    *s = (ft_token_set){ .n_docs = (int64_t)b->split.n,
+                         .n_tokens = n,
+                         .start = (const int64_t *)(const void *)b->start.p,
+                         .ids = (const int32_t *)(const void *)b->ids.p,
+                         .labels = (const int32_t *)(const void *)b->labels.p,
+                         .split = (const uint8_t *)b->split.p,
+                         .n_rows = b->row.n ? (int64_t)(b->row.n / sizeof(int64_t)) - 1 : 0,
+                         .row = (const int64_t *)(const void *)b->row.p,
+                         .memory = { b->start, b->ids, b->labels, b->split, b->row } };
     *b = (ft_token_builder){ .longest = 0 };
     return 0;
 }
@@ -70,15 +75,17 @@ void ft_tokens_free(ft_token_set *s)
     *s = (ft_token_set){ .n_docs = 0 };
 }
 
-/* ---- ready rows ------------------------------------------------------------------------------------ */
+/* ---- ready rows ------------------------------------------------------------------------------ */
 
 static int bad_row(ft_err *e, int64_t row, int64_t at, const char *what, int64_t value)
 {
-    return ft_errf(e, FT_EFORMAT, "row %lld, token %lld: %s %lld", (long long)row, (long long)at, what, (long long)value);
+    return ft_errf(e, FT_EFORMAT, "row %lld, token %lld: %s %lld", (long long)row, (long long)at,
+                   what, (long long)value);
 }
 
 /* One document of a row: tokens from … to-1.  Its first label has nothing that predicts it. */
-static int add_document(ft_token_builder *b, const ft_token_row *r, int64_t row, int64_t from, int64_t to, ft_buf *tmp, ft_err *e)
+static int add_document(ft_token_builder *b, const ft_token_row *r, int64_t row, int64_t from,
+                        int64_t to, ft_buf *tmp, ft_err *e)
 {
     tmp->n = 0;
     int32_t *v = ft_buf_grow(tmp, (size_t)(to - from) * 2 * sizeof *v);
@@ -86,12 +93,16 @@ static int add_document(ft_token_builder *b, const ft_token_row *r, int64_t row,
     int32_t *labels = v + (to - from);
     for (int64_t i = from; i < to; i++) {
         int64_t label = r->labels ? r->labels[i] : r->ids[i];
-        if (r->ids[i] < 0 || r->ids[i] > INT32_MAX) return bad_row(e, row, i, "input_ids has", r->ids[i]);
-        if (label != NO_LABEL && (label < 0 || label > INT32_MAX)) return bad_row(e, row, i, "labels has", label);
+        if (r->ids[i] < 0 || r->ids[i] > INT32_MAX)
+            return bad_row(e, row, i, "input_ids has", r->ids[i]);
+        if (label != NO_LABEL && (label < 0 || label > INT32_MAX))
+            return bad_row(e, row, i, "labels has", label);
         v[i - from] = (int32_t)r->ids[i];
         labels[i - from] = i == from ? NO_LABEL : (int32_t)label;
     }
-    return ft_tokens_add(b, v, labels, to - from, FT_SPLIT_TRAIN) ? ft_errf(e, FT_ENOMEM, "out of memory for the rows") : 0;
+    return ft_tokens_add(b, v, labels, to - from, FT_SPLIT_TRAIN)
+               ? ft_errf(e, FT_ENOMEM, "out of memory for the rows")
+               : 0;
 }
 
 static int add_row(ft_token_builder *b, const ft_token_row *r, int64_t row, ft_buf *tmp, ft_err *e)
@@ -129,7 +140,7 @@ int ft_tokens_from_rows(ft_token_set *s, const ft_token_source *source, void *se
     return 0;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 int ft_tokens_save(const ft_token_set *s, const char *path, ft_err *e)
 {
@@ -152,7 +163,8 @@ int ft_tokens_save(const ft_token_set *s, const char *path, ft_err *e)
         code = k < 0 ? (int)k : 0;
     }
     if (!code) code = ft_st_begin(w, path, 0, e);
-    for (size_t i = 0; i < 5 && !code; i++) code = ft_st_write(w, (int64_t)i, part[i].p, (size_t)part[i].n * part[i].size, e);
+    for (size_t i = 0; i < 5 && !code; i++)
+        code = ft_st_write(w, (int64_t)i, part[i].p, (size_t)part[i].n * part[i].size, e);
     if (!code) code = ft_st_commit(w, e);
     ft_st_free(w);
     return code;
@@ -198,8 +210,9 @@ int ft_tokens_open(ft_token_set *s, const char *path, ft_err *e)
     s->max_length = note_of(s->file, "max_length");
     s->rows_per_batch = note_of(s->file, "rows_per_batch");
     s->packing = note_of(s->file, "packing") != 0;
-    bool good = s->start && s->ids && s->labels && s->split && s->row && labels == s->n_tokens && starts == s->n_docs + 1 &&
-                ascends(s->start, starts, s->n_tokens) && (!rows || ascends(s->row, rows, s->n_docs)) && s->max_length > 0 &&
+    bool good = s->start && s->ids && s->labels && s->split && s->row && labels == s->n_tokens &&
+                starts == s->n_docs + 1 && ascends(s->start, starts, s->n_tokens) &&
+                (!rows || ascends(s->row, rows, s->n_docs)) && s->max_length > 0 &&
                 (!s->origin || origins == s->n_tokens) && (!s->answer || answers == s->n_docs);
     if (good) return 0;
     ft_tokens_free(s);
@@ -215,7 +228,8 @@ ft_token_counts ft_tokens_count(const ft_token_set *s, int split)
         c.docs++;
         c.tokens += n;
         if (n > c.longest) c.longest = n;
-        for (int64_t i = s->start[d] + 1; i < s->start[d + 1]; i++) c.trained += s->labels[i] != NO_LABEL;
+        for (int64_t i = s->start[d] + 1; i < s->start[d + 1]; i++)
+            c.trained += s->labels[i] != NO_LABEL;
     }
     return c;
 }

@@ -3,9 +3,9 @@
  * A document is a run of token ids that see each other; labels say which of them carry loss (-100:
  * none; a label is the id to be predicted at that place, as in Hugging Face files, not shifted).
  * Documents are grouped into rows: fixed ones, when a file came with rows, else the trainer packs
- * them.  A preference pair is two documents, chosen and rejected, one after the other.  On disk it is
- * a safetensors file: ids I32, labels I32, start I64, split U8, perhaps origin U8 and answer U8, and,
- * where rows are fixed, row I64 [rows + 1]; numbers of one kind in its metadata. */
+ * them.  A preference pair is two documents, chosen and rejected, one after the other.  On disk it
+ * is a safetensors file: ids I32, labels I32, start I64, split U8, perhaps origin U8 and answer U8,
+ * and, where rows are fixed, row I64 [rows + 1]; numbers of one kind in its metadata. */
 #ifndef FT_CORE_TOKENS_H
 #define FT_CORE_TOKENS_H
 #include "core/base/err.h"
@@ -41,14 +41,16 @@ int ft_tokens_open(ft_token_set *s, const char *path, ft_err *e);
 int ft_tokens_save(const ft_token_set *s, const char *path, ft_err *e);
 void ft_tokens_free(ft_token_set *s);
 
-/* Building in memory: documents one after the other, then ft_tokens_seal.  To a file: token_writer.h. */
+/* Building in memory: documents one after the other, then ft_tokens_seal.  To a file:
+ * token_writer.h. */
 typedef struct {
     ft_buf start, ids, labels, split, row;
     int64_t longest;
 } ft_token_builder;
 
 /* labels [n]: -100 where there is no loss.  0 or FT_ENOMEM. */
-int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels, int64_t n, int split);
+int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels, int64_t n,
+                  int split);
 /* The kind of answers other than plain ones: "preference pairs", "KTO rows", or NULL. */
 const char *ft_tokens_kind(const ft_token_set *s);
 /* The documents added since the last call make a fixed row. */

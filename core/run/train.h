@@ -42,7 +42,8 @@ typedef struct {
     int32_t recomputed_layers;
     ft_dtype compute;
     uint64_t arena_bytes;              /* the run's one region */
-    uint64_t peak_rss_bytes;           /* arena, weights that are read, and what a process has anyway */
+    /* arena, weights that are read, and what a process has anyway */
+    uint64_t peak_rss_bytes;
 } ft_train_plan;
 
 typedef struct {

@@ -8,7 +8,7 @@
 #include "core/io/blocks.h"
 #include "core/io/dtype.h"
 
-/* ---- block formats and interleaved rows as packed numbers ------------------------------------------ */
+/* ---- block formats and interleaved rows as packed numbers ------------------------------------ */
 
 typedef struct {
     ft_packed pub; /* first */
@@ -30,7 +30,8 @@ static void to_bf16(uint16_t *out, const float *in, int64_t n)
     for (int64_t i = 0; i < n; i++) out[i] = ft_float_to_bf16(in[i]);
 }
 
-static void decode_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype to, void *dst, int64_t ld)
+static void decode_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc,
+                        ft_dtype to, void *dst, int64_t ld)
 {
     const blocks *b = (const blocks *)(const void *)p;
     float part[FT_MAX_BLOCK];
@@ -54,15 +55,17 @@ static int open_blocks(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg 
     const ft_block_format *f = ft_block_of(t);
     if (!b) return ft_errf(e, FT_ENOMEM, "out of memory while opening weights");
     if (!f || !f->decode)
-        return ft_errf(e, FT_EUNSUP, "%s: tensor %s has format %s, whose numbers cannot be decoded", w->path, t->name,
-                       t->scheme ? t->scheme : ft_dtype_name(t->dtype));
-    *b = (blocks){ .pub = { .tile = decode_tile, .rows = out->rows, .cols = out->cols }, .format = f,
-                   .data = t->data, .heads = heads };
+        return ft_errf(e, FT_EUNSUP, "%s: tensor %s has format %s, whose numbers cannot be decoded",
+                       w->path, t->name, t->scheme ? t->scheme : ft_dtype_name(t->dtype));
+    *b = (blocks){ .pub = { .tile = decode_tile, .rows = out->rows, .cols = out->cols },
+                   .format = f,
+                   .data = t->data,
+                   .heads = heads };
     out->packed = &b->pub;
     return 0;
 }
 
-/* ---- the quantizer's parts ------------------------------------------------------------------------- */
+/* ---- the quantizer's parts ------------------------------------------------------------------- */
 
 /* 1 when the packed set has this weight, 0 when not, or an error. */
 static int open_packed(ft_weights *w, const char *name, const ft_shape *s, ft_arg *out, ft_err *e)
@@ -89,16 +92,17 @@ static int open_packed(ft_weights *w, const char *name, const ft_shape *s, ft_ar
     return 1;
 }
 
-/* ---- plain tensors --------------------------------------------------------------------------------- */
+/* ---- plain tensors --------------------------------------------------------------------------- */
 
-static int wrong_shape(const ft_weights *w, const char *name, const ft_tensor *t, const ft_shape *s, ft_err *e)
+static int wrong_shape(const ft_weights *w, const char *name, const ft_tensor *t, const ft_shape *s,
+                       ft_err *e)
 {
     ft_desc want = { .shape = *s }, have = { .shape = { .ndim = t->ndim < 4 ? t->ndim : 4 } };
     char text[80];
     for (int i = 0; i < have.shape.ndim; i++) have.shape.dim[i] = t->dim[i];
     snprintf(text, sizeof text, "%s", g_shape_text(&have));
-    return ft_errf(e, FT_EFORMAT, "%s: tensor %s has shape %s where the model needs %s (%s)", w->path, t->name, text,
-                   g_shape_text(&want), name);
+    return ft_errf(e, FT_EFORMAT, "%s: tensor %s has shape %s where the model needs %s (%s)",
+                   w->path, t->name, text, g_shape_text(&want), name);
 }
 
 static bool same_shape(const ft_tensor *t, const ft_shape *s)
@@ -130,7 +134,8 @@ static int open_vector(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg 
     blocks order = { .pub = { .rows = out->cols }, .heads = heads };
     float *v = ft_arena_array(&w->arena, (size_t)out->cols, sizeof *v);
     if (!v) return ft_errf(e, FT_ENOMEM, "out of memory while copying tensor %s", t->name);
-    for (int64_t i = 0; i < out->cols; i++) out->packed->tile(out->packed, 0, 1, file_row(&order, i), 1, FT_F32, &v[i], 1);
+    for (int64_t i = 0; i < out->cols; i++)
+        out->packed->tile(out->packed, 0, 1, file_row(&order, i), 1, FT_F32, &v[i], 1);
     out->packed = NULL;
     out->data = v;
     out->dtype = FT_F32;
@@ -160,7 +165,8 @@ int ft_weights_find(ft_weights *w, const char *name, const ft_shape *s, ft_arg *
     if (code) return code < 0 ? code : 0;
     const char *key = name;
     if (w->gguf) {
-        if (!w->model->gguf_name) return ft_errf(e, FT_EUNSUP, "%s: this model cannot be read from GGUF", w->path);
+        if (!w->model->gguf_name)
+            return ft_errf(e, FT_EUNSUP, "%s: this model cannot be read from GGUF", w->path);
         code = w->model->gguf_name(w->model_self, name, &in_gguf);
         if (code) return ft_errf(e, code, "%s: weight %s has no name in GGUF files", w->path, name);
         key = in_gguf.name;
@@ -183,7 +189,9 @@ int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e)
         ft_err one = { 0 };
         if (!ft_weights_find(w, g->weight[i].name, &g->weight[i].shape, &out[i], &one)) continue;
         if (n++ == 0) code = one.code;
-        if (n <= 4) at += (size_t)snprintf(missing + at, sizeof missing - at, "%s%.120s", n > 1 ? "; " : "", one.msg);
+        if (n <= 4)
+            at += (size_t)snprintf(missing + at, sizeof missing - at, "%s%.120s", n > 1 ? "; " : "",
+                                   one.msg);
     }
     if (!n) return 0;
     if (n > 4) return ft_errf(e, code, "%s; and %zu more", missing, n - 4);
@@ -215,7 +223,8 @@ uint64_t ft_weights_bytes(const ft_weights *w, const char *name)
     size_t n = strlen(name), count = w->packed ? ft_tensors_count(w->packed) : 0;
     for (size_t i = 0; i < count; i++) { /* all parts: NAME and NAME.suffix */
         const ft_tensor *t = ft_tensors_at(w->packed, i);
-        if (!strncmp(t->name, name, n) && (t->name[n] == 0 || t->name[n] == '.')) packed += t->bytes;
+        if (!strncmp(t->name, name, n) && (t->name[n] == 0 || t->name[n] == '.'))
+            packed += t->bytes;
     }
     if (packed) return packed;
     if (w->gguf && !w->model->gguf_name(w->model_self, name, &in_gguf)) key = in_gguf.name;

@@ -22,7 +22,8 @@ typedef struct {
     const ft_tensors *packed;      /* the quantizer's output, or NULL */
     const ft_quantizer *quantizer;
     void *quantizer_self;
-    const uint64_t *planned;       /* planning before the quantizer has run: bytes that weight i of */
+    /* planning before the quantizer has run: bytes that weight i of */
+    const uint64_t *planned;
     const ft_g *planned_for;       /* this plain build will take packed, 0: it stays; else NULL */
     ft_arena arena;                /* packed headers and copies of unaligned tensors */
 } ft_weights;

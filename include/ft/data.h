@@ -98,7 +98,8 @@ typedef struct {
     size_t args; /* offset of ft_mix_args in the config struct */
     /* rows[i]: training rows of the i-th set of `weights`, 1 at least. */
     int (*begin)(void *self, size_t n, const int64_t *rows);
-    /* The next training row of the mix: 1, with the set and the row in it; at the end: 0; else FT_E*. */
+    /* The next training row of the mix: 1, with the set and the row in it; at the end: 0; else
+     * FT_E*. */
     int (*next)(void *self, size_t *set, int64_t *row);
 } ft_mixer;
 

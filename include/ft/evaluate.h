@@ -54,14 +54,18 @@ typedef struct {
     int (*score)(const ft_host *, int which, int split, ft_lm_score *out);
     /* Documents of a split; their ids and labels (-100: no loss).  Valid until the stage ends. */
     int64_t (*documents)(const ft_host *, int split);
-    int (*document)(const ft_host *, int split, int64_t i, const int32_t **ids, const int32_t **labels, int64_t *n);
-    /* Greedy answers to n conversations (arrays of messages), through the model's chat template.  out
-     * [n] is valid until the next call. */
-    int (*answer)(const ft_host *, int which, const ft_json *const *messages, int64_t n, ft_lm_answer *out);
+    int (*document)(const ft_host *, int split, int64_t i, const int32_t **ids,
+                    const int32_t **labels, int64_t *n);
+    /* Greedy answers to n conversations (arrays of messages), through the model's chat template.
+     * out [n] is valid until the next call. */
+    int (*answer)(const ft_host *, int which, const ft_json *const *messages, int64_t n,
+                  ft_lm_answer *out);
     /* The same for prompts that are token ids already. */
-    int (*continue_)(const ft_host *, int which, const int32_t *const *ids, const int64_t *n_ids, int64_t n, ft_lm_answer *out);
+    int (*continue_)(const ft_host *, int which, const int32_t *const *ids, const int64_t *n_ids,
+                     int64_t n, ft_lm_answer *out);
     /* Text of token ids, special tokens left out or (raw) shown; valid until the next call. */
-    int (*text)(const ft_host *, const int32_t *ids, int64_t n, bool raw, const char **out, size_t *len);
+    int (*text)(const ft_host *, const int32_t *ids, int64_t n, bool raw, const char **out,
+                size_t *len);
     /* A number for eval.json and the report: "eval_loss", "before" … */
     int (*report)(const ft_host *, const char *name, double value);
     /* A sample for the report: prompt, and answers of the base and the tuned model (NULL: none). */

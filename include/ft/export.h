@@ -2,13 +2,13 @@
  *
  * Merging is the core's: it runs each adapted site's own graph on the identity, so that every
  * adapter merges without code of its own.  A merger names the choices a user has.  An exporter lays
- * out a folder as another program expects it; the core writes weights and configuration into it, one
- * tensor at a time. */
+ * out a folder as another program expects it; the core writes weights and configuration into it,
+ * one tensor at a time. */
 #ifndef FT_EXPORT_H
 #define FT_EXPORT_H
 #include "ft/data.h"
 
-/* ---- role "ft.merger/1" ----------------------------------------------------------------------- */
+/* ---- role "ft.merger/1" ---------------------------------------------------------------------- */
 
 /* Embed in the config struct; FT_MERGE_PARAMS(config, member) adds its row to the table. */
 typedef struct { const char *base; } ft_merge_args;
@@ -23,7 +23,7 @@ typedef struct {
     size_t args; /* offset of ft_merge_args in the config struct */
 } ft_merger;
 
-/* ---- role "ft.exporter/1" --------------------------------------------------------------------- */
+/* ---- role "ft.exporter/1" -------------------------------------------------------------------- */
 
 /* One export, and what the host does for it.  The folder is new and empty; when write() fails,
  * nothing of it remains. */
@@ -41,8 +41,8 @@ struct ft_export {
     /* Copies a file of the source's folder; one that is not there is passed over. */
     int (*copy)(const ft_export *, const char *name);
     /* Writes config.json and the weights as safetensors: model.safetensors, or shards of at most
-     * max_shard bytes (0: no limit) and their index.  FT_NO_DTYPE: the model's own dtype (BF16 for a
-     * model whose matrices were quantized). */
+     * max_shard bytes (0: no limit) and their index.  FT_NO_DTYPE: the model's own dtype (BF16 for
+     * a model whose matrices were quantized). */
     int (*model)(const ft_export *, ft_dtype dtype, uint64_t max_shard);
 };
 

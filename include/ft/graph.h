@@ -31,7 +31,10 @@ typedef struct { int32_t ndim; int64_t dim[4]; } ft_shape;
 static inline ft_shape ft_0d(void) { return (ft_shape){ 0, { 0 } }; }
 static inline ft_shape ft_1d(int64_t a) { return (ft_shape){ 1, { a } }; }
 static inline ft_shape ft_2d(int64_t a, int64_t b) { return (ft_shape){ 2, { a, b } }; }
-static inline ft_shape ft_3d(int64_t a, int64_t b, int64_t c) { return (ft_shape){ 3, { a, b, c } }; }
+static inline ft_shape ft_3d(int64_t a, int64_t b, int64_t c)
+{
+    return (ft_shape){ 3, { a, b, c } };
+}
 
 typedef enum { FT_LIFE_CONST, FT_LIFE_STEP, FT_LIFE_MICRO } ft_lifetime;
 
@@ -62,7 +65,7 @@ static inline ft_init ft_uniform(double lo, double hi)
 /* Starts as the value v has at step 0, which may depend on weights and on other parameters. */
 static inline ft_init ft_init_value(ft_val v) { return (ft_init){ FT_INIT_VALUE, 0, 0, v }; }
 
-/* ---- sites: the places of a model that an adapter may rewrite --------------------------------- */
+/* ---- sites: the places of a model that an adapter may rewrite -------------------------------- */
 enum {
     FT_SITE_LINEAR = 1,    /* y = x W^T (+ b); x (T, in) */
     FT_SITE_GROUPED = 2,   /* the same for the tokens of each expert */
@@ -92,11 +95,13 @@ typedef struct {
     double scale, softcap;
 } ft_attention_args;
 
-/* ---- the functions behind the wrappers below --------------------------------------------------- */
+/* ---- the functions behind the wrappers below ------------------------------------------------- */
 typedef struct {
     uint32_t size;
-    ft_val (*op)(ft_graph *, const char *op, const ft_attr *attr, int n_attr, const ft_val *in, int n);
-    ft_val (*fail)(ft_graph *, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+    ft_val (*op)(ft_graph *, const char *op, const ft_attr *attr, int n_attr, const ft_val *in,
+                 int n);
+    ft_val (*fail)(ft_graph *, int code, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
     const ft_desc *(*desc)(ft_graph *, ft_val); /* of a failed value: all zero */
     /* model plugins */
     ft_val (*weight)(ft_graph *, const char *name, ft_shape);
@@ -110,7 +115,8 @@ typedef struct {
     /* adapters */
     ft_val (*base)(ft_graph *, const ft_site *, ft_val x);
     ft_val (*site_weight)(ft_graph *, const ft_site *, bool bias);
-    ft_val (*param)(ft_graph *, const ft_site *, const char *key, ft_shape, unsigned flags, ft_init);
+    ft_val (*param)(ft_graph *, const ft_site *, const char *key, ft_shape, unsigned flags,
+                    ft_init);
     void (*extra_kv)(ft_graph *, const ft_site *, ft_val k, ft_val v);
     void (*penalty)(ft_graph *, ft_val scalar);
     double (*pattern)(ft_graph *, const ft_map *, const char *name, double otherwise);
@@ -127,14 +133,20 @@ static inline ft_val ft_op(ft_graph *g, const char *op, const ft_attr *attr, int
 #define ft_fail(g, code, ...) ((g)->api->fail((g), (code), __VA_ARGS__))
 static inline const ft_desc *ft_describe(ft_graph *g, ft_val v) { return g->api->desc(g, v); }
 
-static inline ft_val ft_op1(ft_graph *g, const char *op, ft_val x) { return ft_op(g, op, 0, 0, &x, 1); }
+static inline ft_val ft_op1(ft_graph *g, const char *op, ft_val x)
+{
+    return ft_op(g, op, 0, 0, &x, 1);
+}
 static inline ft_val ft_op2(ft_graph *g, const char *op, ft_val a, ft_val b)
 {
     return ft_op(g, op, 0, 0, (ft_val[]){ a, b }, 2);
 }
 
 /* y = x w^T.  x (n, in), w (out, in) → (n, out).  Either may be a weight, packed or not. */
-static inline ft_val ft_linear(ft_graph *g, ft_val x, ft_val w) { return ft_op2(g, "linear", x, w); }
+static inline ft_val ft_linear(ft_graph *g, ft_val x, ft_val w)
+{
+    return ft_op2(g, "linear", x, w);
+}
 
 /* Elementwise; b may also be a vector over the last axis, a column (n, 1), or a scalar. */
 static inline ft_val ft_add(ft_graph *g, ft_val a, ft_val b) { return ft_op2(g, "add", a, b); }
@@ -154,7 +166,8 @@ static inline ft_val ft_sqrt(ft_graph *g, ft_val x) { return ft_op1(g, "sqrt", x
 static inline ft_val ft_tanh(ft_graph *g, ft_val x) { return ft_op1(g, "tanh", x); }
 static inline ft_val ft_silu(ft_graph *g, ft_val x) { return ft_op1(g, "silu", x); }
 static inline ft_val ft_relu(ft_graph *g, ft_val x) { return ft_op1(g, "relu", x); }
-static inline ft_val ft_gelu(ft_graph *g, ft_val x) { return ft_op1(g, "gelu", x); }           /* erf */
+/* erf */
+static inline ft_val ft_gelu(ft_graph *g, ft_val x) { return ft_op1(g, "gelu", x); }
 static inline ft_val ft_gelu_tanh(ft_graph *g, ft_val x) { return ft_op1(g, "gelu_tanh", x); }
 static inline ft_val ft_sigmoid(ft_graph *g, ft_val x) { return ft_op1(g, "sigmoid", x); }
 static inline ft_val ft_log_sigmoid(ft_graph *g, ft_val x) { return ft_op1(g, "log_sigmoid", x); }
@@ -178,7 +191,10 @@ static inline ft_val ft_detach(ft_graph *g, ft_val x) { return ft_op1(g, "detach
 /* Sum over everything → scalar; over each row → (n); dot of the rows of a and b → (n). */
 static inline ft_val ft_sum(ft_graph *g, ft_val x) { return ft_op1(g, "sum", x); }
 static inline ft_val ft_row_sum(ft_graph *g, ft_val x) { return ft_op1(g, "row_sum", x); }
-static inline ft_val ft_row_dot(ft_graph *g, ft_val a, ft_val b) { return ft_op2(g, "row_dot", a, b); }
+static inline ft_val ft_row_dot(ft_graph *g, ft_val a, ft_val b)
+{
+    return ft_op2(g, "row_dot", a, b);
+}
 
 /* x[from:to] along an axis; (n, m) → (m, n); the same numbers in another shape. */
 static inline ft_val ft_slice(ft_graph *g, ft_val x, int axis, int64_t from, int64_t to)
@@ -200,7 +216,10 @@ static inline ft_val ft_concat(ft_graph *g, ft_val a, ft_val b, int axis)
 }
 
 /* Rows of w (n, d) picked by ids → (T, d). */
-static inline ft_val ft_embedding(ft_graph *g, ft_val ids, ft_val w) { return ft_op2(g, "embedding", ids, w); }
+static inline ft_val ft_embedding(ft_graph *g, ft_val ids, ft_val w)
+{
+    return ft_op2(g, "embedding", ids, w);
+}
 
 /* x / sqrt(mean(x^2) + eps) * (w + plus), over groups of as many features as w has. */
 static inline ft_val ft_rms_norm(ft_graph *g, ft_val x, ft_val w, double eps, double plus)
@@ -213,7 +232,8 @@ static inline ft_val ft_rms_norm(ft_graph *g, ft_val x, ft_val w, double eps, do
  * angle = position * freq[i]; freq (head_dim/2); cos and sin are multiplied by `factor`. */
 static inline ft_val ft_rope(ft_graph *g, ft_val x, ft_val positions, ft_val freq, double factor)
 {
-    return ft_op(g, "rope", (ft_attr[]){ { "factor", factor } }, 1, (ft_val[]){ x, positions, freq }, 3);
+    return ft_op(g, "rope", (ft_attr[]){ { "factor", factor } }, 1,
+                 (ft_val[]){ x, positions, freq }, 3);
 }
 
 /* log p(target) of each row of logits that has a target → (trained rows).  Logits that come from
@@ -223,10 +243,13 @@ static inline ft_val ft_logprob(ft_graph *g, ft_val logits, ft_val targets)
     return ft_op2(g, "logprob", logits, targets);
 }
 
-/* ---- model plugins ---------------------------------------------------------------------------- */
+/* ---- model plugins --------------------------------------------------------------------------- */
 
 /* A weight of the checkpoint under its HF name. */
-static inline ft_val ft_weight(ft_graph *g, const char *name, ft_shape s) { return g->api->weight(g, name, s); }
+static inline ft_val ft_weight(ft_graph *g, const char *name, ft_shape s)
+{
+    return g->api->weight(g, name, s);
+}
 
 /* The site NAME with weight NAME.weight (out, in) and, if asked, NAME.bias (out).  With `tied` not
  * 0 that value is the weight instead (a head that shares the embedding). */
@@ -234,17 +257,22 @@ static inline ft_val ft_site_linear(ft_graph *g, const char *name, ft_val x, int
 {
     return g->api->site_linear(g, name, x, out, bias, (ft_val){ 0 });
 }
-static inline ft_val ft_site_linear_tied(ft_graph *g, const char *name, ft_val x, int64_t out, ft_val w)
+static inline ft_val ft_site_linear_tied(ft_graph *g, const char *name, ft_val x, int64_t out,
+                                         ft_val w)
 {
     return g->api->site_linear(g, name, x, out, false, w);
 }
 /* The site NAME with weight NAME.weight (rows, width), picked by ids. */
-static inline ft_val ft_site_embed(ft_graph *g, const char *name, int64_t rows, int64_t width, ft_val ids)
+static inline ft_val ft_site_embed(ft_graph *g, const char *name, int64_t rows, int64_t width,
+                                   ft_val ids)
 {
     return g->api->site_embed(g, name, rows, width, ids);
 }
 /* What enters the residual addition, after any norm: NAME is the attention's or MLP's module. */
-static inline ft_val ft_sublayer(ft_graph *g, const char *name, ft_val x) { return g->api->sublayer(g, name, x); }
+static inline ft_val ft_sublayer(ft_graph *g, const char *name, ft_val x)
+{
+    return g->api->sublayer(g, name, x);
+}
 
 /* Causal attention inside each document.  q (T, heads*head_dim), k and v (T, kv_heads*head_dim);
  * sinks (heads) or 0. */
@@ -254,7 +282,10 @@ static inline ft_val ft_attention(ft_graph *g, const char *name, ft_val q, ft_va
     return g->api->attention(g, name, q, k, v, a, sinks);
 }
 /* Says that layer `index` starts with the residual stream x (T, d); returns it.  -1: layers end. */
-static inline ft_val ft_layer(ft_graph *g, int32_t index, ft_val x) { return g->api->layer(g, index, x); }
+static inline ft_val ft_layer(ft_graph *g, int32_t index, ft_val x)
+{
+    return g->api->layer(g, index, x);
+}
 
 /* A table that the plugin computes (rotary frequencies); data is copied. */
 static inline ft_val ft_constant(ft_graph *g, const char *name, ft_shape s, const float *data)
@@ -262,13 +293,23 @@ static inline ft_val ft_constant(ft_graph *g, const char *name, ft_shape s, cons
     return g->api->constant(g, name, s, data);
 }
 
-/* ---- adapters --------------------------------------------------------------------------------- */
+/* ---- adapters -------------------------------------------------------------------------------- */
 
-/* What the site computes without the adapter, for the input x (which need not be the site's own). */
-static inline ft_val ft_base(ft_graph *g, const ft_site *s, ft_val x) { return g->api->base(g, s, x); }
+/* What the site computes without the adapter, for the input x (which need not be the site's
+ * own). */
+static inline ft_val ft_base(ft_graph *g, const ft_site *s, ft_val x)
+{
+    return g->api->base(g, s, x);
+}
 /* The site's frozen weight (out, in), packed or not, and its bias (out); EMBED: (in, out). */
-static inline ft_val ft_site_weight(ft_graph *g, const ft_site *s) { return g->api->site_weight(g, s, false); }
-static inline ft_val ft_site_bias(ft_graph *g, const ft_site *s) { return g->api->site_weight(g, s, true); }
+static inline ft_val ft_site_weight(ft_graph *g, const ft_site *s)
+{
+    return g->api->site_weight(g, s, false);
+}
+static inline ft_val ft_site_bias(ft_graph *g, const ft_site *s)
+{
+    return g->api->site_weight(g, s, true);
+}
 
 /* A parameter of this site; its name in files is "base_model.model." + site + "." + key (PEFT). */
 static inline ft_val ft_parameter(ft_graph *g, const ft_site *s, const char *key, ft_shape shape,
@@ -277,13 +318,17 @@ static inline ft_val ft_parameter(ft_graph *g, const ft_site *s, const char *key
     return g->api->param(g, s, key, shape, flags, init);
 }
 /* One parameter for all sites, made by the first that asks; its name in files is the key alone. */
-static inline ft_val ft_shared(ft_graph *g, const char *key, ft_shape shape, unsigned flags, ft_init init)
+static inline ft_val ft_shared(ft_graph *g, const char *key, ft_shape shape, unsigned flags,
+                               ft_init init)
 {
     return g->api->param(g, NULL, key, shape, flags, init);
 }
 /* ATTENTION sites: n further keys and values (n, kv_heads*head_dim), without positions, that every
  * document sees first.  Positions of the tokens start at n. */
-static inline void ft_extra_kv(ft_graph *g, const ft_site *s, ft_val k, ft_val v) { g->api->extra_kv(g, s, k, v); }
+static inline void ft_extra_kv(ft_graph *g, const ft_site *s, ft_val k, ft_val v)
+{
+    g->api->extra_kv(g, s, k, v);
+}
 /* A scalar of STEP lifetime that is added to the loss once an optimizer step. */
 static inline void ft_penalty(ft_graph *g, ft_val scalar) { g->api->penalty(g, scalar); }
 /* The value that a map such as PEFT's rank_pattern has for the module `name`: keys are regular

@@ -91,8 +91,8 @@ typedef struct {
     int64_t (*items)(const ft_call *);
     /* scratch: 64-byte aligned, this thread's own. */
     void (*run)(const ft_call *, int64_t begin, int64_t end, void *scratch);
-    /* A kernel of several rounds: call.round counts them from 0, and every item of one is done before
-     * the next begins.  NULL: one round. */
+    /* A kernel of several rounds: call.round counts them from 0, and every item of one is done
+     * before the next begins.  NULL: one round. */
     int64_t (*rounds)(const ft_call *);
     size_t (*shared)(const ft_call *); /* bytes of call.shared at most; NULL: none */
 } ft_kernel;
@@ -103,7 +103,8 @@ typedef struct {
     const char *const *(*variants)(void);
     /* The kernels of one of them, or NULL for a name that it does not have. */
     const ft_kernel *(*kernels)(const char *variant, size_t *n);
-    /* Sets the floating-point state of the calling thread (round to nearest, denormals are zero). */
+    /* Sets the floating-point state of the calling thread (round to nearest, denormals are
+     * zero). */
     void (*enter)(void);
     /* Whether the variant keeps the numerics contract on this machine, by running it. */
     bool (*self_test)(const char *variant);

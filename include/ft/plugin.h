@@ -59,7 +59,8 @@ typedef struct {
     ft_kind kind;
     size_t offset;              /* into the config struct */
     const char *def;            /* as written in YAML; NULL: required; "": empty text, list, map */
-    double min, max;            /* inclusive, for INT, REAL, INTS and the values of MAP; both 0: any */
+    /* inclusive, for INT, REAL, INTS and the values of MAP; both 0: any */
+    double min, max;
     const char *const *choices; /* NULL-terminated, or NULL for any; text kinds only */
     const char *help;           /* one line */
 } ft_param;

@@ -10,10 +10,11 @@ typedef struct {
     bool gguf;                          /* else a Hugging Face folder */
     const ft_json *config;              /* config.json; NULL for GGUF */
     const ft_json *generation_config;   /* generation_config.json or NULL */
-    const ft_json *tokenizer;           /* tokenizer.json or NULL.  Filled when a tokenizer is asked */
+    /* tokenizer.json or NULL.  Filled when a tokenizer is asked */
+    const ft_json *tokenizer;
     const ft_json *tokenizer_config;    /* tokenizer_config.json or NULL */
-    const char *chat_template;          /* chat_template.jinja, else tokenizer_config's, else the
-                                           GGUF's tokenizer.chat_template; NULL: the model has none */
+    const char *chat_template;          /* chat_template.jinja, else tokenizer_config's, else
+                                           the GGUF's tokenizer.chat_template; NULL: none */
     const char *bos_token, *eos_token;  /* as text, "" where there is none: what templates see */
     const ft_meta *meta;                /* the GGUF's key-values; NULL for a folder */
     size_t n_meta;
@@ -45,7 +46,8 @@ static inline bool ft_source_real(const ft_source *s, const char *key, double *o
     return ft_meta_real(ft_source_meta(s, key), out);
 }
 
-/* Interface "ft.source/1": the model of this run (NULL after host->fail() when it cannot be read). */
+/* Interface "ft.source/1": the model of this run (NULL after host->fail() when it cannot be
+ * read). */
 typedef struct {
     uint32_t size;
     const ft_source *(*model)(const ft_host *);

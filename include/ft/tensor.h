@@ -106,7 +106,8 @@ static inline const char *ft_meta_str(const ft_meta *m, uint64_t *len)
 }
 
 /* ---- interface "ft.tensors/1": open a safetensors file, a folder with model.safetensors or an
- *      index and shards, or a GGUF file.  Every rule of the formats is checked on opening. ------ */
+ *      index and shards, or a GGUF file.  Every rule of the formats is checked on opening.
+ *      ------ */
 typedef struct ft_tensors ft_tensors;
 typedef struct {
     uint32_t size;

@@ -21,7 +21,8 @@ typedef struct {
     { "per_device_train_batch_size", FT_INT, offsetof(config, m.per_device_train_batch_size), "8", \
       1, 1e6, 0, "rows a micro-batch" },                                                          \
     { "gradient_accumulation_steps", FT_INT, offsetof(config, m.gradient_accumulation_steps), "1", \
-      1, 1e6, 0, "micro-batches an optimizer step; the loss is divided by the trained tokens of all" }, \
+      1, 1e6, 0,                                                                                   \
+      "micro-batches an optimizer step; the loss is divided by the trained tokens of all" },       \
     { "num_train_epochs", FT_REAL, offsetof(config, m.num_train_epochs), "3", 0, 1e6, 0,           \
       "times through the data" },                                                                 \
     { "max_steps", FT_INT, offsetof(config, m.max_steps), "-1", -1, 1e12, 0,                       \
@@ -84,7 +85,7 @@ typedef struct {
     ft_val (*loss)(void *self, ft_graph *, const ft_lm *);
 } ft_trainer;
 
-/* ---- role "ft.optimizer/1" -------------------------------------------------------------------- */
+/* ---- role "ft.optimizer/1" ------------------------------------------------------------------- */
 typedef struct {
     double lr, weight_decay; /* decay is 0 for tensors that do not decay */
     int64_t step;            /* from 1 */
@@ -101,7 +102,7 @@ typedef struct {
                    float *const state[]);
 } ft_optimizer;
 
-/* ---- role "ft.schedule/1" --------------------------------------------------------------------- */
+/* ---- role "ft.schedule/1" -------------------------------------------------------------------- */
 typedef struct {
     int64_t step, warmup, total; /* step from 0 */
     const ft_map *kwargs;        /* lr_scheduler_kwargs */

@@ -3,15 +3,16 @@
  *
  *   attention(q, k, v[, sinks][, ek, ev])                    → o, lse
  *   attention_cached(q, k, v, K, V[, sinks][, ek, ev])       → o
- *   attention_dx(do, q, k, v, o, lse[, sinks][, ek, ev])     → dq, dk, dv;  _dsinks, _dek, _dev alike
+ *   attention_dx(do, q, k, v, o, lse[, sinks][, ek, ev])     → dq, dk, dv;  _dsinks, _dek, _dev
+ *   alike
  *
- * q (T, heads * hd); k, v (T, kv_heads * hd); sinks (heads); ek, ev (extra, kv_heads * hd).  A group of
- * heads / kv_heads query heads shares one key head.
+ * q (T, heads * hd); k, v (T, kv_heads * hd); sinks (heads); ek, ev (extra, kv_heads * hd).  A
+ * group of heads / kv_heads query heads shares one key head.
  *
- *   s_j = scale q.k_j, softcapped: cap tanh(s / cap);  j from max(0, i - window + 1) to i, and all extra
- *   p = softmax over the s_j and the head's sink;  o = sum p_j v_j;  lse = log sum e^s
- *   D = do.o;  ds_j = p_j (do.v_j - D) (1 - tanh^2);  dq = scale sum ds_j k_j;  dk_j = scale sum ds q;
- *   dv_j = sum p_j do;  dsink = -p_sink D */
+ *   s_j = scale q.k_j, softcapped: cap tanh(s / cap);  j from max(0, i - window + 1) to i, and all
+ *   extra p = softmax over the s_j and the head's sink;  o = sum p_j v_j;  lse = log sum e^s
+ *   D = do.o;  ds_j = p_j (do.v_j - D) (1 - tanh^2);  dq = scale sum ds_j k_j;  dk_j = scale sum ds
+ *   q; dv_j = sum p_j do;  dsink = -p_sink D */
 #ifndef FT_CPU_ATTENTION_H
 #define FT_CPU_ATTENTION_H
 #include "gemm.h"
@@ -23,7 +24,8 @@ enum { SINKS = 1, EXTRA = 2 };                         /* options */
  * first, in blocks of their own.  The softmax is rescaled once a block, so the size is part of what
  * the op computes, as is the order of blocks. */
 enum { ATT_KEYS = 128 };
-/* Queries of one head whose gradients of keys are summed before the next head's, counted likewise. */
+/* Queries of one head whose gradients of keys are summed before the next head's, counted
+ * likewise. */
 enum { ATT_QUERIES = 128 };
 
 typedef struct {
@@ -38,9 +40,14 @@ typedef struct {
 static inline ft_attention attention_open(const ft_call *k, int base, int optional)
 {
     int options = (int)k->attr[OPTIONS];
-    ft_attention a = { .k = k, .heads = (int64_t)k->attr[HEADS], .kv_heads = (int64_t)k->attr[KV_HEADS],
-                       .window = (int64_t)k->attr[WINDOW], .scale = (float)k->attr[SCALE],
-                       .cap = (float)k->attr[CAP], .q = &k->in[base], .key = &k->in[base + 1],
+    ft_attention a = { .k = k,
+                       .heads = (int64_t)k->attr[HEADS],
+                       .kv_heads = (int64_t)k->attr[KV_HEADS],
+                       .window = (int64_t)k->attr[WINDOW],
+                       .scale = (float)k->attr[SCALE],
+                       .cap = (float)k->attr[CAP],
+                       .q = &k->in[base],
+                       .key = &k->in[base + 1],
                        .value = &k->in[base + 2] };
     a.group = a.heads / a.kv_heads;
     a.hd = a.q->cols / a.heads;
@@ -66,7 +73,10 @@ static inline ft_arg head_of(const ft_arg *a, int64_t h, int64_t hd, int64_t end
 
 static inline int64_t att_least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t att_most(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t att_clamp(int64_t x, int64_t lo, int64_t hi) { return x < lo ? lo : x > hi ? hi : x; }
+static inline int64_t att_clamp(int64_t x, int64_t lo, int64_t hi)
+{
+    return x < lo ? lo : x > hi ? hi : x;
+}
 static inline int64_t att_round64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Lanes below `from` and from `to` on become minus infinity. */

@@ -1,6 +1,7 @@
 /* attention_ref.c -- attention, attention_dx, attention_dsinks, attention_dek, attention_dev,
  * attention_cached as plain loops in double precision: what attention.c and attention_dx.c are held
- * against.  The formulas stand in attention.h.  Each score is computed anew wherever it is needed. */
+ * against.  The formulas stand in attention.h.  Each score is computed anew wherever it is
+ * needed. */
 #include "attention.h"
 #ifdef FT_ISA_plain
 
@@ -15,7 +16,12 @@ static void open_query(query *x, const ft_call *k, int base, int extras, int64_t
 {
     int options = (int)k->attr[OPTIONS], at = extras;
     int64_t heads = (int64_t)k->attr[HEADS], doc = 0;
-    *x = (query){ .k = k, .q = &k->in[base], .key = &k->in[base + 1], .value = &k->in[base + 2], .t = t, .h = h };
+    *x = (query){ .k = k,
+                  .q = &k->in[base],
+                  .key = &k->in[base + 1],
+                  .value = &k->in[base + 2],
+                  .t = t,
+                  .h = h };
     if (options & SINKS) x->sinks = &k->in[at++];
     if (options & EXTRA) {
         x->ek = &k->in[at];
@@ -32,13 +38,20 @@ static void open_query(query *x, const ft_call *k, int base, int extras, int64_t
 }
 
 /* Key or value j of the query: the extra ones come first. */
-static double element(const query *x, const ft_arg *token, const ft_arg *extra, int64_t j, int64_t c)
+static double element(const query *x, const ft_arg *token, const ft_arg *extra, int64_t j,
+                      int64_t c)
 {
     int64_t col = x->kv * x->hd + c;
     return j < x->n_extra ? ft_get(extra, j, col) : ft_get(token, x->first + j - x->n_extra, col);
 }
-static double key_of(const query *x, int64_t j, int64_t c) { return element(x, x->key, x->ek, j, c); }
-static double value_of(const query *x, int64_t j, int64_t c) { return element(x, x->value, x->ev, j, c); }
+static double key_of(const query *x, int64_t j, int64_t c)
+{
+    return element(x, x->key, x->ek, j, c);
+}
+static double value_of(const query *x, int64_t j, int64_t c)
+{
+    return element(x, x->value, x->ev, j, c);
+}
 static int64_t n_keys(const query *x) { return x->n_extra + x->last - x->first + 1; }
 
 /* Score, and its slope before the softcap. */
@@ -98,14 +111,16 @@ static double output_dot(const query *x)
 {
     double d = 0;
     for (int64_t c = 0; c < x->hd; c++)
-        d += ft_get(&x->k->in[0], x->t, x->h * x->hd + c) * ft_get(&x->k->in[4], x->t, x->h * x->hd + c);
+        d += ft_get(&x->k->in[0], x->t, x->h * x->hd + c) *
+             ft_get(&x->k->in[4], x->t, x->h * x->hd + c);
     return d;
 }
 
 static double weight(const query *x, int64_t j, double *ds)
 {
     double slope, p = exp(score(x, j, &slope) - ft_get(&x->k->in[5], x->t, x->h)), dp = 0;
-    for (int64_t c = 0; c < x->hd; c++) dp += ft_get(&x->k->in[0], x->t, x->h * x->hd + c) * value_of(x, j, c);
+    for (int64_t c = 0; c < x->hd; c++)
+        dp += ft_get(&x->k->in[0], x->t, x->h * x->hd + c) * value_of(x, j, c);
     *ds = p * (dp - output_dot(x)) * slope * x->k->attr[SCALE];
     return p;
 }
@@ -117,10 +132,15 @@ static void zero(const ft_call *k, const ft_arg *a)
     }
 }
 
-static void add(const ft_arg *a, int64_t r, int64_t c, double v) { ft_put(a, r, c, ft_get(a, r, c) + v); }
+static void add(const ft_arg *a, int64_t r, int64_t c, double v)
+{
+    ft_put(a, r, c, ft_get(a, r, c) + v);
+}
 
-/* Adds the gradients of every query's keys and values: of tokens (extra false) or of the extra ones. */
-static void send_back(const ft_call *k, const ft_arg *dq, const ft_arg *dk, const ft_arg *dv, bool extra)
+/* Adds the gradients of every query's keys and values: of tokens (extra false) or of the extra
+ * ones. */
+static void send_back(const ft_call *k, const ft_arg *dq, const ft_arg *dk, const ft_arg *dv,
+                      bool extra)
 {
     query x;
     for (int64_t t = 0; t < k->batch->n_tokens; t++) {
@@ -132,8 +152,10 @@ static void send_back(const ft_call *k, const ft_arg *dq, const ft_arg *dk, cons
                 int64_t row = extra ? j : x.first + j - x.n_extra;
                 for (int64_t c = 0; c < x.hd; c++) {
                     if (dq) add(dq, t, h * x.hd + c, ds * key_of(&x, j, c));
-                    if (dk && here) add(dk, row, x.kv * x.hd + c, ds * ft_get(x.q, t, h * x.hd + c));
-                    if (dv && here) add(dv, row, x.kv * x.hd + c, p * ft_get(&k->in[0], t, h * x.hd + c));
+                    if (dk && here)
+                        add(dk, row, x.kv * x.hd + c, ds * ft_get(x.q, t, h * x.hd + c));
+                    if (dv && here)
+                        add(dv, row, x.kv * x.hd + c, p * ft_get(&k->in[0], t, h * x.hd + c));
                 }
             }
         }

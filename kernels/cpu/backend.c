@@ -16,7 +16,8 @@ static bool has(const char *isa)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512bf16");
-    if (!strcmp(isa, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (!strcmp(isa, "avx2"))
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     return !strcmp(isa, "plain") || !strcmp(isa, "reference");
 }
@@ -62,7 +63,11 @@ static bool self_test(const char *variant)
 }
 
 static const ft_backend backend = {
-    .size = sizeof backend, .variants = variants, .kernels = kernels, .enter = enter, .self_test = self_test,
+    .size = sizeof backend,
+    .variants = variants,
+    .kernels = kernels,
+    .enter = enter,
+    .self_test = self_test,
 };
 static const ft_plugin plugin = {
     .abi = FT_ABI_INIT, .role = "ft.backend/1", .name = "kernels-cpu", .version = "0.1.0",

@@ -5,7 +5,7 @@
 #include "philox.h"
 #include "vec.h"
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 static double sigmoid_d(double x) { return 1 / (1 + exp(-x)); }
 
@@ -54,7 +54,10 @@ static double spread_d(const ft_call *k, int64_t r, int64_t c)
     return ft_get(b, row ? 0 : r < b->rows ? r : 0, column ? 0 : c);
 }
 
-static double round_as(const ft_arg *a, double v) { return a->dtype == FT_BF16 ? bf16_get(bf16_round((float)v)) : v; }
+static double round_as(const ft_arg *a, double v)
+{
+    return a->dtype == FT_BF16 ? bf16_get(bf16_round((float)v)) : v;
+}
 
 /* Calls f for every element; x holds the inputs' elements, b's spread over a's. */
 static void each_element(const ft_call *k, double (*f)(const ft_call *, const double *x))
@@ -68,19 +71,52 @@ static void each_element(const ft_call *k, double (*f)(const ft_call *, const do
 }
 
 static int kind_of(const ft_call *k) { return (int)k->attr[0]; }
-static double f_binary(const ft_call *k, const double *x) { return binary_d(kind_of(k), x[0], x[1]); }
+static double f_binary(const ft_call *k, const double *x)
+{
+    return binary_d(kind_of(k), x[0], x[1]);
+}
 static double f_unary(const ft_call *k, const double *x) { return unary_d(kind_of(k), x[0]); }
-static double f_unary_dx(const ft_call *k, const double *x) { return x[0] * unary_slope_d(kind_of(k), x[1]); }
-static double f_glu(const ft_call *k, const double *x) { return round_as(&k->in[0], unary_d(kind_of(k), x[0])) * x[1]; }
+static double f_unary_dx(const ft_call *k, const double *x)
+{
+    return x[0] * unary_slope_d(kind_of(k), x[1]);
+}
+static double f_glu(const ft_call *k, const double *x)
+{
+    return round_as(&k->in[0], unary_d(kind_of(k), x[0])) * x[1];
+}
 static double f_scale(const ft_call *k, const double *x) { return x[0] * k->attr[0]; }
 static double f_shift(const ft_call *k, const double *x) { return x[0] + k->attr[0]; }
 
-static void ref_binary(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; each_element(k, f_binary); }
-static void ref_unary(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; each_element(k, f_unary); }
-static void ref_unary_dx(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; each_element(k, f_unary_dx); }
-static void ref_glu(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; each_element(k, f_glu); }
-static void ref_scale(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; each_element(k, f_scale); }
-static void ref_shift(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; each_element(k, f_shift); }
+static void ref_binary(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    each_element(k, f_binary);
+}
+static void ref_unary(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    each_element(k, f_unary);
+}
+static void ref_unary_dx(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    each_element(k, f_unary_dx);
+}
+static void ref_glu(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    each_element(k, f_glu);
+}
+static void ref_scale(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    each_element(k, f_scale);
+}
+static void ref_shift(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    each_element(k, f_shift);
+}
 
 static void ref_glu_dx(const ft_call *k, int64_t i0, int64_t i1, void *scratch)
 {
@@ -88,7 +124,8 @@ static void ref_glu_dx(const ft_call *k, int64_t i0, int64_t i1, void *scratch)
     (void)i0, (void)i1, (void)scratch;
     for (int64_t r = 0; r < ft_rows(k, &k->in[0]); r++) {
         for (int64_t c = 0; c < k->in[0].cols; c++) {
-            double dy = ft_get(&k->in[0], r, c), a = ft_get(&k->in[1], r, c), b = ft_get(&k->in[2], r, c);
+            double dy = ft_get(&k->in[0], r, c), a = ft_get(&k->in[1], r, c),
+                   b = ft_get(&k->in[2], r, c);
             double s = round_as(&k->in[0], unary_d(kind, a)), ds = round_as(&k->in[0], dy * b);
             ft_put(&k->out[0], r, c, ds * unary_slope_d(kind, a));
             ft_put(&k->out[1], r, c, dy * s);
@@ -97,7 +134,7 @@ static void ref_glu_dx(const ft_call *k, int64_t i0, int64_t i1, void *scratch)
 }
 #endif
 
-/* ---- dropout: one text for the reference and the fast kernels -------------------------------------- */
+/* ---- dropout: one text for the reference and the fast kernels -------------------------------- */
 
 /* Row r of the batch, counted over the whole optimizer step with `row_tokens` places a row. */
 static uint64_t token_in_step(const ft_batch *b, int64_t token, int64_t *row)
@@ -129,10 +166,12 @@ static void run_dropout(const ft_call *k, int64_t begin, int64_t end, void *scra
             } else if (x->dtype == FT_F32) {
                 const float *from = (const float *)x->data + t * x->ld + c0;
                 float *to = (float *)k->out[0].data + t * k->out[0].ld + c0;
-                for (int64_t i = 0; i < n; i++) to[i] = bits[i] < below ? 0 : from[i] * (float)scale;
+                for (int64_t i = 0; i < n; i++)
+                    to[i] = bits[i] < below ? 0 : from[i] * (float)scale;
             } else {
                 for (int64_t i = 0; i < n; i++)
-                    ft_put(&k->out[0], t, c0 + i, bits[i] < below ? 0 : ft_get(x, t, c0 + i) * scale);
+                    ft_put(&k->out[0], t, c0 + i,
+                           bits[i] < below ? 0 : ft_get(x, t, c0 + i) * scale);
             }
         }
     }
@@ -143,7 +182,7 @@ static int64_t token_items(const ft_call *k)
     return ft_rows(k, &k->in[0]);
 }
 
-/* ---- fast ------------------------------------------------------------------------------------------ */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
 static inline v16 v_unary(int kind, v16 x)
 {
@@ -194,7 +233,10 @@ static inline v16 v_slope(int kind, v16 x)
 
 static inline v16 v_binary(int kind, v16 a, v16 b)
 {
-    return kind == FT_ADD ? v_add(a, b) : kind == FT_SUB ? v_sub(a, b) : kind == FT_MUL ? v_mul(a, b) : v_div(a, b);
+    return kind == FT_ADD   ? v_add(a, b)
+           : kind == FT_SUB ? v_sub(a, b)
+           : kind == FT_MUL ? v_mul(a, b)
+                            : v_div(a, b);
 }
 
 /* The value behind a rounding to t. */
@@ -233,9 +275,13 @@ static inline void do_glu_dx(const line *l, ft_dtype t, int64_t i, int64_t m)
     v_out(l->z, t, i, m, v_mul(dy, s));
 }
 
-static inline float scalar_at(const ft_arg *a, int64_t r) { return (float)ft_get(a, a->rows == 1 ? 0 : r, 0); }
+static inline float scalar_at(const ft_arg *a, int64_t r)
+{
+    return (float)ft_get(a, a->rows == 1 ? 0 : r, 0);
+}
 
-/* Runs body over the rows of an item.  The second input, if it is a column or a scalar, is in by. */
+/* Runs body over the rows of an item.  The second input, if it is a column or a scalar, is in
+ * by. */
 __attribute__((always_inline))
 static inline void each_row(const ft_call *k, int64_t begin, int64_t end, ft_dtype t, line l,
                             void (*body)(const line *, ft_dtype, int64_t, int64_t))
@@ -264,21 +310,24 @@ static inline void binary_rows(const ft_call *k, int64_t begin, int64_t end, ft_
 }
 
 static inline line with_kind(const ft_call *k) { return (line){ .kind = (int)k->attr[0] }; }
-static inline line with_constant(const ft_call *k, int kind) { return (line){ .kind = kind, .by = (float)k->attr[0] }; }
+static inline line with_constant(const ft_call *k, int kind)
+{
+    return (line){ .kind = kind, .by = (float)k->attr[0] };
+}
 
 /* A kernel for each dtype, so that the loops are made for it. */
-#define BOTH(name, call)                                                                            \
-    static void name##_f32(const ft_call *k, int64_t b, int64_t e, void *s)                          \
-    {                                                                                               \
-        const ft_dtype t = FT_F32;                                                                  \
-        (void)s;                                                                                    \
-        call;                                                                                       \
-    }                                                                                               \
-    static void name##_bf16(const ft_call *k, int64_t b, int64_t e, void *s)                         \
-    {                                                                                               \
-        const ft_dtype t = FT_BF16;                                                                 \
-        (void)s;                                                                                    \
-        call;                                                                                       \
+#define BOTH(name, call)                                                     \
+    static void name##_f32(const ft_call *k, int64_t b, int64_t e, void *s)  \
+    {                                                                        \
+        const ft_dtype t = FT_F32;                                           \
+        (void)s;                                                             \
+        call;                                                                \
+    }                                                                        \
+    static void name##_bf16(const ft_call *k, int64_t b, int64_t e, void *s) \
+    {                                                                        \
+        const ft_dtype t = FT_BF16;                                          \
+        (void)s;                                                             \
+        call;                                                                \
     }
 BOTH(binary, binary_rows(k, b, e, t))
 BOTH(unary, each_row(k, b, e, t, with_kind(k), do_unary))
@@ -288,19 +337,47 @@ BOTH(glu_dx, each_row(k, b, e, t, with_kind(k), do_glu_dx))
 BOTH(scale, each_row(k, b, e, t, with_constant(k, FT_MUL), do_scalar))
 BOTH(shift, each_row(k, b, e, t, with_constant(k, FT_ADD), do_scalar))
 
-#define ROW(name) { .size = sizeof(ft_kernel), .op = #name, .dtype = FT_F32, .items = row_items, .run = name##_f32 }, \
-                  { .size = sizeof(ft_kernel), .op = #name, .dtype = FT_BF16, .items = row_items, .run = name##_bf16 }
+#define ROW(name)                                                                     \
+    { .size = sizeof(ft_kernel),                                                      \
+      .op = #name,                                                                    \
+      .dtype = FT_F32,                                                                \
+      .items = row_items,                                                             \
+      .run = name##_f32 },                                                            \
+    {                                                                                 \
+        .size = sizeof(ft_kernel), .op = #name, .dtype = FT_BF16, .items = row_items, \
+        .run = name##_bf16                                                            \
+    }
 static const ft_kernel kernels[] = {
-    ROW(binary), ROW(unary), ROW(unary_dx), ROW(glu), ROW(glu_dx), ROW(scale), ROW(shift),
-    { .size = sizeof(ft_kernel), .op = "dropout", .dtype = FT_NO_DTYPE, .items = token_items, .run = run_dropout },
+    ROW(binary),
+    ROW(unary),
+    ROW(unary_dx),
+    ROW(glu),
+    ROW(glu_dx),
+    ROW(scale),
+    ROW(shift),
+    { .size = sizeof(ft_kernel),
+      .op = "dropout",
+      .dtype = FT_NO_DTYPE,
+      .items = token_items,
+      .run = run_dropout },
 };
 FT_TABLE(elementwise, kernels)
 
 #ifdef FT_ISA_plain
 #define REF(name) { .size = sizeof(ft_kernel), .op = #name, .items = one_item, .run = ref_##name }
 static const ft_kernel references[] = {
-    REF(binary), REF(unary), REF(unary_dx), REF(glu), REF(glu_dx), REF(scale), REF(shift),
-    { .size = sizeof(ft_kernel), .op = "dropout", .dtype = FT_NO_DTYPE, .items = token_items, .run = run_dropout },
+    REF(binary),
+    REF(unary),
+    REF(unary_dx),
+    REF(glu),
+    REF(glu_dx),
+    REF(scale),
+    REF(shift),
+    { .size = sizeof(ft_kernel),
+      .op = "dropout",
+      .dtype = FT_NO_DTYPE,
+      .items = token_items,
+      .run = run_dropout },
 };
 FT_REFERENCE(elementwise, references)
 #endif

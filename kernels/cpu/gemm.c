@@ -1,17 +1,20 @@
 /* gemm.c -- register tiles and panel packing (see gemm.h).
  *
  * avx512: 14 rows by 32 columns, 28 accumulators, two panel vectors and one broadcast fill the 32
- * registers.  avx2: 6 by 16.  Plain: one row at a time.  Only the tiles differ; packing is common. */
+ * registers.  avx2: 6 by 16.  Plain: one row at a time.  Only the tiles differ; packing is
+ * common. */
 #include "gemm.h"
 #include "tables.h"
 
-/* ---- tiles ---------------------------------------------------------------------------------------- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 #if defined(FT_ISA_avx512)
 enum { TILE = 14 };
 
-/* C = (fresh: 0, else C) + A panel for R rows; R, t and fresh are compile-time constants in every caller. */
-__attribute__((always_inline))
-static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, int64_t steps, ft_dtype t, bool fresh, const int R)
+/* C = (fresh: 0, else C) + A panel for R rows; R, t and fresh are compile-time constants in every
+ * caller. */
+__attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld, gemm_a a,
+                                                            const char *panel, int64_t steps,
+                                                            ft_dtype t, bool fresh, const int R)
 {
     __m512 acc[TILE][2];
     const char *p0 = a.a, *p1 = a.a + 5 * a.row, *p2 = a.a + 10 * a.row;
@@ -25,7 +28,13 @@ static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, 
         __m512 b0 = _mm512_load_ps(panel), b1 = _mm512_load_ps(panel + 64);
 #pragma GCC unroll 14
         for (int m = 0; m < R; m++) {
-            const char *p = (m < 5 ? p0 : m < 10 ? p1 : p2) + (m < 5 ? m : m < 10 ? m - 5 : m - 10) * row;
+            const char *p = (m < 5    ? p0
+                             : m < 10 ? p1
+                                      : p2) +
+                            (m < 5    ? m
+                             : m < 10 ? m - 5
+                                      : m - 10) *
+                                row;
             float word; /* one float, or a pair of bf16 */
             memcpy(&word, p, 4);
             __m512 x = _mm512_set1_ps(word);
@@ -45,8 +54,9 @@ static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, 
     }
 }
 
-__attribute__((always_inline))
-static inline void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
+__attribute__((always_inline)) static inline void tile_one(float *c, int64_t ld, gemm_a a,
+                                                           const char *panel, int64_t m,
+                                                           int64_t steps, ft_dtype t, bool fresh)
 {
     switch (m) { /* a full tile first: nearly all are */
     case 14: tile_rows(c, ld, a, panel, steps, t, fresh, 14); break;
@@ -57,17 +67,24 @@ static inline void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, i
     }
 }
 
-static int64_t tile_size(int64_t left) { return left >= 14 ? 14 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+static int64_t tile_size(int64_t left)
+{
+    return left >= 14 ? 14 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
 
 #elif defined(FT_ISA_avx2)
 enum { TILE = 6 };
 
 static inline __m256 low_half(__m256i w) { return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)); }
-static inline __m256 high_half(__m256i w) { return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000u))); }
+static inline __m256 high_half(__m256i w)
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000u)));
+}
 
 /* The same for R rows by 8 columns; vdpbf16ps as two fused multiply-adds. */
-__attribute__((always_inline))
-static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, int64_t steps, ft_dtype t, bool fresh, const int R)
+__attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld, gemm_a a,
+                                                            const char *panel, int64_t steps,
+                                                            ft_dtype t, bool fresh, const int R)
 {
     __m256 acc[TILE];
 #pragma GCC unroll 6
@@ -80,7 +97,9 @@ static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, 
             int32_t word;
             memcpy(&word, a.a + m * a.row + s * a.step, 4);
             __m256i x = _mm256_set1_epi32(word);
-            if (t == FT_BF16) acc[m] = _mm256_fmadd_ps(low_half(x), lo, _mm256_fmadd_ps(high_half(x), hi, acc[m]));
+            if (t == FT_BF16)
+                acc[m] = _mm256_fmadd_ps(low_half(x), lo,
+                                         _mm256_fmadd_ps(high_half(x), hi, acc[m]));
             else acc[m] = _mm256_fmadd_ps(_mm256_castsi256_ps(x), whole, acc[m]);
         }
     }
@@ -88,8 +107,9 @@ static inline void tile_rows(float *c, int64_t ld, gemm_a a, const char *panel, 
     for (int m = 0; m < R; m++) _mm256_storeu_ps(c + m * ld, acc[m]);
 }
 
-__attribute__((always_inline))
-static inline void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
+__attribute__((always_inline)) static inline void tile_one(float *c, int64_t ld, gemm_a a,
+                                                           const char *panel, int64_t m,
+                                                           int64_t steps, ft_dtype t, bool fresh)
 {
     for (int j = 0; j < GEMM_N; j += 8, c += 8, panel += 32) {
         if (m == 6) tile_rows(c, ld, a, panel, steps, t, fresh, 6);
@@ -103,7 +123,8 @@ static int64_t tile_size(int64_t left) { return left >= 6 ? 6 : left >= 4 ? 4 : 
 
 #else
 /* One row: the definition of what the others do. */
-static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
+static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps,
+                     ft_dtype t, bool fresh)
 {
     (void)ld, (void)m;
     if (fresh) memset(c, 0, GEMM_N * sizeof *c);
@@ -115,7 +136,9 @@ static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t 
         for (int j = 0; j < GEMM_N; j++) {
             memcpy(b, panel + 4 * j, 4);
             memcpy(&w, b, 4);
-            if (t == FT_BF16) c[j] = fmaf(bf16_get(pair[0]), bf16_get(b[0]), fmaf(bf16_get(pair[1]), bf16_get(b[1]), c[j]));
+            if (t == FT_BF16)
+                c[j] = fmaf(bf16_get(pair[0]), bf16_get(b[0]),
+                            fmaf(bf16_get(pair[1]), bf16_get(b[1]), c[j]));
             else c[j] = fmaf(x, w, c[j]);
         }
     }
@@ -124,30 +147,35 @@ static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t 
 static int64_t tile_size(int64_t left) { return left > 0; }
 #endif
 
-__attribute__((always_inline))
-static inline void tiles(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t, bool fresh)
+__attribute__((always_inline)) static inline void tiles(float *c, int64_t ld, gemm_a a,
+                                                        const void *panel, int64_t m, int64_t steps,
+                                                        ft_dtype t, bool fresh)
 {
     for (int64_t i = 0, n; i < m; i += n) {
         n = tile_size(m - i);
-        tile_one(c + i * ld, ld, (gemm_a){ a.a + i * a.row, a.row, a.step }, (const char *)panel, n, steps, t, fresh);
+        tile_one(c + i * ld, ld, (gemm_a){ a.a + i * a.row, a.row, a.step }, (const char *)panel, n,
+                 steps, t, fresh);
     }
 }
 
-void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t)
+void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps,
+                        ft_dtype t)
 {
     if (t == FT_BF16) tiles(c, ld, a, panel, m, steps, FT_BF16, false);
     else tiles(c, ld, a, panel, m, steps, FT_F32, false);
 }
 
-void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t)
+void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m,
+                         int64_t steps, ft_dtype t)
 {
     if (t == FT_BF16) tiles(c, ld, a, panel, m, steps, FT_BF16, true);
     else tiles(c, ld, a, panel, m, steps, FT_F32, true);
 }
 
-/* ---- packing -------------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
-void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype t)
+void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int64_t nr, int64_t c0,
+                         int64_t nc, ft_dtype t)
 {
     if (w->packed) {
         w->packed->tile(w->packed, r0, nr, c0, nc, t, dst, ld);
@@ -157,11 +185,14 @@ void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int
         int64_t at = (r0 + r) * w->ld + c0;
         void *to = (char *)dst + r * ld * (t == FT_BF16 ? 2 : 4);
         if (w->dtype == t) {
-            memcpy(to, (const char *)w->data + at * (t == FT_BF16 ? 2 : 4), (size_t)nc * (t == FT_BF16 ? 2 : 4));
+            memcpy(to, (const char *)w->data + at * (t == FT_BF16 ? 2 : 4),
+                   (size_t)nc * (t == FT_BF16 ? 2 : 4));
         } else if (w->dtype == FT_F16) {
-            for (int64_t i = 0; i < nc; i++) v_put_n(to, t, i, v_set(f16_get(((const uint16_t *)w->data)[at + i])), 1);
+            for (int64_t i = 0; i < nc; i++)
+                v_put_n(to, t, i, v_set(f16_get(((const uint16_t *)w->data)[at + i])), 1);
         } else {
-            for (int64_t i = 0; i < nc; i += 16) v_out(to, t, i, nc - i, v_in(w->data, w->dtype, at + i, nc - i));
+            for (int64_t i = 0; i < nc; i += 16)
+                v_out(to, t, i, nc - i, v_in(w->data, w->dtype, at + i, nc - i));
         }
     }
 }
@@ -175,25 +206,37 @@ static void transpose_words(char *panel, const char *rows, int64_t row, int64_t 
         for (int half = 0; half < 2; half++) {
             const char *p = rows + half * 16 * row + s * 4;
             __m512 a[16], b[16];
-            for (int i = 0; i < 16; i++) a[i] = half * 16 + i < n ? _mm512_maskz_loadu_ps(words, p + i * row) : _mm512_setzero_ps();
+            for (int i = 0; i < 16; i++)
+                a[i] = half * 16 + i < n ? _mm512_maskz_loadu_ps(words, p + i * row)
+                                         : _mm512_setzero_ps();
             for (int i = 0; i < 16; i += 2) { /* pairs of rows, then fours, eights, sixteens */
                 b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
                 b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
             }
             for (int i = 0; i < 16; i += 4) {
                 for (int k = 0; k < 2; k++) {
-                    a[i + 2 * k] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b[i + k]), _mm512_castps_pd(b[i + 2 + k])));
-                    a[i + 2 * k + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b[i + k]), _mm512_castps_pd(b[i + 2 + k])));
+                    a[i + 2 * k] =
+                        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b[i + k]),
+                                                            _mm512_castps_pd(b[i + 2 + k])));
+                    a[i + 2 * k + 1] =
+                        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b[i + k]),
+                                                            _mm512_castps_pd(b[i + 2 + k])));
                 }
             }
-            for (int i = 0; i < 4; i++) { /* lanes of 128 bits: column 4 l + i of row group g is in a[4 g + i] */
-                __m512 x = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88), y = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xDD);
-                __m512 z = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88), w = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xDD);
+            /* lanes of 128 bits: column 4 l + i of row group g is in a[4 g + i] */
+            for (int i = 0; i < 4; i++) {
+                __m512 x = _mm512_shuffle_f32x4(a[i], a[4 + i], 0x88),
+                       y = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xDD);
+                __m512 z = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88),
+                       w = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xDD);
                 char *to = panel + (s + i) * 128 + half * 64;
                 if (s + i < steps) _mm512_store_ps(to, _mm512_shuffle_f32x4(x, z, 0x88));
-                if (s + i + 4 < steps) _mm512_store_ps(to + 4 * 128, _mm512_shuffle_f32x4(y, w, 0x88));
-                if (s + i + 8 < steps) _mm512_store_ps(to + 8 * 128, _mm512_shuffle_f32x4(x, z, 0xDD));
-                if (s + i + 12 < steps) _mm512_store_ps(to + 12 * 128, _mm512_shuffle_f32x4(y, w, 0xDD));
+                if (s + i + 4 < steps)
+                    _mm512_store_ps(to + 4 * 128, _mm512_shuffle_f32x4(y, w, 0x88));
+                if (s + i + 8 < steps)
+                    _mm512_store_ps(to + 8 * 128, _mm512_shuffle_f32x4(x, z, 0xDD));
+                if (s + i + 12 < steps)
+                    _mm512_store_ps(to + 12 * 128, _mm512_shuffle_f32x4(y, w, 0xDD));
             }
         }
     }
@@ -207,12 +250,15 @@ static void transpose_words(char *panel, const char *rows, int64_t row, int64_t 
 #endif
 }
 
-void FT_NAME(gemm_pack_rows)(void *panel, const ft_arg *w, int64_t n0, int64_t k0, int64_t k, ft_dtype t, void *tmp)
+void FT_NAME(gemm_pack_rows)(void *panel, const ft_arg *w, int64_t n0, int64_t k0, int64_t k,
+                             ft_dtype t, void *tmp)
 {
-    int64_t n = w->rows - n0 < GEMM_N ? w->rows - n0 : GEMM_N, size = t == FT_BF16 ? 2 : 4, steps = gemm_steps(t, k);
+    int64_t n = w->rows - n0 < GEMM_N ? w->rows - n0 : GEMM_N, size = t == FT_BF16 ? 2 : 4,
+            steps = gemm_steps(t, k);
     bool whole = t != FT_BF16 || k % 2 == 0;
     if (!w->packed && w->dtype == t && whole) {
-        transpose_words((char *)panel, (const char *)w->data + (n0 * w->ld + k0) * size, w->ld * size, n, steps);
+        transpose_words((char *)panel, (const char *)w->data + (n0 * w->ld + k0) * size,
+                        w->ld * size, n, steps);
         return;
     }
     int64_t ld = whole ? k : k + 1;
@@ -228,7 +274,8 @@ static void interleave(char *panel, const uint16_t *rows, int64_t ld, int64_t n)
         const uint16_t *a = rows + 2 * s * ld, *b = 2 * s + 1 < n ? a + ld : NULL;
 #if defined(FT_ISA_avx512)
         __m512i x = _mm512_loadu_si512(a), y = b ? _mm512_loadu_si512(b) : _mm512_setzero_si512();
-        __m512i lo = _mm512_unpacklo_epi16(x, y), hi = _mm512_unpackhi_epi16(x, y); /* lanes 0 1 2 3 of each */
+        /* lanes 0 1 2 3 of each */
+        __m512i lo = _mm512_unpacklo_epi16(x, y), hi = _mm512_unpackhi_epi16(x, y);
         __m512i p = _mm512_permutex2var_epi64(lo, _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), hi);
         __m512i q = _mm512_permutex2var_epi64(lo, _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4), hi);
         _mm512_store_si512(panel + s * 128, p);
@@ -243,7 +290,8 @@ static void interleave(char *panel, const uint16_t *rows, int64_t ld, int64_t n)
     }
 }
 
-void FT_NAME(gemm_pack_cols)(void *panel, const ft_arg *w, int64_t n0, int64_t n, int64_t k0, ft_dtype t, void *tmp)
+void FT_NAME(gemm_pack_cols)(void *panel, const ft_arg *w, int64_t n0, int64_t n, int64_t k0,
+                             ft_dtype t, void *tmp)
 {
     int64_t nc = w->cols - k0 < GEMM_N ? w->cols - k0 : GEMM_N;
     bool direct = !w->packed && w->dtype == t && nc == GEMM_N;
@@ -257,7 +305,8 @@ void FT_NAME(gemm_pack_cols)(void *panel, const ft_arg *w, int64_t n0, int64_t n
     if (t == FT_BF16) interleave((char *)panel, (const uint16_t *)tmp, GEMM_N, n);
 }
 
-gemm_a FT_NAME(gemm_pack_left)(void *left, const void *from, int64_t ld, int64_t rows, int64_t nc, ft_dtype t)
+gemm_a FT_NAME(gemm_pack_left)(void *left, const void *from, int64_t ld, int64_t rows, int64_t nc,
+                               ft_dtype t)
 {
     const uint16_t *x = (const uint16_t *)from;
     if (t == FT_F32) return (gemm_a){ (const char *)from, 4, ld * 4 };
@@ -272,7 +321,7 @@ gemm_a FT_NAME(gemm_pack_left)(void *left, const void *from, int64_t ld, int64_t
     return (gemm_a){ (const char *)left, 4, nc * 4 };
 }
 
-/* ---- self-test ------------------------------------------------------------------------------------ */
+/* ---- self-test ------------------------------------------------------------------------------- */
 
 /* A tile of pseudo-random numbers of very different sizes against the order that gemm.h states. */
 bool FT_NAME(gemm_keeps_order)(void)
@@ -298,6 +347,7 @@ bool FT_NAME(gemm_keeps_order)(void)
             }
         }
     }
-    FT_NAME(gemm_tile)(&c[0][0], GEMM_N, (gemm_a){ (const char *)a, sizeof a[0], 4 }, panel, ROWS, STEPS, FT_BF16);
+    FT_NAME(gemm_tile)(&c[0][0], GEMM_N, (gemm_a){ (const char *)a, sizeof a[0], 4 }, panel, ROWS,
+        STEPS, FT_BF16);
     return memcmp(c, want, sizeof c) == 0;
 }

@@ -2,10 +2,10 @@
  *
  *   C[m][n] = sum over terms, then over k, of A[m][k] B[k][n]
  *
- * B is packed into panels of 32 columns; A is read where it lies.  Each element of C is one chain of
- * fused multiply-adds in ascending k: fp32 one k at a time; bf16 two at a time, the odd one of a pair
- * first, acc = fma(a0, b0, fma(a1, b1, acc)), which is what vdpbf16ps does.  So neither the size of
- * tiles, nor blocking over k, nor the instruction set changes a bit.
+ * B is packed into panels of 32 columns; A is read where it lies.  Each element of C is one chain
+ * of fused multiply-adds in ascending k: fp32 one k at a time; bf16 two at a time, the odd one of a
+ * pair first, acc = fma(a0, b0, fma(a1, b1, acc)), which is what vdpbf16ps does.  So neither the
+ * size of tiles, nor blocking over k, nor the instruction set changes a bit.
  *
  * Panel of K x 32: fp32 [K][32] floats; bf16 [K/2 rounded up][32][2], pairs of k side by side, a
  * missing last one zero. */
@@ -18,28 +18,38 @@ enum { GEMM_N = 32, GEMM_MAX_TERMS = 12 };
 /* Steps of k in a panel: pairs for bf16. */
 static inline int64_t gemm_steps(ft_dtype t, int64_t k) { return t == FT_BF16 ? (k + 1) / 2 : k; }
 /* Bytes of a panel; a multiple of 64. */
-static inline int64_t gemm_panel_bytes(ft_dtype t, int64_t k) { return gemm_steps(t, k) * GEMM_N * 4; }
+static inline int64_t gemm_panel_bytes(ft_dtype t, int64_t k)
+{
+    return gemm_steps(t, k) * GEMM_N * 4;
+}
 
 /* A: rows of steps.  Step s of row m lies at a + m * row + s * step bytes: a float, or two bf16. */
 typedef struct { const char *a; int64_t row, step; } gemm_a;
 
 /* C (m rows of 32 floats, ld floats apart) += A times panel, over `steps`. */
-void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t);
+void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps,
+                        ft_dtype t);
 /* The same from zero: C = A times panel. */
-void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps, ft_dtype t);
+void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m,
+                         int64_t steps, ft_dtype t);
 
-/* Rows r0 …, columns c0 … of a matrix, packed or of any float dtype, as rows of dtype t, ld elements
- * apart.  Rows and columns must be there. */
-void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype t);
+/* Rows r0 …, columns c0 … of a matrix, packed or of any float dtype, as rows of dtype t, ld
+ * elements apart.  Rows and columns must be there. */
+void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int64_t nr, int64_t c0,
+                         int64_t nc, ft_dtype t);
 
-/* Packs columns n0 … n0+31 of B = W^T, W (n, k): panel[k][j] = W[n0+j][k0+k].  Columns that W does not
- * have are zero.  tmp: gemm_pack_bytes. */
-void FT_NAME(gemm_pack_rows)(void *panel, const ft_arg *w, int64_t n0, int64_t k0, int64_t k, ft_dtype t, void *tmp);
+/* Packs columns n0 … n0+31 of B = W^T, W (n, k): panel[k][j] = W[n0+j][k0+k].  Columns that W does
+ * not have are zero.  tmp: gemm_pack_bytes. */
+void FT_NAME(gemm_pack_rows)(void *panel, const ft_arg *w, int64_t n0, int64_t k0, int64_t k,
+                             ft_dtype t, void *tmp);
 /* Packs columns k0 … k0+31 of B = W, W (n, k): panel[n][j] = W[n0+n][k0+j]. */
-void FT_NAME(gemm_pack_cols)(void *panel, const ft_arg *w, int64_t n0, int64_t n, int64_t k0, ft_dtype t, void *tmp);
-/* The left operand of a sum over rows: columns of `rows` rows that start at `from`, ld elements apart.
- * bf16 goes into left (rows + 1 by nc elements) as pairs of rows side by side, fp32 is read in place. */
-gemm_a FT_NAME(gemm_pack_left)(void *left, const void *from, int64_t ld, int64_t rows, int64_t nc, ft_dtype t);
+void FT_NAME(gemm_pack_cols)(void *panel, const ft_arg *w, int64_t n0, int64_t n, int64_t k0,
+                             ft_dtype t, void *tmp);
+/* The left operand of a sum over rows: columns of `rows` rows that start at `from`, ld elements
+ * apart. bf16 goes into left (rows + 1 by nc elements) as pairs of rows side by side, fp32 is read
+ * in place. */
+gemm_a FT_NAME(gemm_pack_left)(void *left, const void *from, int64_t ld, int64_t rows, int64_t nc,
+                               ft_dtype t);
 /* Bytes of tmp for packing at most k steps of 32 columns. */
 static inline int64_t gemm_pack_bytes(int64_t k) { return (k + 1) * GEMM_N * 4 + 64; }
 #endif

@@ -20,7 +20,7 @@ enum { GROUP = FT_TOKEN_BLOCK, CHUNK = 1024, PAD = 32, STRIP = 56, LEFT = 256 };
 
 static int terms_of(const ft_call *k) { return (int)k->attr[TERMS]; }
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 
 /* Which inputs and outputs an op of this file has. */
@@ -44,7 +44,8 @@ static double ref_logit(const head *h, int64_t r, int64_t v)
     int terms = terms_of(h->k);
     double l = h->k->attr[BIAS] != 0 ? ft_get(&h->in[2 * terms], 0, v) : 0, cap = h->k->attr[CAP];
     for (int i = 0; i < terms; i++) {
-        for (int64_t c = 0; c < h->in[2 * i].cols; c++) l += ft_get(&h->in[2 * i], r, c) * ft_get(&h->in[2 * i + 1], v, c);
+        for (int64_t c = 0; c < h->in[2 * i].cols; c++)
+            l += ft_get(&h->in[2 * i], r, c) * ft_get(&h->in[2 * i + 1], v, c);
     }
     return cap > 0 ? cap * tanh(l / cap) : l;
 }
@@ -62,7 +63,8 @@ static double ref_z(const head *h, int64_t r, int64_t v, double lse)
 {
     double l = ref_logit(h, r, v), cap = h->k->attr[CAP];
     double c = h->dlp ? -ft_get(h->dlp, r, 0) : -h->k->attr[COEF] * (double)h->k->batch->loss_scale;
-    return c * (exp(l - lse) - (v == h->k->batch->target[r])) * (cap > 0 ? 1 - l / cap * (l / cap) : 1);
+    return c * (exp(l - lse) - (v == h->k->batch->target[r])) *
+           (cap > 0 ? 1 - l / cap * (l / cap) : 1);
 }
 
 static void ref_dx(const head *h, int64_t r, double lse, const ft_arg *const *dx)
@@ -89,7 +91,8 @@ static void ref_dw(const head *h, int64_t r, double lse, int i, const ft_arg *dw
     for (int64_t v = 0; v < h->vocab; v++) {
         double z = ref_z(h, r, v, lse);
         if (bias) ft_put(dw, 0, v, ft_get(dw, 0, v) + z);
-        for (int64_t c = 0; !bias && c < dw->cols; c++) ft_put(dw, v, c, ft_get(dw, v, c) + z * ft_get(&h->in[2 * i], r, c));
+        for (int64_t c = 0; !bias && c < dw->cols; c++)
+            ft_put(dw, v, c, ft_get(dw, v, c) + z * ft_get(&h->in[2 * i], r, c));
     }
 }
 
@@ -142,19 +145,26 @@ static void ref_logprob_dw(const ft_call *k, int64_t b, int64_t e, void *s)
     for (int64_t r = 0; r < k->out[0].rows && !k->accumulate; r++) {
         for (int64_t c = 0; c < k->out[0].cols; c++) ft_put(&k->out[0], r, c, 0);
     }
-    for (int64_t r = 0; r < k->batch->n_trained; r++) ref_dw(&h, r, ft_get(h.lse, r, 0), (int)k->attr[TERM], &k->out[0]);
+    for (int64_t r = 0; r < k->batch->n_trained; r++)
+        ref_dw(&h, r, ft_get(h.lse, r, 0), (int)k->attr[TERM], &k->out[0]);
 }
 
 static const ft_kernel references[] = {
     { .size = sizeof(ft_kernel), .op = "linear_logprob", .items = one_item, .run = ref_logprob },
     { .size = sizeof(ft_kernel), .op = "linear_xent", .items = one_item, .run = ref_xent },
-    { .size = sizeof(ft_kernel), .op = "linear_logprob_dx", .items = one_item, .run = ref_logprob_dx },
-    { .size = sizeof(ft_kernel), .op = "linear_logprob_dw", .items = one_item, .run = ref_logprob_dw },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_logprob_dx",
+      .items = one_item,
+      .run = ref_logprob_dx },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_logprob_dw",
+      .items = one_item,
+      .run = ref_logprob_dw },
 };
 FT_REFERENCE(head, references)
 #endif
 
-/* ---- fast --------------------------------------------------------------------------------------- */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
 typedef struct { float greatest, sum; } stat; /* of one row in one chunk */
 
@@ -183,7 +193,10 @@ static const recipe recipes[] = {
 };
 enum { LOGPROB, XENT, LOGPROB_DX, LOGPROB_DW };
 
-static const ft_arg *inputs_of(const ft_call *k, int op) { return k->in + (recipes[op].given ? 2 : 0); }
+static const ft_arg *inputs_of(const ft_call *k, int op)
+{
+    return k->in + (recipes[op].given ? 2 : 0);
+}
 
 /* The rows of group g: whole blocks, at most GROUP rows; false when there are fewer groups. */
 static bool group_at(const ft_call *k, const ft_arg *x, int64_t g, ft_block *out)
@@ -215,13 +228,16 @@ static int64_t chunk_bytes(int64_t size) { return GROUP * (CHUNK + PAD) * size; 
 static size_t shared_bytes(const ft_call *k, int op, ft_dtype t)
 {
     int64_t chunks = (inputs_of(k, op)[1].rows + CHUNK - 1) / CHUNK;
-    return (size_t)(chunks * chunk_bytes(t == FT_BF16 ? 2 : 4) + GROUP * chunks * (int64_t)sizeof(stat));
+    return (size_t)(chunks * chunk_bytes(t == FT_BF16 ? 2 : 4) +
+                    GROUP * chunks * (int64_t)sizeof(stat));
 }
 
 static engine open_engine(const ft_call *k, int op, ft_dtype t)
 {
     const recipe *r = &recipes[op];
-    engine e = { .k = k, .in = inputs_of(k, op), .terms = terms_of(k), .t = t, .size = t == FT_BF16 ? 2 : 4 };
+    engine e = {
+        .k = k, .in = inputs_of(k, op), .terms = terms_of(k), .t = t, .size = t == FT_BF16 ? 2 : 4
+    };
     if (r->given) e.dlp = &k->in[0], e.lse = &k->in[1];
     if (k->attr[BIAS] != 0) e.bias = &e.in[2 * e.terms];
     e.vocab = e.in[1].rows;
@@ -234,13 +250,17 @@ static engine open_engine(const ft_call *k, int op, ft_dtype t)
 }
 
 static int64_t n_rows(const engine *e) { return e->rows.end - e->rows.begin; }
-static int64_t columns_of(const engine *e, int64_t chunk) { return e->vocab - chunk * CHUNK < CHUNK ? e->vocab - chunk * CHUNK : CHUNK; }
+static int64_t columns_of(const engine *e, int64_t chunk)
+{
+    return e->vocab - chunk * CHUNK < CHUNK ? e->vocab - chunk * CHUNK : CHUNK;
+}
 static char *logit_row(const engine *e, int64_t chunk, int64_t row)
 {
     return e->logits + chunk * chunk_bytes(e->size) + row * (CHUNK + PAD) * e->size;
 }
 
-/* Scratch: panels of all terms (of CHUNK steps for dx), room for packing, a strip or group of sums. */
+/* Scratch: panels of all terms (of CHUNK steps for dx), room for packing, a strip or group of
+ * sums. */
 typedef struct { char *panel, *tmp, *left; float *sum; size_t bytes; } layout;
 
 static layout lay_out(const ft_call *k, int op, ft_dtype t, void *scratch)
@@ -261,7 +281,7 @@ static layout lay_out(const ft_call *k, int op, ft_dtype t, void *scratch)
     return l;
 }
 
-/* ---- round 0: logits of one chunk ----------------------------------------------------------------- */
+/* ---- round 0: logits of one chunk ------------------------------------------------------------ */
 
 /* n rows of x from r on as steps of the compute dtype. */
 static gemm_a left_rows(const engine *e, const layout *l, int i, int64_t r, int64_t n)
@@ -275,12 +295,14 @@ static gemm_a left_rows(const engine *e, const layout *l, int i, int64_t r, int6
 }
 
 /* Sums of one panel become logits: bias, softcap, rounding. */
-static void store_logits(const engine *e, const layout *l, int64_t r, int64_t n, int64_t chunk, int64_t col)
+static void store_logits(const engine *e, const layout *l, int64_t r, int64_t n, int64_t chunk,
+                         int64_t col)
 {
     float cap = (float)e->k->attr[CAP];
     int64_t m = columns_of(e, chunk) - col;
     for (int64_t j = 0; j < GEMM_N && j < m; j += 16) {
-        v16 b = e->bias ? v_in((const float *)e->bias->data + chunk * CHUNK + col, FT_F32, j, m - j) : v_zero();
+        v16 b = e->bias ? v_in((const float *)e->bias->data + chunk * CHUNK + col, FT_F32, j, m - j)
+                        : v_zero();
         for (int64_t i = 0; i < n; i++) {
             v16 x = v_add(v_load(l->sum + i * GEMM_N + j), b);
             if (cap > 0) x = v_mul(v_set(cap), v_tanh(v_div(x, v_set(cap))));
@@ -298,7 +320,8 @@ static void measure_row(const engine *e, int64_t chunk, int64_t row)
     v16 m = v_set(-INFINITY), s = v_zero();
     for (int64_t i = 0; i < n; i += 16) m = v_max(m, v_get(p, e->t, i));
     float greatest = v_greatest(m);
-    for (int64_t i = 0; i < n; i += 16) s = v_add(s, v_exp(v_sub(v_get(p, e->t, i), v_set(greatest))));
+    for (int64_t i = 0; i < n; i += 16)
+        s = v_add(s, v_exp(v_sub(v_get(p, e->t, i), v_set(greatest))));
     e->stats[row * e->chunks + chunk] = (stat){ greatest, v_sum(s) };
 }
 
@@ -317,7 +340,9 @@ static void make_logits(const engine *e, const layout *l, int64_t chunk)
             panel = l->panel;
             for (int i = 0; i < e->terms; i++) {
                 int64_t c = e->in[2 * i].cols;
-                FT_NAME(gemm_tile)(l->sum, GEMM_N, left_rows(e, l, i, e->rows.begin + r, n), panel, n, gemm_steps(e->t, c), e->t);
+                FT_NAME(gemm_tile)(l->sum, GEMM_N, left_rows(e, l, i, e->rows.begin + r, n), panel,
+                    n,
+                 gemm_steps(e->t, c), e->t);
                 panel += gemm_panel_bytes(e->t, c);
             }
             store_logits(e, l, r, n, chunk, col);
@@ -326,7 +351,7 @@ static void make_logits(const engine *e, const layout *l, int64_t chunk)
     for (int64_t r = 0; r < n_rows(e); r++) measure_row(e, chunk, r);
 }
 
-/* ---- round 1: one row ------------------------------------------------------------------------------- */
+/* ---- round 1: one row ------------------------------------------------------------------------ */
 
 static float one_log(float x)
 {
@@ -354,7 +379,9 @@ static float row_lse(const engine *e, int64_t row, float *greatest)
 
 static float logit_of(const engine *e, int64_t row, int64_t v)
 {
-    ft_arg a = { .data = logit_row(e, v / CHUNK, row), .rows = 1, .cols = CHUNK, .ld = CHUNK, .dtype = e->t };
+    ft_arg a = {
+        .data = logit_row(e, v / CHUNK, row), .rows = 1, .cols = CHUNK, .ld = CHUNK, .dtype = e->t
+    };
     return (float)ft_get(&a, 0, v % CHUNK);
 }
 
@@ -389,7 +416,8 @@ static void finish_row(const engine *e, int op, int64_t row)
 {
     const ft_call *k = e->k;
     int64_t r = e->rows.begin + row, target = k->batch->target[r];
-    float greatest = 0, lse = e->lse ? ((const float *)e->lse->data)[r] : row_lse(e, row, &greatest);
+    float greatest = 0,
+          lse = e->lse ? ((const float *)e->lse->data)[r] : row_lse(e, row, &greatest);
     if (!e->lse) {
         float l = logit_of(e, row, target);
         ((float *)k->out[0].data)[r] = l - lse;
@@ -397,17 +425,19 @@ static void finish_row(const engine *e, int op, int64_t row)
         if (op == LOGPROB) ((float *)k->out[2].data)[r] = lse;
     }
     if (op == LOGPROB) return;
-    float c = e->dlp ? -((const float *)e->dlp->data)[r] : -(float)k->attr[COEF] * k->batch->loss_scale;
+    float c = e->dlp ? -((const float *)e->dlp->data)[r]
+                     : -(float)k->attr[COEF] * k->batch->loss_scale;
     for (int64_t chunk = 0; chunk < e->chunks; chunk++) make_z(e, chunk, row, lse, c, target);
 }
 
-/* ---- round 2: 32 columns of dx ----------------------------------------------------------------------- */
+/* ---- round 2: 32 columns of dx --------------------------------------------------------------- */
 
 /* The term and column that dx item i stands for. */
 static int dx_term(const engine *e, int64_t item, int64_t *col)
 {
     int i = 0;
-    for (; item >= (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N; i++) item -= (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N;
+    for (; item >= (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N; i++)
+        item -= (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N;
     *col = item * GEMM_N;
     return i;
 }
@@ -434,11 +464,12 @@ static void make_dx(const engine *e, const layout *l, int op, int64_t item)
     int64_t m = dx->cols - col;
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t j = 0; j < GEMM_N && j < m; j += 16)
-            v_out(ft_row(dx, e->rows.begin + r), e->t, col + j, m - j, v_load(l->sum + r * GEMM_N + j));
+            v_out(ft_row(dx, e->rows.begin + r), e->t, col + j, m - j,
+                  v_load(l->sum + r * GEMM_N + j));
     }
 }
 
-/* ---- round 3: LEFT rows of one dW ---------------------------------------------------------------------- */
+/* ---- round 3: LEFT rows of one dW ------------------------------------------------------------ */
 
 /* Index of the n-th trained weight (terms, then the bias), or -1. */
 static int trained_weight(const engine *e, int op, int n)
@@ -463,19 +494,22 @@ static void add_bias_gradient(const engine *e, const ft_arg *dw, ft_block b, int
         float *to = (float *)dw->data + v0 + j;
         v16 sum = v_zero();
         for (int64_t r = b.begin; r < b.end; r++)
-            sum = v_add(sum, v_in(logit_row(e, v0 / CHUNK, r - e->rows.begin), e->t, v0 % CHUNK + j, nv - j));
+            sum = v_add(sum, v_in(logit_row(e, v0 / CHUNK, r - e->rows.begin), e->t, v0 % CHUNK + j,
+                                  nv - j));
         v_out(to, FT_F32, 0, nv - j, v_add(v_in(to, FT_F32, 0, nv - j), sum));
     }
 }
 
 static void make_dw(const engine *e, const layout *l, int op, int64_t item)
 {
-    int64_t parts = (e->vocab + LEFT - 1) / LEFT, v0 = item % parts * LEFT, nv = e->vocab - v0 < LEFT ? e->vocab - v0 : LEFT;
+    int64_t parts = (e->vocab + LEFT - 1) / LEFT, v0 = item % parts * LEFT,
+            nv = e->vocab - v0 < LEFT ? e->vocab - v0 : LEFT;
     int n = (int)(item / parts), i = trained_weight(e, op, n);
     const ft_arg *dw = &e->k->out[op == XENT ? 2 + e->terms + n : 0], *x = &e->in[2 * i];
     bool clear = op == LOGPROB_DW && !e->k->accumulate && e->rows.begin == 0;
     for (int64_t r = 0; clear && r < (i == e->terms ? 1 : nv); r++)
-        memset((float *)dw->data + (i == e->terms ? v0 : (v0 + r) * dw->ld), 0, (size_t)(i == e->terms ? nv : dw->cols) * 4);
+        memset((float *)dw->data + (i == e->terms ? v0 : (v0 + r) * dw->ld), 0,
+               (size_t)(i == e->terms ? nv : dw->cols) * 4);
     ft_block b = { 0 };
     while (ft_next_block(e->k, &e->in[0], &b)) {
         if (b.begin < e->rows.begin || b.begin >= e->rows.end) continue;
@@ -489,26 +523,31 @@ static void make_dw(const engine *e, const layout *l, int op, int64_t item)
             int64_t m = dw->cols - col;
             FT_NAME(gemm_pack_cols)(l->panel, x, b.begin, b.end - b.begin, col, e->t, l->tmp);
             memset(l->sum, 0, (size_t)nv * GEMM_N * sizeof *l->sum);
-            FT_NAME(gemm_tile)(l->sum, GEMM_N, a, l->panel, nv, gemm_steps(e->t, b.end - b.begin), e->t);
+            FT_NAME(gemm_tile)(l->sum, GEMM_N, a, l->panel, nv, gemm_steps(e->t, b.end - b.begin),
+                e->t);
             for (int64_t v = 0; v < nv; v++) {
                 float *to = (float *)dw->data + (v0 + v) * dw->ld + col;
                 for (int64_t j = 0; j < GEMM_N && j < m; j += 16)
-                    v_out(to, FT_F32, j, m - j, v_add(v_in(to, FT_F32, j, m - j), v_load(l->sum + v * GEMM_N + j)));
+                    v_out(to, FT_F32, j, m - j,
+                          v_add(v_in(to, FT_F32, j, m - j), v_load(l->sum + v * GEMM_N + j)));
             }
         }
     }
 }
 
-/* ---- the rounds ------------------------------------------------------------------------------------- */
+/* ---- the rounds ------------------------------------------------------------------------------ */
 
 static int64_t items_of(const ft_call *k, int op, ft_dtype t)
 {
     engine e = open_engine(k, op, t);
-    return e.phase == LOGITS ? e.chunks : e.phase == ROWS ? n_rows(&e) : e.phase == DX ? dx_items(&e) : dw_items(&e, op);
+    return e.phase == LOGITS ? e.chunks
+           : e.phase == ROWS ? n_rows(&e)
+           : e.phase == DX   ? dx_items(&e)
+                             : dw_items(&e, op);
 }
 
-__attribute__((always_inline))
-static inline void run(const ft_call *k, int64_t begin, int64_t end, void *scratch, int op, ft_dtype t)
+__attribute__((always_inline)) static inline void run(const ft_call *k, int64_t begin, int64_t end,
+                                                      void *scratch, int op, ft_dtype t)
 {
     engine e = open_engine(k, op, t);
     layout l = lay_out(k, op, t, scratch);
@@ -520,10 +559,16 @@ static inline void run(const ft_call *k, int64_t begin, int64_t end, void *scrat
     }
 }
 
-#define OP(name, op, suffix, t)                                                                          \
-    static void name##_run_##suffix(const ft_call *k, int64_t b, int64_t e, void *s) { run(k, b, e, s, op, t); } \
-    static int64_t name##_items_##suffix(const ft_call *k) { return items_of(k, op, t); }                 \
-    static size_t name##_scratch_##suffix(const ft_call *k) { return lay_out(k, op, t, NULL).bytes; }     \
+#define OP(name, op, suffix, t)                                                           \
+    static void name##_run_##suffix(const ft_call *k, int64_t b, int64_t e, void *s)      \
+    {                                                                                     \
+        run(k, b, e, s, op, t);                                                           \
+    }                                                                                     \
+    static int64_t name##_items_##suffix(const ft_call *k) { return items_of(k, op, t); } \
+    static size_t name##_scratch_##suffix(const ft_call *k)                               \
+    {                                                                                     \
+        return lay_out(k, op, t, NULL).bytes;                                             \
+    }                                                                                     \
     static size_t name##_shared_##suffix(const ft_call *k) { return shared_bytes(k, op, t); }
 #define OPS(name, op)                                                             \
     OP(name, op, f32, FT_F32)                                                     \
@@ -534,8 +579,11 @@ OPS(xent, XENT)
 OPS(logprob_dx, LOGPROB_DX)
 OPS(logprob_dw, LOGPROB_DW)
 
-#define ENTRY(name, text, suffix, t) { sizeof(ft_kernel), text, t, name##_scratch_##suffix, name##_items_##suffix, \
-                                       name##_run_##suffix, name##_rounds, name##_shared_##suffix }
+#define ENTRY(name, text, suffix, t)                                                \
+    {                                                                               \
+        sizeof(ft_kernel), text, t, name##_scratch_##suffix, name##_items_##suffix, \
+            name##_run_##suffix, name##_rounds, name##_shared_##suffix              \
+    }
 #define ENTRIES(name, text) ENTRY(name, text, f32, FT_F32), ENTRY(name, text, bf16, FT_BF16)
 static const ft_kernel kernels[] = {
     ENTRIES(logprob, "linear_logprob"), ENTRIES(xent, "linear_xent"),

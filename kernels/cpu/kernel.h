@@ -1,10 +1,10 @@
 /* kernel.h -- what the kernel files share.
  *
- * Every file is compiled once for each instruction set (FT_ISA is avx512, avx2 or plain) and exports
- * one table of kernels under FT_NAME(…).  A file is one group of ops: first the reference, plain
- * loops in double precision over any dtype (compiled once, with the plain set), which says what the
- * op means; then the fast kernel, written in vectors of 16 floats (vec.h), so that the three
- * instruction sets do the same operations in the same order. */
+ * Every file is compiled once for each instruction set (FT_ISA is avx512, avx2 or plain) and
+ * exports one table of kernels under FT_NAME(…).  A file is one group of ops: first the reference,
+ * plain loops in double precision over any dtype (compiled once, with the plain set), which says
+ * what the op means; then the fast kernel, written in vectors of 16 floats (vec.h), so that the
+ * three instruction sets do the same operations in the same order. */
 #ifndef FT_CPU_KERNEL_H
 #define FT_CPU_KERNEL_H
 #include <math.h>
@@ -23,7 +23,7 @@ typedef struct { const ft_kernel *kernel; size_t n; } ft_table;
     ft_table reference_##name(void);                       \
     ft_table reference_##name(void) { return (ft_table){ array, sizeof array / sizeof *array }; }
 
-/* ---- for the references: any element as a double ------------------------------------------------ */
+/* ---- for the references: any element as a double --------------------------------------------- */
 
 static inline float bf16_get(uint16_t h)
 {
@@ -84,11 +84,12 @@ static inline void ft_sum_into(const ft_call *c, int64_t r, int64_t col, double 
     ft_put(&c->out[0], r, col, c->accumulate ? v + ft_get(&c->out[0], r, col) : v);
 }
 
-/* ---- sums over rows -------------------------------------------------------------------------------
- * Rows are visited in blocks: a block is at most FT_TOKEN_BLOCK rows; for tokens it starts at a
- * multiple of that from the row's first token and does not cross the row's end, for trained rows it
- * holds those whose tokens lie in such a block.  So what is added to what depends on the rows of the
- * batch alone, not on how many rows share a micro-batch. */
+/* ---- sums over rows
+ * ------------------------------------------------------------------------------- Rows are visited
+ * in blocks: a block is at most FT_TOKEN_BLOCK rows; for tokens it starts at a multiple of that
+ * from the row's first token and does not cross the row's end, for trained rows it holds those
+ * whose tokens lie in such a block.  So what is added to what depends on the rows of the batch
+ * alone, not on how many rows share a micro-batch. */
 typedef struct { int64_t begin, end, row; } ft_block;
 
 static inline int64_t ft_token_of(const ft_call *k, const ft_arg *a, int64_t i)
@@ -121,7 +122,8 @@ static inline bool ft_next_block(const ft_call *k, const ft_arg *a, ft_block *b)
 }
 
 /* n numbers of row r from column c on as floats: in place where they lie so, else put into buf. */
-static inline const float *ft_row_floats(const ft_arg *a, int64_t r, int64_t c, int64_t n, float *buf)
+static inline const float *ft_row_floats(const ft_arg *a, int64_t r, int64_t c, int64_t n,
+                                         float *buf)
 {
     int64_t i = r * a->ld + c;
     if (a->packed) {
@@ -130,7 +132,8 @@ static inline const float *ft_row_floats(const ft_arg *a, int64_t r, int64_t c, 
     }
     if (a->dtype == FT_F32) return (const float *)a->data + i;
     for (int64_t j = 0; j < n; j++)
-        buf[j] = a->dtype == FT_BF16 ? bf16_get(((const uint16_t *)a->data)[i + j]) : f16_get(((const uint16_t *)a->data)[i + j]);
+        buf[j] = a->dtype == FT_BF16 ? bf16_get(((const uint16_t *)a->data)[i + j])
+                                     : f16_get(((const uint16_t *)a->data)[i + j]);
     return buf;
 }
 

@@ -11,9 +11,12 @@
 enum { STRIP = 56 };
 
 static int terms_of(const ft_call *k) { return (int)k->attr[0]; }
-static const ft_arg *bias_of(const ft_call *k) { return k->n_in > 2 * terms_of(k) ? &k->in[k->n_in - 1] : NULL; }
+static const ft_arg *bias_of(const ft_call *k)
+{
+    return k->n_in > 2 * terms_of(k) ? &k->in[k->n_in - 1] : NULL;
+}
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 static void ref_product(const ft_call *k, bool dx, double cap)
 {
@@ -23,22 +26,38 @@ static void ref_product(const ft_call *k, bool dx, double cap)
             double sum = bias ? ft_get(bias, 0, j) : 0;
             for (int i = 0; i < terms_of(k); i++) {
                 const ft_arg *x = &k->in[2 * i], *w = &k->in[2 * i + 1];
-                for (int64_t c = 0; c < x->cols; c++) sum += ft_get(x, t, c) * (dx ? ft_get(w, c, j) : ft_get(w, j, c));
+                for (int64_t c = 0; c < x->cols; c++)
+                    sum += ft_get(x, t, c) * (dx ? ft_get(w, c, j) : ft_get(w, j, c));
             }
             ft_put(&k->out[0], t, j, cap > 0 ? cap * tanh(sum / cap) : sum);
         }
     }
 }
 
-static void ref_linear(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; ref_product(k, false, 0); }
-static void ref_linear_dx(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; ref_product(k, true, 0); }
-static void ref_logits(const ft_call *k, int64_t b, int64_t e, void *s) { (void)b, (void)e, (void)s; ref_product(k, false, k->attr[2]); }
+static void ref_linear(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    ref_product(k, false, 0);
+}
+static void ref_linear_dx(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    ref_product(k, true, 0);
+}
+static void ref_logits(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)b, (void)e, (void)s;
+    ref_product(k, false, k->attr[2]);
+}
 #endif
 
-/* ---- fast --------------------------------------------------------------------------------------- */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
 /* Whether the left operand must be copied to be read in whole steps of dtype t. */
-static bool needs_copy(const ft_arg *x, ft_dtype t) { return x->packed || x->dtype != t || (t == FT_BF16 && x->cols % 2); }
+static bool needs_copy(const ft_arg *x, ft_dtype t)
+{
+    return x->packed || x->dtype != t || (t == FT_BF16 && x->cols % 2);
+}
 
 /* Scratch of a thread: panels, room for packing, a strip of the left operand, a strip of sums. */
 typedef struct { char *panel[GEMM_MAX_TERMS]; char *tmp, *left; float *sum; size_t bytes; } layout;
@@ -69,7 +88,8 @@ static int64_t panels_of(const ft_call *k) { return (k->out[0].cols + GEMM_N - 1
 /* Runs of rows: one when there are panels enough for the threads, else more, of whole strips. */
 static int64_t runs_of(const ft_call *k)
 {
-    int64_t strips = (ft_rows(k, &k->out[0]) + STRIP - 1) / STRIP, panels = panels_of(k), want = 4 * (int64_t)k->threads;
+    int64_t strips = (ft_rows(k, &k->out[0]) + STRIP - 1) / STRIP, panels = panels_of(k),
+            want = 4 * (int64_t)k->threads;
     int64_t runs = k->threads == 1 || panels >= want ? 1 : (want + panels - 1) / panels;
     return runs < strips ? runs : strips > 0 ? strips : 1;
 }
@@ -89,15 +109,18 @@ static void pack_panels(const ft_call *k, const layout *l, int64_t col, ft_dtype
 static gemm_a left_rows(const ft_arg *x, const layout *l, int64_t r, int64_t n, ft_dtype t)
 {
     int64_t size = t == FT_BF16 ? 2 : 4;
-    if (!needs_copy(x, t)) return (gemm_a){ (const char *)x->data + r * x->ld * size, x->ld * size, 4 };
+    if (!needs_copy(x, t))
+        return (gemm_a){ (const char *)x->data + r * x->ld * size, x->ld * size, 4 };
     int64_t ld = x->cols + (t == FT_BF16 && x->cols % 2);
     FT_NAME(gemm_fetch)(l->left, ld, x, r, n, 0, x->cols, t);
-    for (int64_t i = 0; ld > x->cols && i < n; i++) ((uint16_t *)(void *)l->left)[i * ld + x->cols] = 0;
+    for (int64_t i = 0; ld > x->cols && i < n; i++)
+        ((uint16_t *)(void *)l->left)[i * ld + x->cols] = 0;
     return (gemm_a){ l->left, ld * size, 4 };
 }
 
 /* Rounds n rows of sums into the output, with the bias. */
-static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int64_t col, ft_dtype t, float cap)
+static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int64_t col, ft_dtype t,
+                   float cap)
 {
     const ft_arg *y = &k->out[0], *bias = bias_of(k);
     int64_t m = y->cols - col < GEMM_N ? y->cols - col : GEMM_N;
@@ -112,9 +135,9 @@ static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int6
     }
 }
 
-__attribute__((always_inline))
-static inline void product(const ft_call *k, int64_t begin, int64_t end, void *scratch, ft_dtype t, bool dx,
-                           bool logits)
+__attribute__((always_inline)) static inline void product(const ft_call *k, int64_t begin,
+                                                          int64_t end, void *scratch, ft_dtype t,
+                                                          bool dx, bool logits)
 {
     layout l = lay_out(k, t, scratch);
     int64_t runs = runs_of(k), rows = ft_rows(k, &k->out[0]), packed = -1;
@@ -128,35 +151,96 @@ static inline void product(const ft_call *k, int64_t begin, int64_t end, void *s
             int64_t n = rows - r < STRIP ? rows - r : STRIP;
             memset(l.sum, 0, (size_t)n * GEMM_N * sizeof *l.sum);
             for (int i = 0; i < terms_of(k); i++)
-                FT_NAME(gemm_tile)(l.sum, GEMM_N, left_rows(&k->in[2 * i], &l, r, n, t), l.panel[i], n,
-                                   gemm_steps(t, k->in[2 * i].cols), t);
+                FT_NAME(gemm_tile)(l.sum, GEMM_N, left_rows(&k->in[2 * i], &l, r, n, t), l.panel[i],
+                    n,
+                 gemm_steps(t, k->in[2 * i].cols), t);
             finish(k, &l, r, n, col, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
         }
     }
 }
 
-static void linear_f32(const ft_call *k, int64_t b, int64_t e, void *s) { product(k, b, e, s, FT_F32, false, false); }
-static void linear_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { product(k, b, e, s, FT_BF16, false, false); }
-static void linear_dx_f32(const ft_call *k, int64_t b, int64_t e, void *s) { product(k, b, e, s, FT_F32, true, false); }
-static void linear_dx_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { product(k, b, e, s, FT_BF16, true, false); }
-static void logits_f32(const ft_call *k, int64_t b, int64_t e, void *s) { product(k, b, e, s, FT_F32, false, true); }
-static void logits_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { product(k, b, e, s, FT_BF16, false, true); }
+static void linear_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    product(k, b, e, s, FT_F32, false, false);
+}
+static void linear_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    product(k, b, e, s, FT_BF16, false, false);
+}
+static void linear_dx_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    product(k, b, e, s, FT_F32, true, false);
+}
+static void linear_dx_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    product(k, b, e, s, FT_BF16, true, false);
+}
+static void logits_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    product(k, b, e, s, FT_F32, false, true);
+}
+static void logits_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    product(k, b, e, s, FT_BF16, false, true);
+}
 
 static const ft_kernel kernels[] = {
-    { .size = sizeof(ft_kernel), .op = "linear", .dtype = FT_F32, .scratch = scratch_f32, .items = product_items, .run = linear_f32 },
-    { .size = sizeof(ft_kernel), .op = "linear", .dtype = FT_BF16, .scratch = scratch_bf16, .items = product_items, .run = linear_bf16 },
-    { .size = sizeof(ft_kernel), .op = "linear_dx", .dtype = FT_F32, .scratch = scratch_f32, .items = product_items, .run = linear_dx_f32 },
-    { .size = sizeof(ft_kernel), .op = "linear_dx", .dtype = FT_BF16, .scratch = scratch_bf16, .items = product_items, .run = linear_dx_bf16 },
-    { .size = sizeof(ft_kernel), .op = "linear_logits", .dtype = FT_F32, .scratch = scratch_f32, .items = product_items, .run = logits_f32 },
-    { .size = sizeof(ft_kernel), .op = "linear_logits", .dtype = FT_BF16, .scratch = scratch_bf16, .items = product_items, .run = logits_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear",
+      .dtype = FT_F32,
+      .scratch = scratch_f32,
+      .items = product_items,
+      .run = linear_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear",
+      .dtype = FT_BF16,
+      .scratch = scratch_bf16,
+      .items = product_items,
+      .run = linear_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_dx",
+      .dtype = FT_F32,
+      .scratch = scratch_f32,
+      .items = product_items,
+      .run = linear_dx_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_dx",
+      .dtype = FT_BF16,
+      .scratch = scratch_bf16,
+      .items = product_items,
+      .run = linear_dx_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_logits",
+      .dtype = FT_F32,
+      .scratch = scratch_f32,
+      .items = product_items,
+      .run = logits_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_logits",
+      .dtype = FT_BF16,
+      .scratch = scratch_bf16,
+      .items = product_items,
+      .run = logits_bf16 },
 };
 FT_TABLE(linear, kernels)
 
 #ifdef FT_ISA_plain
 static const ft_kernel references[] = {
-    { .size = sizeof(ft_kernel), .op = "linear", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_linear },
-    { .size = sizeof(ft_kernel), .op = "linear_dx", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_linear_dx },
-    { .size = sizeof(ft_kernel), .op = "linear_logits", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_logits },
+    { .size = sizeof(ft_kernel),
+      .op = "linear",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_linear },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_dx",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_linear_dx },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_logits",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_logits },
 };
 FT_REFERENCE(linear, references)
 #endif

@@ -1,14 +1,14 @@
 /* linear_dw.c -- linear_dw: W = dy^T x, summed over the rows of the batch.
  *
- * Rows are summed in blocks (ft_next_block), each from zero, added to the result in order.  The wider
- * of the two operands makes the panels of 32 columns, the narrower the left side of the tiles: with
- * LoRA that is the rank.  A product of two numbers does not depend on their order, so neither does
- * the result. */
+ * Rows are summed in blocks (ft_next_block), each from zero, added to the result in order.  The
+ * wider of the two operands makes the panels of 32 columns, the narrower the left side of the
+ * tiles: with LoRA that is the rank.  A product of two numbers does not depend on their order, so
+ * neither does the result. */
 #include "gemm.h"
 
 enum { LEFT = 256 }; /* columns of the left operand an item takes at most */
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 static void ref_linear_dw(const ft_call *k, int64_t b, int64_t e, void *s)
 {
@@ -24,7 +24,7 @@ static void ref_linear_dw(const ft_call *k, int64_t b, int64_t e, void *s)
 }
 #endif
 
-/* ---- fast --------------------------------------------------------------------------------------- */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
 typedef struct {
     const ft_arg *left, *right; /* left gives rows of the tile, right the panels */
@@ -69,7 +69,8 @@ static size_t dw_scratch(const ft_call *k)
 }
 
 /* The left operand's columns c0 … for a block. */
-static gemm_a pack_left(const layout *l, const ft_arg *a, ft_block b, int64_t c0, int64_t nc, ft_dtype t)
+static gemm_a pack_left(const layout *l, const ft_arg *a, ft_block b, int64_t c0, int64_t nc,
+                        ft_dtype t)
 {
     int64_t rows = b.end - b.begin;
     if (!a->packed && a->dtype == t) {
@@ -81,7 +82,8 @@ static gemm_a pack_left(const layout *l, const ft_arg *a, ft_block b, int64_t c0
 }
 
 /* Adds the tile's sums to the gradient. */
-static void add_sums(const ft_call *k, const layout *l, const split *s, int64_t c0, int64_t nc, int64_t col)
+static void add_sums(const ft_call *k, const layout *l, const split *s, int64_t c0, int64_t nc,
+                     int64_t col)
 {
     const ft_arg *w = &k->out[0];
     int64_t m = s->right->cols - col < GEMM_N ? s->right->cols - col : GEMM_N;
@@ -89,9 +91,11 @@ static void add_sums(const ft_call *k, const layout *l, const split *s, int64_t 
         const float *from = l->sum + i * GEMM_N;
         if (!s->swapped) {
             float *to = (float *)w->data + (c0 + i) * w->ld + col;
-            for (int64_t j = 0; j < m; j += 16) v_out(to, FT_F32, j, m - j, v_add(v_in(to, FT_F32, j, m - j), v_load(from + j)));
+            for (int64_t j = 0; j < m; j += 16)
+                v_out(to, FT_F32, j, m - j, v_add(v_in(to, FT_F32, j, m - j), v_load(from + j)));
         } else {
-            for (int64_t j = 0; j < m; j++) ((float *)w->data)[(col + j) * w->ld + c0 + i] += from[j];
+            for (int64_t j = 0; j < m; j++)
+                ((float *)w->data)[(col + j) * w->ld + c0 + i] += from[j];
         }
     }
 }
@@ -100,12 +104,14 @@ static void add_sums(const ft_call *k, const layout *l, const split *s, int64_t 
 static void clear(const ft_call *k, const split *s, int64_t c0, int64_t nc, int64_t col, int64_t n)
 {
     const ft_arg *w = &k->out[0];
-    int64_t r0 = s->swapped ? col : c0, nr = s->swapped ? n : nc, f0 = s->swapped ? c0 : col, nf = s->swapped ? nc : n;
-    for (int64_t r = 0; r < nr && !k->accumulate; r++) memset((float *)w->data + (r0 + r) * w->ld + f0, 0, (size_t)nf * 4);
+    int64_t r0 = s->swapped ? col : c0, nr = s->swapped ? n : nc, f0 = s->swapped ? c0 : col,
+            nf = s->swapped ? nc : n;
+    for (int64_t r = 0; r < nr && !k->accumulate; r++)
+        memset((float *)w->data + (r0 + r) * w->ld + f0, 0, (size_t)nf * 4);
 }
 
-__attribute__((always_inline))
-static inline void linear_dw(const ft_call *k, int64_t begin, int64_t end, void *scratch, ft_dtype t)
+__attribute__((always_inline)) static inline void linear_dw(const ft_call *k, int64_t begin,
+                                                            int64_t end, void *scratch, ft_dtype t)
 {
     layout l = lay_out(scratch);
     split s = split_of(k);
@@ -119,27 +125,49 @@ static inline void linear_dw(const ft_call *k, int64_t begin, int64_t end, void 
         for (ft_block b = { 0 }; ft_next_block(k, s.left, &b);) {
             gemm_a a = pack_left(&l, s.left, b, c0, nc, t);
             for (int64_t p = p0; p < p1; p++) {
-                FT_NAME(gemm_pack_cols)(l.panel, s.right, b.begin, b.end - b.begin, p * GEMM_N, t, l.tmp);
+                FT_NAME(gemm_pack_cols)(l.panel, s.right, b.begin, b.end - b.begin, p * GEMM_N, t,
+                    l.tmp);
                 memset(l.sum, 0, (size_t)nc * GEMM_N * sizeof *l.sum);
-                FT_NAME(gemm_tile)(l.sum, GEMM_N, a, l.panel, nc, gemm_steps(t, b.end - b.begin), t);
+                FT_NAME(gemm_tile)(l.sum, GEMM_N, a, l.panel, nc, gemm_steps(t, b.end - b.begin),
+                    t);
                 add_sums(k, &l, &s, c0, nc, p * GEMM_N);
             }
         }
     }
 }
 
-static void linear_dw_f32(const ft_call *k, int64_t b, int64_t e, void *s) { linear_dw(k, b, e, s, FT_F32); }
-static void linear_dw_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { linear_dw(k, b, e, s, FT_BF16); }
+static void linear_dw_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    linear_dw(k, b, e, s, FT_F32);
+}
+static void linear_dw_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    linear_dw(k, b, e, s, FT_BF16);
+}
 
 static const ft_kernel kernels[] = {
-    { .size = sizeof(ft_kernel), .op = "linear_dw", .dtype = FT_F32, .scratch = dw_scratch, .items = dw_items, .run = linear_dw_f32 },
-    { .size = sizeof(ft_kernel), .op = "linear_dw", .dtype = FT_BF16, .scratch = dw_scratch, .items = dw_items, .run = linear_dw_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_dw",
+      .dtype = FT_F32,
+      .scratch = dw_scratch,
+      .items = dw_items,
+      .run = linear_dw_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_dw",
+      .dtype = FT_BF16,
+      .scratch = dw_scratch,
+      .items = dw_items,
+      .run = linear_dw_bf16 },
 };
 FT_TABLE(linear_dw, kernels)
 
 #ifdef FT_ISA_plain
 static const ft_kernel references[] = {
-    { .size = sizeof(ft_kernel), .op = "linear_dw", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_linear_dw },
+    { .size = sizeof(ft_kernel),
+      .op = "linear_dw",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_linear_dw },
 };
 FT_REFERENCE(linear_dw, references)
 #endif

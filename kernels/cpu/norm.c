@@ -1,12 +1,14 @@
 /* norm.c -- rms_norm, rms_norm_dx, rms_norm_dw.
  *
  *   r = 1 / sqrt(mean(x^2) + eps)      y = (x r) (w + plus)         over groups of n = |w| features
- *   dx = r w' dy - x r^3 mean(w' dy x)         dw = sum over rows and groups of dy x r,   w' = w + plus
+ *   dx = r w' dy - x r^3 mean(w' dy x)         dw = sum over rows and groups of dy x r,   w' = w +
+ *   plus
  *
- * Zhang and Sennrich 2019, arXiv:1910.07467.  One pass over a group for the sum, one for the result. */
+ * Zhang and Sennrich 2019, arXiv:1910.07467.  One pass over a group for the sum, one for the
+ * result. */
 #include "vec.h"
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 static void ref_rms_norm(const ft_call *k, int64_t b, int64_t e, void *s)
 {
@@ -16,10 +18,12 @@ static void ref_rms_norm(const ft_call *k, int64_t b, int64_t e, void *s)
     for (int64_t t = 0; t < ft_rows(k, x); t++) {
         for (int64_t g = 0; g < groups; g++) {
             double sum = 0;
-            for (int64_t i = 0; i < n; i++) sum += ft_get(x, t, g * n + i) * ft_get(x, t, g * n + i);
+            for (int64_t i = 0; i < n; i++)
+                sum += ft_get(x, t, g * n + i) * ft_get(x, t, g * n + i);
             double r = 1 / sqrt(sum / (double)n + k->attr[0]);
             for (int64_t i = 0; i < n; i++)
-                ft_put(&k->out[0], t, g * n + i, ft_get(x, t, g * n + i) * r * (ft_get(w, 0, i) + k->attr[1]));
+                ft_put(&k->out[0], t, g * n + i,
+                       ft_get(x, t, g * n + i) * r * (ft_get(w, 0, i) + k->attr[1]));
             ft_put(&k->out[1], t, g, r);
         }
     }
@@ -34,10 +38,12 @@ static void ref_rms_norm_dx(const ft_call *k, int64_t b, int64_t e, void *s)
         for (int64_t g = 0; g < groups; g++) {
             double r = ft_get(&k->in[3], t, g), dot = 0;
             for (int64_t i = 0; i < n; i++)
-                dot += (ft_get(w, 0, i) + k->attr[0]) * ft_get(dy, t, g * n + i) * ft_get(x, t, g * n + i);
+                dot += (ft_get(w, 0, i) + k->attr[0]) * ft_get(dy, t, g * n + i) *
+                       ft_get(x, t, g * n + i);
             for (int64_t i = 0; i < n; i++)
-                ft_put(&k->out[0], t, g * n + i, r * (ft_get(w, 0, i) + k->attr[0]) * ft_get(dy, t, g * n + i) -
-                       ft_get(x, t, g * n + i) * r * r * r * dot / (double)n);
+                ft_put(&k->out[0], t, g * n + i,
+                       r * (ft_get(w, 0, i) + k->attr[0]) * ft_get(dy, t, g * n + i) -
+                           ft_get(x, t, g * n + i) * r * r * r * dot / (double)n);
         }
     }
 }
@@ -58,9 +64,10 @@ static void ref_rms_norm_dw(const ft_call *k, int64_t b, int64_t e, void *s)
 }
 #endif
 
-/* ---- fast --------------------------------------------------------------------------------------- */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
-static inline float norm_group(void *y, const void *x, const float *w, ft_dtype t, int64_t from, int64_t n, double eps, float plus)
+static inline float norm_group(void *y, const void *x, const float *w, ft_dtype t, int64_t from,
+                               int64_t n, double eps, float plus)
 {
     v16 sum = v_zero();
     for (int64_t i = 0; i < n; i += 16) {
@@ -83,13 +90,14 @@ static inline void rms_norm(const ft_call *k, int64_t begin, int64_t end, ft_dty
     for (int64_t r = begin * FT_ITEM_ROWS; r < row_stop(k, end); r++) {
         float *rs = (float *)ft_row(&k->out[1], r);
         for (int64_t g = 0; g < groups; g++)
-            rs[g] = norm_group(ft_row(&k->out[0], r), ft_row(&k->in[0], r), w, t, g * n, n, k->attr[0], (float)k->attr[1]);
+            rs[g] = norm_group(ft_row(&k->out[0], r), ft_row(&k->in[0], r), w, t, g * n, n,
+                               k->attr[0], (float)k->attr[1]);
     }
 }
 
 /* dx may take dy's place: an element is read before it is written, and the sum comes first. */
-static inline void norm_group_dx(void *dx, const void *dy, const void *x, const float *w, ft_dtype t, int64_t from,
-                                 int64_t n, float r, float plus)
+static inline void norm_group_dx(void *dx, const void *dy, const void *x, const float *w,
+                                 ft_dtype t, int64_t from, int64_t n, float r, float plus)
 {
     v16 sum = v_zero();
     for (int64_t i = 0; i < n; i += 16) {
@@ -111,8 +119,8 @@ static inline void rms_norm_dx(const ft_call *k, int64_t begin, int64_t end, ft_
     for (int64_t r = begin * FT_ITEM_ROWS; r < row_stop(k, end); r++) {
         const float *rs = (const float *)ft_row(&k->in[3], r);
         for (int64_t g = 0; g < groups; g++)
-            norm_group_dx(ft_row(&k->out[0], r), ft_row(&k->in[0], r), ft_row(&k->in[1], r), w, t, g * n, n, rs[g],
-                          (float)k->attr[0]);
+            norm_group_dx(ft_row(&k->out[0], r), ft_row(&k->in[0], r), ft_row(&k->in[1], r), w, t,
+                          g * n, n, rs[g], (float)k->attr[0]);
     }
 }
 
@@ -144,28 +152,88 @@ static inline void rms_norm_dw(const ft_call *k, int64_t begin, int64_t end, ft_
     }
 }
 
-static void rms_norm_f32(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; rms_norm(k, b, e, FT_F32); }
-static void rms_norm_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; rms_norm(k, b, e, FT_BF16); }
-static void rms_norm_dx_f32(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; rms_norm_dx(k, b, e, FT_F32); }
-static void rms_norm_dx_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; rms_norm_dx(k, b, e, FT_BF16); }
-static void rms_norm_dw_f32(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; rms_norm_dw(k, b, e, FT_F32); }
-static void rms_norm_dw_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; rms_norm_dw(k, b, e, FT_BF16); }
+static void rms_norm_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    rms_norm(k, b, e, FT_F32);
+}
+static void rms_norm_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    rms_norm(k, b, e, FT_BF16);
+}
+static void rms_norm_dx_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    rms_norm_dx(k, b, e, FT_F32);
+}
+static void rms_norm_dx_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    rms_norm_dx(k, b, e, FT_BF16);
+}
+static void rms_norm_dw_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    rms_norm_dw(k, b, e, FT_F32);
+}
+static void rms_norm_dw_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    rms_norm_dw(k, b, e, FT_BF16);
+}
 
 static const ft_kernel kernels[] = {
-    { .size = sizeof(ft_kernel), .op = "rms_norm", .dtype = FT_F32, .items = row_items, .run = rms_norm_f32 },
-    { .size = sizeof(ft_kernel), .op = "rms_norm", .dtype = FT_BF16, .items = row_items, .run = rms_norm_bf16 },
-    { .size = sizeof(ft_kernel), .op = "rms_norm_dx", .dtype = FT_F32, .items = row_items, .run = rms_norm_dx_f32 },
-    { .size = sizeof(ft_kernel), .op = "rms_norm_dx", .dtype = FT_BF16, .items = row_items, .run = rms_norm_dx_bf16 },
-    { .size = sizeof(ft_kernel), .op = "rms_norm_dw", .dtype = FT_F32, .items = feature_items, .run = rms_norm_dw_f32 },
-    { .size = sizeof(ft_kernel), .op = "rms_norm_dw", .dtype = FT_BF16, .items = feature_items, .run = rms_norm_dw_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm",
+      .dtype = FT_F32,
+      .items = row_items,
+      .run = rms_norm_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm",
+      .dtype = FT_BF16,
+      .items = row_items,
+      .run = rms_norm_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm_dx",
+      .dtype = FT_F32,
+      .items = row_items,
+      .run = rms_norm_dx_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm_dx",
+      .dtype = FT_BF16,
+      .items = row_items,
+      .run = rms_norm_dx_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm_dw",
+      .dtype = FT_F32,
+      .items = feature_items,
+      .run = rms_norm_dw_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm_dw",
+      .dtype = FT_BF16,
+      .items = feature_items,
+      .run = rms_norm_dw_bf16 },
 };
 FT_TABLE(norm, kernels)
 
 #ifdef FT_ISA_plain
 static const ft_kernel references[] = {
-    { .size = sizeof(ft_kernel), .op = "rms_norm", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_rms_norm },
-    { .size = sizeof(ft_kernel), .op = "rms_norm_dx", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_rms_norm_dx },
-    { .size = sizeof(ft_kernel), .op = "rms_norm_dw", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_rms_norm_dw },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_rms_norm },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm_dx",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_rms_norm_dx },
+    { .size = sizeof(ft_kernel),
+      .op = "rms_norm_dw",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_rms_norm_dw },
 };
 FT_REFERENCE(norm, references)
 #endif

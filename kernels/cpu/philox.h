@@ -1,5 +1,6 @@
 /* philox.h -- Philox4x32-10, a counter-based random number generator (Salmon et al. 2011, "Parallel
- * random numbers: as easy as 1, 2, 3").  Nothing is stored: a number depends on its key and counter.
+ * random numbers: as easy as 1, 2, 3").  Nothing is stored: a number depends on its key and
+ * counter.
  *
  * Dropout's counter: (column / 8, token in step, site key); its key: seed and optimizer step.  Each
  * block of 128 bits serves eight columns with 16 bits each. */
@@ -21,8 +22,8 @@ static inline uint64_t philox_key(uint64_t seed, int64_t step)
 }
 
 /* 16 bits for each of the 128 columns from `column` (a multiple of 8) on. */
-static inline void philox_fill(uint16_t out[PHILOX_COLUMNS], uint64_t key, uint64_t site, uint64_t token,
-                               uint32_t column)
+static inline void philox_fill(uint16_t out[PHILOX_COLUMNS], uint64_t key, uint64_t site,
+                               uint64_t token, uint32_t column)
 {
     uint32_t c[4][PHILOX_LANES], k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (uint32_t i = 0; i < PHILOX_LANES; i++) {
@@ -34,7 +35,8 @@ static inline void philox_fill(uint16_t out[PHILOX_COLUMNS], uint64_t key, uint6
     for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
         for (int i = 0; i < PHILOX_LANES; i++) {
             uint64_t a = (uint64_t)0xD2511F53u * c[0][i], b = (uint64_t)0xCD9E8D57u * c[2][i];
-            uint32_t c0 = (uint32_t)(b >> 32) ^ c[1][i] ^ k0, c2 = (uint32_t)(a >> 32) ^ c[3][i] ^ k1;
+            uint32_t c0 = (uint32_t)(b >> 32) ^ c[1][i] ^ k0,
+                     c2 = (uint32_t)(a >> 32) ^ c[3][i] ^ k1;
             c[1][i] = (uint32_t)b;
             c[3][i] = (uint32_t)a;
             c[0][i] = c0;

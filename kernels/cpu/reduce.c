@@ -5,7 +5,7 @@
  * input, so that a sum and a dot product are one piece of code. */
 #include "vec.h"
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 static double term(const ft_call *k, int64_t r, int64_t c)
 {
@@ -23,7 +23,10 @@ static void ref_all(const ft_call *k, int64_t b, int64_t e, void *s)
 }
 
 /* A vector over fixed rows is one row of the output, one over tokens a column. */
-static void put_row(const ft_call *k, int64_t r, double v) { ft_put(&k->out[0], k->out[0].cols == 1 ? r : 0, k->out[0].cols == 1 ? 0 : r, v); }
+static void put_row(const ft_call *k, int64_t r, double v)
+{
+    ft_put(&k->out[0], k->out[0].cols == 1 ? r : 0, k->out[0].cols == 1 ? 0 : r, v);
+}
 
 static void ref_row(const ft_call *k, int64_t b, int64_t e, void *s)
 {
@@ -46,7 +49,7 @@ static void ref_col(const ft_call *k, int64_t b, int64_t e, void *s)
 }
 #endif
 
-/* ---- fast --------------------------------------------------------------------------------------- */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
 enum { CHUNK = 1024 };
 
@@ -106,15 +109,24 @@ static inline void columns(const ft_call *k, int64_t begin, int64_t end, ft_dtyp
         for (ft_block b = { 0 }; ft_next_block(k, a, &b);) {
             v16 sum = v_zero();
             for (int64_t r = b.begin; r < b.end; r++)
-                sum = v_fma(v_in(ft_row(a, r), t, c, m), y ? v_in(ft_row(y, r), y->dtype, c, m) : v_set(1), sum);
+                sum = v_fma(v_in(ft_row(a, r), t, c, m),
+                            y ? v_in(ft_row(y, r), y->dtype, c, m) : v_set(1), sum);
             total = v_add(total, sum);
         }
         v_out(out, FT_F32, 0, m, total);
     }
 }
 
-static void run_col_f32(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; columns(k, b, e, FT_F32); }
-static void run_col_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { (void)s; columns(k, b, e, FT_BF16); }
+static void run_col_f32(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    columns(k, b, e, FT_F32);
+}
+static void run_col_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    (void)s;
+    columns(k, b, e, FT_BF16);
+}
 
 /* v spread over the output: along rows, columns or everywhere; serves the reference as well. */
 static int64_t out_rows(const ft_call *k)
@@ -125,33 +137,50 @@ static int64_t out_rows(const ft_call *k)
 static void run_expand(const ft_call *k, int64_t begin, int64_t end, void *s)
 {
     const ft_arg *v = &k->in[0], *y = &k->out[0];
-    bool scalar = v->rows == 1 && v->cols == 1, column = v->cols == 1, by_row = v->rows == 1 && v->cols == y->cols;
+    bool scalar = v->rows == 1 && v->cols == 1, column = v->cols == 1,
+         by_row = v->rows == 1 && v->cols == y->cols;
     (void)s;
     for (int64_t r = begin; r < end; r++) {
         for (int64_t c = 0; c < y->cols; c++) {
-            double x = scalar ? ft_get(v, 0, 0) : column ? ft_get(v, r, 0) : by_row ? ft_get(v, 0, c) : ft_get(v, 0, r);
+            double x = scalar   ? ft_get(v, 0, 0)
+                       : column ? ft_get(v, r, 0)
+                       : by_row ? ft_get(v, 0, c)
+                                : ft_get(v, 0, r);
             ft_put(y, r, c, x);
         }
     }
 }
 
-#define ROW(name, t, room, count, fn) { .size = sizeof(ft_kernel), .op = name, .dtype = t, .scratch = room, .items = count, .run = fn }
+#define ROW(name, t, room, count, fn)                                                       \
+    {                                                                                       \
+        .size = sizeof(ft_kernel), .op = name, .dtype = t, .scratch = room, .items = count, \
+        .run = fn                                                                           \
+    }
 static const ft_kernel kernels[] = {
-    ROW("row_sum", FT_F32, chunk_scratch, row_items, run_row), ROW("row_sum", FT_BF16, chunk_scratch, row_items, run_row),
-    ROW("row_dot", FT_F32, chunk_scratch, row_items, run_row), ROW("row_dot", FT_BF16, chunk_scratch, row_items, run_row),
-    ROW("sum", FT_F32, chunk_scratch, one_item, run_all), ROW("sum", FT_BF16, chunk_scratch, one_item, run_all),
-    ROW("dot", FT_F32, chunk_scratch, one_item, run_all), ROW("dot", FT_BF16, chunk_scratch, one_item, run_all),
-    ROW("col_sum", FT_F32, NULL, column_items, run_col_f32), ROW("col_sum", FT_BF16, NULL, column_items, run_col_bf16),
-    ROW("col_dot", FT_F32, NULL, column_items, run_col_f32), ROW("col_dot", FT_BF16, NULL, column_items, run_col_bf16),
+    ROW("row_sum", FT_F32, chunk_scratch, row_items, run_row),
+    ROW("row_sum", FT_BF16, chunk_scratch, row_items, run_row),
+    ROW("row_dot", FT_F32, chunk_scratch, row_items, run_row),
+    ROW("row_dot", FT_BF16, chunk_scratch, row_items, run_row),
+    ROW("sum", FT_F32, chunk_scratch, one_item, run_all),
+    ROW("sum", FT_BF16, chunk_scratch, one_item, run_all),
+    ROW("dot", FT_F32, chunk_scratch, one_item, run_all),
+    ROW("dot", FT_BF16, chunk_scratch, one_item, run_all),
+    ROW("col_sum", FT_F32, NULL, column_items, run_col_f32),
+    ROW("col_sum", FT_BF16, NULL, column_items, run_col_bf16),
+    ROW("col_dot", FT_F32, NULL, column_items, run_col_f32),
+    ROW("col_dot", FT_BF16, NULL, column_items, run_col_bf16),
     ROW("expand", FT_NO_DTYPE, NULL, out_rows, run_expand),
 };
 FT_TABLE(reduce, kernels)
 
 #ifdef FT_ISA_plain
 static const ft_kernel references[] = {
-    ROW("row_sum", FT_NO_DTYPE, NULL, one_item, ref_row), ROW("row_dot", FT_NO_DTYPE, NULL, one_item, ref_row),
-    ROW("sum", FT_NO_DTYPE, NULL, one_item, ref_all), ROW("dot", FT_NO_DTYPE, NULL, one_item, ref_all),
-    ROW("col_sum", FT_NO_DTYPE, NULL, one_item, ref_col), ROW("col_dot", FT_NO_DTYPE, NULL, one_item, ref_col),
+    ROW("row_sum", FT_NO_DTYPE, NULL, one_item, ref_row),
+    ROW("row_dot", FT_NO_DTYPE, NULL, one_item, ref_row),
+    ROW("sum", FT_NO_DTYPE, NULL, one_item, ref_all),
+    ROW("dot", FT_NO_DTYPE, NULL, one_item, ref_all),
+    ROW("col_sum", FT_NO_DTYPE, NULL, one_item, ref_col),
+    ROW("col_dot", FT_NO_DTYPE, NULL, one_item, ref_col),
     ROW("expand", FT_NO_DTYPE, NULL, out_rows, run_expand),
 };
 FT_REFERENCE(reduce, references)

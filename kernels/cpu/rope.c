@@ -4,12 +4,13 @@
  *   y[i] = x[i] c - x[i + h] s       y[i + h] = x[i + h] c + x[i] s       h = head_dim / 2
  *
  * reverse: s changes its sign, which is the gradient.  Su et al. 2021, arXiv:2104.09864; the halves
- * instead of neighbours are Hugging Face's layout.  The angle is rounded to fp32 as there; cosine and
- * sine are computed in double precision, by the functions below, so that no libm decides the bits. */
+ * instead of neighbours are Hugging Face's layout.  The angle is rounded to fp32 as there; cosine
+ * and sine are computed in double precision, by the functions below, so that no libm decides the
+ * bits. */
 #include "vec.h"
 
-/* sin and cos of a, |a| < 2^30: a = q pi/2 + r with pi/2 in three parts (fdlibm), r in [-pi/4, pi/4],
- * then the Taylor-like polynomials of Cephes.  Error below 2^-50 relative to 1. */
+/* sin and cos of a, |a| < 2^30: a = q pi/2 + r with pi/2 in three parts (fdlibm), r in [-pi/4,
+ * pi/4], then the Taylor-like polynomials of Cephes.  Error below 2^-50 relative to 1. */
 static void sincos_d(double a, double *sine, double *cosine)
 {
     double q = nearbyint(a * 0.63661977236758134308);
@@ -35,7 +36,7 @@ static void sincos_d(double a, double *sine, double *cosine)
     *cosine = (k + 1) & 2 ? -c2 : c2;
 }
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 static void ref_rope(const ft_call *k, int64_t b, int64_t e, void *unused)
 {
@@ -46,8 +47,11 @@ static void ref_rope(const ft_call *k, int64_t b, int64_t e, void *unused)
         for (int64_t from = 0; from < x->cols; from += 2 * h) {
             for (int64_t i = 0; i < h; i++) {
                 double a = (ft_get(&k->in[1], t, 0) + k->attr[2]) * ft_get(f, 0, i);
-                if (x->dtype != FT_F64) a = (double)((float)(ft_get(&k->in[1], t, 0) + k->attr[2]) * (float)ft_get(f, 0, i));
-                double c = k->attr[0] * cos(a), s = k->attr[0] * sin(a) * (k->attr[1] != 0 ? -1 : 1);
+                if (x->dtype != FT_F64)
+                    a = (double)((float)(ft_get(&k->in[1], t, 0) + k->attr[2]) *
+                                 (float)ft_get(f, 0, i));
+                double c = k->attr[0] * cos(a),
+                       s = k->attr[0] * sin(a) * (k->attr[1] != 0 ? -1 : 1);
                 double u = ft_get(x, t, from + i), v = ft_get(x, t, from + h + i);
                 ft_put(&k->out[0], t, from + i, u * c - v * s);
                 ft_put(&k->out[0], t, from + h + i, v * c + u * s);
@@ -57,7 +61,7 @@ static void ref_rope(const ft_call *k, int64_t b, int64_t e, void *unused)
 }
 #endif
 
-/* ---- fast --------------------------------------------------------------------------------------- */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
 /* Cosines and sines of one position: 2 h floats of scratch. */
 static size_t rope_scratch(const ft_call *k) { return (size_t)k->in[2].cols * 2 * sizeof(float); }
@@ -96,17 +100,34 @@ static inline void rope(const ft_call *k, int64_t begin, int64_t end, void *scra
 }
 
 static void rope_f32(const ft_call *k, int64_t b, int64_t e, void *s) { rope(k, b, e, s, FT_F32); }
-static void rope_bf16(const ft_call *k, int64_t b, int64_t e, void *s) { rope(k, b, e, s, FT_BF16); }
+static void rope_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
+{
+    rope(k, b, e, s, FT_BF16);
+}
 
 static const ft_kernel kernels[] = {
-    { .size = sizeof(ft_kernel), .op = "rope", .dtype = FT_F32, .scratch = rope_scratch, .items = row_items, .run = rope_f32 },
-    { .size = sizeof(ft_kernel), .op = "rope", .dtype = FT_BF16, .scratch = rope_scratch, .items = row_items, .run = rope_bf16 },
+    { .size = sizeof(ft_kernel),
+      .op = "rope",
+      .dtype = FT_F32,
+      .scratch = rope_scratch,
+      .items = row_items,
+      .run = rope_f32 },
+    { .size = sizeof(ft_kernel),
+      .op = "rope",
+      .dtype = FT_BF16,
+      .scratch = rope_scratch,
+      .items = row_items,
+      .run = rope_bf16 },
 };
 FT_TABLE(rope, kernels)
 
 #ifdef FT_ISA_plain
 static const ft_kernel references[] = {
-    { .size = sizeof(ft_kernel), .op = "rope", .dtype = FT_NO_DTYPE, .items = one_item, .run = ref_rope },
+    { .size = sizeof(ft_kernel),
+      .op = "rope",
+      .dtype = FT_NO_DTYPE,
+      .items = one_item,
+      .run = ref_rope },
 };
 FT_REFERENCE(rope, references)
 #endif

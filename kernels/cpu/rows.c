@@ -1,9 +1,9 @@
 /* rows.c -- ops that pick or place whole rows: embedding, embedding_dw, gather_rows, scatter_rows,
  * cache.
  *
- * embedding_dw adds the rows of dy to the rows of the gradient in the order of the tokens; items are
- * columns, so no two threads meet.  Ids that a row does not have (virtual tokens for the vocabulary,
- * and the other way round) add nothing. */
+ * embedding_dw adds the rows of dy to the rows of the gradient in the order of the tokens; items
+ * are columns, so no two threads meet.  Ids that a row does not have (virtual tokens for the
+ * vocabulary, and the other way round) add nothing. */
 #include "vec.h"
 
 /* The row that id picks from the table: of the vocabulary for ids >= 0, of the virtual tokens for
@@ -14,7 +14,7 @@ static int64_t row_of(int32_t id, bool of_virtual, int64_t rows)
     return r < rows ? r : -1;
 }
 
-/* ---- reference ---------------------------------------------------------------------------------- */
+/* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
 static void ref_embedding(const ft_call *k, int64_t b, int64_t e, void *s)
 {
@@ -22,7 +22,8 @@ static void ref_embedding(const ft_call *k, int64_t b, int64_t e, void *s)
     (void)b, (void)e, (void)s;
     for (int64_t t = 0; t < ft_rows(k, &k->out[0]); t++) {
         const ft_arg *w = &k->in[ids[t] < 0 ? 2 : 1];
-        for (int64_t c = 0; c < w->cols; c++) ft_put(&k->out[0], t, c, ft_get(w, row_of(ids[t], ids[t] < 0, w->rows), c));
+        for (int64_t c = 0; c < w->cols; c++)
+            ft_put(&k->out[0], t, c, ft_get(w, row_of(ids[t], ids[t] < 0, w->rows), c));
     }
 }
 
@@ -36,7 +37,8 @@ static void ref_embedding_dw(const ft_call *k, int64_t b, int64_t e, void *s)
     }
     for (int64_t t = 0; t < ft_rows(k, &k->in[0]); t++) {
         int64_t r = row_of(ids[t], k->attr[1] != 0, w->rows);
-        for (int64_t c = 0; r >= 0 && c < w->cols; c++) ft_put(w, r, c, ft_get(w, r, c) + ft_get(&k->in[0], t, c));
+        for (int64_t c = 0; r >= 0 && c < w->cols; c++)
+            ft_put(w, r, c, ft_get(w, r, c) + ft_get(&k->in[0], t, c));
     }
 }
 
@@ -44,7 +46,8 @@ static void ref_gather(const ft_call *k, int64_t b, int64_t e, void *s)
 {
     (void)b, (void)e, (void)s;
     for (int64_t i = 0; i < k->batch->n_trained; i++) {
-        for (int64_t c = 0; c < k->in[0].cols; c++) ft_put(&k->out[0], i, c, ft_get(&k->in[0], k->batch->trained[i], c));
+        for (int64_t c = 0; c < k->in[0].cols; c++)
+            ft_put(&k->out[0], i, c, ft_get(&k->in[0], k->batch->trained[i], c));
     }
 }
 
@@ -53,13 +56,14 @@ static void ref_scatter(const ft_call *k, int64_t b, int64_t e, void *s)
     (void)b, (void)e, (void)s;
     for (int64_t t = 0, i = 0; t < k->batch->n_tokens; t++) {
         bool here = i < k->batch->n_trained && k->batch->trained[i] == t;
-        for (int64_t c = 0; c < k->in[0].cols; c++) ft_put(&k->out[0], t, c, here ? ft_get(&k->in[0], i, c) : 0);
+        for (int64_t c = 0; c < k->in[0].cols; c++)
+            ft_put(&k->out[0], t, c, here ? ft_get(&k->in[0], i, c) : 0);
         i += here;
     }
 }
 #endif
 
-/* ---- fast --------------------------------------------------------------------------------------- */
+/* ---- fast ------------------------------------------------------------------------------------ */
 
 static int64_t out_items(const ft_call *k)
 {
@@ -84,11 +88,13 @@ static void run_embedding(const ft_call *k, int64_t begin, int64_t end, void *sc
         const ft_arg *w = &k->in[ids[t] < 0 ? 2 : 1];
         int64_t r = row_of(ids[t], ids[t] < 0, w->rows);
         if (!w->packed && w->dtype == y->dtype) {
-            memcpy(ft_row(y, t), (const char *)w->data + (size_t)(r * w->ld) * dtype_size(w->dtype), (size_t)y->cols * dtype_size(y->dtype));
+            memcpy(ft_row(y, t), (const char *)w->data + (size_t)(r * w->ld) * dtype_size(w->dtype),
+                   (size_t)y->cols * dtype_size(y->dtype));
             continue;
         }
         const float *x = ft_row_floats(w, r, 0, y->cols, (float *)scratch);
-        for (int64_t i = 0; i < y->cols; i += 16) v_out(ft_row(y, t), y->dtype, i, y->cols - i, v_in(x, FT_F32, i, y->cols - i));
+        for (int64_t i = 0; i < y->cols; i += 16)
+            v_out(ft_row(y, t), y->dtype, i, y->cols - i, v_in(x, FT_F32, i, y->cols - i));
     }
 }
 
@@ -106,7 +112,8 @@ static void run_embedding_dw(const ft_call *k, int64_t begin, int64_t end, void 
     (void)scratch;
     for (int64_t c0 = begin * COLUMNS; c0 < end * COLUMNS && c0 < w->cols; c0 += COLUMNS) {
         int64_t n = w->cols - c0 < COLUMNS ? w->cols - c0 : COLUMNS;
-        for (int64_t r = 0; r < w->rows && !k->accumulate; r++) memset((float *)w->data + r * w->ld + c0, 0, (size_t)n * 4);
+        for (int64_t r = 0; r < w->rows && !k->accumulate; r++)
+            memset((float *)w->data + r * w->ld + c0, 0, (size_t)n * 4);
         for (int64_t t = 0; t < ft_rows(k, dy); t++) {
             int64_t r = row_of(ids[t], k->attr[1] != 0, w->rows);
             float *to = (float *)w->data + r * w->ld + c0;
@@ -163,12 +170,18 @@ static void run_cache(const ft_call *k, int64_t begin, int64_t end, void *scratc
     size_t row = (size_t)k->in[0].cols * dtype_size(k->in[0].dtype);
     (void)scratch;
     for (int64_t d = begin; d < end; d++) {
-        int64_t n = b->doc_start[d + 1] - b->doc_start[d], at = b->slot[d] * b->slot_tokens + b->cached[d];
-        memcpy((char *)k->out[0].data + (size_t)at * row, (const char *)k->in[0].data + (size_t)b->doc_start[d] * row, (size_t)n * row);
+        int64_t n = b->doc_start[d + 1] - b->doc_start[d],
+                at = b->slot[d] * b->slot_tokens + b->cached[d];
+        memcpy((char *)k->out[0].data + (size_t)at * row,
+               (const char *)k->in[0].data + (size_t)b->doc_start[d] * row, (size_t)n * row);
     }
 }
 
-#define ROW(name, t, room, count, fn) { .size = sizeof(ft_kernel), .op = name, .dtype = t, .scratch = room, .items = count, .run = fn }
+#define ROW(name, t, room, count, fn)                                                       \
+    {                                                                                       \
+        .size = sizeof(ft_kernel), .op = name, .dtype = t, .scratch = room, .items = count, \
+        .run = fn                                                                           \
+    }
 static const ft_kernel kernels[] = {
     ROW("embedding", FT_F32, embedding_scratch, out_items, run_embedding),
     ROW("embedding", FT_BF16, embedding_scratch, out_items, run_embedding),

@@ -19,8 +19,9 @@ static size_t join(ft_kernel *all, ft_table (*const *part)(void), size_t parts)
 const ft_kernel *FT_NAME(all_kernels)(size_t *n)
 {
     static ft_table (*const parts[])(void) = {
-        FT_NAME(attention), FT_NAME(attention_dx), FT_NAME(elementwise), FT_NAME(head), FT_NAME(linear), FT_NAME(linear_dw),
-        FT_NAME(norm), FT_NAME(reduce), FT_NAME(rope), FT_NAME(rows), FT_NAME(shape),
+        FT_NAME(attention), FT_NAME(attention_dx), FT_NAME(elementwise), FT_NAME(head),
+        FT_NAME(linear),    FT_NAME(linear_dw),    FT_NAME(norm),        FT_NAME(reduce),
+        FT_NAME(rope),      FT_NAME(rows),         FT_NAME(shape),
     };
     static ft_kernel all[MOST];
     static size_t count;
@@ -33,8 +34,9 @@ const ft_kernel *FT_NAME(all_kernels)(size_t *n)
 const ft_kernel *all_kernels_reference(size_t *n)
 {
     static ft_table (*const parts[])(void) = {
-        reference_attention, reference_elementwise, reference_head, reference_linear, reference_linear_dw,
-        reference_norm, reference_reduce, reference_rope, reference_rows, reference_shape,
+        reference_attention, reference_elementwise, reference_head,   reference_linear,
+        reference_linear_dw, reference_norm,        reference_reduce, reference_rope,
+        reference_rows,      reference_shape,
     };
     static ft_kernel all[MOST];
     static size_t count;

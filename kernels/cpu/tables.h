@@ -3,19 +3,18 @@
 #define FT_CPU_TABLES_H
 #include "kernel.h"
 
-#define FT_TABLES(set)                                                                               \
-    ft_table FT_PASTE(attention, set)(void), FT_PASTE(attention_dx, set)(void),                        \
-        FT_PASTE(elementwise, set)(void), FT_PASTE(head, set)(void),                                   \
-        FT_PASTE(linear, set)(void), FT_PASTE(linear_dw, set)(void), FT_PASTE(norm, set)(void),        \
-        FT_PASTE(reduce, set)(void), FT_PASTE(rope, set)(void), FT_PASTE(rows, set)(void),             \
-        FT_PASTE(shape, set)(void)
+#define FT_TABLES(set)                                                                            \
+    ft_table FT_PASTE(attention, set)(void), FT_PASTE(attention_dx, set)(void),                   \
+        FT_PASTE(elementwise, set)(void), FT_PASTE(head, set)(void), FT_PASTE(linear, set)(void), \
+        FT_PASTE(linear_dw, set)(void), FT_PASTE(norm, set)(void), FT_PASTE(reduce, set)(void),   \
+        FT_PASTE(rope, set)(void), FT_PASTE(rows, set)(void), FT_PASTE(shape, set)(void)
 FT_TABLES(avx512);
 FT_TABLES(avx2);
 FT_TABLES(plain);
 
-ft_table reference_attention(void), reference_elementwise(void), reference_head(void), reference_linear(void),
-    reference_linear_dw(void), reference_norm(void), reference_reduce(void), reference_rope(void),
-    reference_rows(void), reference_shape(void);
+ft_table reference_attention(void), reference_elementwise(void), reference_head(void),
+    reference_linear(void), reference_linear_dw(void), reference_norm(void), reference_reduce(void),
+    reference_rope(void), reference_rows(void), reference_shape(void);
 
 const ft_kernel *all_kernels_avx512(size_t *n);
 const ft_kernel *all_kernels_avx2(size_t *n);

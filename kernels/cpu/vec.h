@@ -21,8 +21,14 @@ static inline v16 v_zero(void) { return _mm512_setzero_ps(); }
 static inline v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void v_store(float *p, v16 a) { _mm512_storeu_ps(p, a); }
 static inline __mmask16 v_mask_(int64_t n) { return (__mmask16)((1u << n) - 1u); }
-static inline v16 v_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_mask_(n), p); }
-static inline void v_store_n(float *p, v16 a, int64_t n) { _mm512_mask_storeu_ps(p, v_mask_(n), a); }
+static inline v16 v_load_n(const float *p, int64_t n)
+{
+    return _mm512_maskz_loadu_ps(v_mask_(n), p);
+}
+static inline void v_store_n(float *p, v16 a, int64_t n)
+{
+    _mm512_mask_storeu_ps(p, v_mask_(n), a);
+}
 static inline v16 v_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 static inline v16 v_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 static inline v16 v_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
@@ -42,26 +48,36 @@ static inline v16 v_less(v16 a, v16 b, v16 x, v16 y)
 static inline v16 v_sign(v16 a, v16 s)
 {
     __m512i m = _mm512_set1_epi32((int)0x80000000u);
-    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(m, _mm512_castps_si512(s), _mm512_castps_si512(a), 0xCA));
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(m, _mm512_castps_si512(s),
+                                                         _mm512_castps_si512(a), 0xCA));
 }
 /* 2^n for whole n in [-126, 127]. */
 static inline v16 v_pow2(v16 n)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n),
+                                                                  _mm512_set1_epi32(127)),
+                                                 23));
 }
 /* Exponent e and mantissa m in [1, 2) of a positive normal a = m 2^e. */
 static inline v16 v_split(v16 a, v16 *m)
 {
     __m512i u = _mm512_castps_si512(a);
-    *m = _mm512_castsi512_ps(_mm512_or_si512(_mm512_and_si512(u, _mm512_set1_epi32(0x007FFFFF)), _mm512_set1_epi32(0x3F800000)));
+    *m = _mm512_castsi512_ps(_mm512_or_si512(_mm512_and_si512(u, _mm512_set1_epi32(0x007FFFFF)),
+                                             _mm512_set1_epi32(0x3F800000)));
     return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_srli_epi32(u, 23), _mm512_set1_epi32(127)));
 }
 static inline v16 v_from_bf16_(__m256i h)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
-static inline v16 v_load_bf16(const uint16_t *p) { return v_from_bf16_(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
-static inline v16 v_load_bf16_n(const uint16_t *p, int64_t n) { return v_from_bf16_(_mm256_maskz_loadu_epi16(v_mask_(n), p)); }
+static inline v16 v_load_bf16(const uint16_t *p)
+{
+    return v_from_bf16_(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+static inline v16 v_load_bf16_n(const uint16_t *p, int64_t n)
+{
+    return v_from_bf16_(_mm256_maskz_loadu_epi16(v_mask_(n), p));
+}
 static inline void v_store_bf16(uint16_t *p, v16 a)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, (__m256i)_mm512_cvtneps_pbh(a));
@@ -89,7 +105,10 @@ typedef struct { __m256 a, b; } v16;
 #define V22(op, x, y) ((v16){ op(x.a, y.a), op(x.b, y.b) })
 static inline v16 v_set(float x) { return (v16){ _mm256_set1_ps(x), _mm256_set1_ps(x) }; }
 static inline v16 v_zero(void) { return v_set(0); }
-static inline v16 v_load(const float *p) { return (v16){ _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8) }; }
+static inline v16 v_load(const float *p)
+{
+    return (v16){ _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8) };
+}
 static inline void v_store(float *p, v16 x)
 {
     _mm256_storeu_ps(p, x.a);
@@ -118,7 +137,10 @@ static inline v16 v_fma(v16 x, v16 y, v16 z)
 static inline v16 v_sqrt(v16 x) { return V2(_mm256_sqrt_ps, x); }
 static inline v16 v_max(v16 x, v16 y) { return V22(_mm256_max_ps, x, y); }
 static inline v16 v_min(v16 x, v16 y) { return V22(_mm256_min_ps, x, y); }
-static inline v16 v_round(v16 x) { return (v16){ _mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8) }; }
+static inline v16 v_round(v16 x)
+{
+    return (v16){ _mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8) };
+}
 static inline v16 v_abs(v16 x)
 {
     __m256 m = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
@@ -137,17 +159,26 @@ static inline v16 v_sign(v16 x, v16 s)
 }
 static inline __m256 v_pow2_(__m256 n)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n),
+                                                                  _mm256_set1_epi32(127)),
+                                                 23));
 }
 static inline v16 v_pow2(v16 n) { return V2(v_pow2_, n); }
 static inline __m256 v_split_(__m256 a, __m256 *m)
 {
     __m256i u = _mm256_castps_si256(a);
-    *m = _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(u, _mm256_set1_epi32(0x007FFFFF)), _mm256_set1_epi32(0x3F800000)));
+    *m = _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(u, _mm256_set1_epi32(0x007FFFFF)),
+                                             _mm256_set1_epi32(0x3F800000)));
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(u, 23), _mm256_set1_epi32(127)));
 }
-static inline v16 v_split(v16 x, v16 *m) { return (v16){ v_split_(x.a, &m->a), v_split_(x.b, &m->b) }; }
-static inline __m256 v_widen_(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+static inline v16 v_split(v16 x, v16 *m)
+{
+    return (v16){ v_split_(x.a, &m->a), v_split_(x.b, &m->b) };
+}
+static inline __m256 v_widen_(__m128i h)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
 static inline v16 v_load_bf16(const uint16_t *p)
 {
     return (v16){ v_widen_(_mm_loadu_si128((const __m128i *)(const void *)p)),
@@ -173,11 +204,13 @@ static inline __m256i v_round_bf16_(__m256 a)
 }
 static inline v16 v_round_bf16(v16 x)
 {
-    return (v16){ _mm256_castsi256_ps(v_round_bf16_(x.a)), _mm256_castsi256_ps(v_round_bf16_(x.b)) };
+    return (v16){ _mm256_castsi256_ps(v_round_bf16_(x.a)),
+                  _mm256_castsi256_ps(v_round_bf16_(x.b)) };
 }
 static inline void v_store_bf16(uint16_t *p, v16 x)
 {
-    __m256i a = _mm256_srli_epi32(v_round_bf16_(x.a), 16), b = _mm256_srli_epi32(v_round_bf16_(x.b), 16);
+    __m256i a = _mm256_srli_epi32(v_round_bf16_(x.a), 16),
+            b = _mm256_srli_epi32(v_round_bf16_(x.b), 16);
     __m256i h = _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xD8);
     _mm256_storeu_si256((__m256i *)(void *)p, h);
 }
@@ -261,7 +294,10 @@ static inline v16 v_split(v16 a, v16 *m)
     V_EACH((float)((int32_t)(v_bits_(a.f[i]) >> 23) - 127));
 }
 static inline v16 v_load_bf16(const uint16_t *p) { V_EACH(bf16_get(p[i])); }
-static inline v16 v_load_bf16_n(const uint16_t *p, int64_t n) { V_EACH(i < n ? bf16_get(p[i]) : 0); }
+static inline v16 v_load_bf16_n(const uint16_t *p, int64_t n)
+{
+    V_EACH(i < n ? bf16_get(p[i]) : 0);
+}
 static inline void v_store_bf16_n(uint16_t *p, v16 a, int64_t n)
 {
     for (int i = 0; i < n; i++) p[i] = bf16_round(a.f[i]);
@@ -283,7 +319,7 @@ static inline float v_greatest(v16 a)
 }
 #endif
 
-/* ---- functions, the same text for all -------------------------------------------------------------- */
+/* ---- functions, the same text for all -------------------------------------------------------- */
 
 /* e^x: x = n ln 2 + r, e^r by a polynomial (Cephes expf).  0 below -87.33, largest at 88.37. */
 static inline v16 v_exp(v16 x)
@@ -324,7 +360,10 @@ static inline v16 v_log(v16 x)
     return v_fma(e, v_set(0.693359375f), v_add(m, y));
 }
 
-static inline v16 v_sigmoid(v16 x) { return v_div(v_set(1), v_add(v_set(1), v_exp(v_sub(v_zero(), x)))); }
+static inline v16 v_sigmoid(v16 x)
+{
+    return v_div(v_set(1), v_add(v_set(1), v_exp(v_sub(v_zero(), x))));
+}
 
 /* tanh: a polynomial below 0.625, else from e^2x (Cephes tanhf). */
 static inline v16 v_tanh(v16 x)
@@ -373,13 +412,15 @@ static inline v16 v_erf(v16 x)
     return v_less(a, v_set(1), small, v_sign(v_sub(v_set(1), tail), x));
 }
 
-/* 16 elements, or the n that are left, of a row whose dtype is a compile-time constant in callers. */
+/* 16 elements, or the n that are left, of a row whose dtype is a compile-time constant in
+ * callers. */
 static inline v16 v_get(const void *p, ft_dtype t, int64_t i) {
     return t == FT_BF16 ? v_load_bf16((const uint16_t *)p + i) : v_load((const float *)p + i);
 }
 static inline v16 v_get_n(const void *p, ft_dtype t, int64_t i, int64_t n)
 {
-    return t == FT_BF16 ? v_load_bf16_n((const uint16_t *)p + i, n) : v_load_n((const float *)p + i, n);
+    return t == FT_BF16 ? v_load_bf16_n((const uint16_t *)p + i, n)
+                        : v_load_n((const float *)p + i, n);
 }
 static inline void v_put(void *p, ft_dtype t, int64_t i, v16 a)
 {

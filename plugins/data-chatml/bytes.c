@@ -149,7 +149,8 @@ static int start(packed *f)
         f->how = GZIP;
     } else if (f->n >= sizeof zstd && !memcmp(f->in, zstd, sizeof zstd)) {
         f->zstd = ZSTD_createDStream();
-        if (!f->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(f->zstd, ZSTD_d_windowLogMax, WINDOW_LOG)))
+        if (!f->zstd ||
+            ZSTD_isError(ZSTD_DCtx_setParameter(f->zstd, ZSTD_d_windowLogMax, WINDOW_LOG)))
             return fail(f, "out of memory", "");
         f->how = ZSTD;
     }

@@ -1,9 +1,9 @@
 /* csv.c -- rows of a CSV file (RFC 4180) as JSON objects, one at a time.
  *
  * The first record names the columns.  Fields are parted by commas, records by CRLF or LF; a field
- * in quotes may hold commas, line breaks and "" for a quote.  Refused, with the line: a quote inside
- * a field that has none around it, text behind a closing quote, a record with another number of
- * fields than the first, a column named twice or not at all, a quote that is never closed.
+ * in quotes may hold commas, line breaks and "" for a quote.  Refused, with the line: a quote
+ * inside a field that has none around it, text behind a closing quote, a record with another number
+ * of fields than the first, a column named twice or not at all, a quote that is never closed.
  *
  * Every field is a text, but for columns that hold something else in all kinds of rows: messages,
  * conversations, tools, documents and kwargs hold JSON (empty: null), label holds true or false
@@ -122,13 +122,15 @@ static int read_columns(reader *r)
             r->ended = true;
             return -1;
         }
-        if (how == TOO_LONG) return record_fail(r, "the names of the columns are longer than 16 MiB");
+        if (how == TOO_LONG)
+            return record_fail(r, "the names of the columns are longer than 16 MiB");
         if (how == END_OF_FILE && open) return record_fail(r, "a quote is opened and never closed");
         if (r->columns == MAX_COLUMNS) return record_fail(r, "more than 1000 columns");
         r->row.n = 0;
         reader_quote(&r->row, r->cell.p ? r->cell.p : "", r->cell.n);
         if (r->row.oom) return record_fail(r, "out of memory");
-        if (r->cell.n == 0) return record_fail(r, "a column has no name: the first line names them");
+        if (r->cell.n == 0)
+            return record_fail(r, "a column has no name: the first line names them");
         if (has_column(r, r->row.p)) return record_fail(r, "two columns have the same name");
         ft_buf_add(&r->names, r->row.p, r->row.n + 1);
         if (r->names.oom) return record_fail(r, "out of memory");
@@ -195,7 +197,8 @@ static int read_record(reader *r)
     ft_buf_putc(&r->row, '}');
     r->row.oom |= r->cell.oom;
     if (n != r->columns)
-        return reader_bad(r, "the row has %zu fields, the first line names %zu columns", n, r->columns);
+        return reader_bad(r, "the row has %zu fields, the first line names %zu columns", n,
+                          r->columns);
     return 1;
 }
 

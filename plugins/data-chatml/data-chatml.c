@@ -1,7 +1,7 @@
-/* data-chatml.c -- rows of JSON, JSONL, CSV or text into rendered text whose every byte is accounted
- * for: the format plugin for chat messages, Alpaca, ShareGPT, prompt/completion, plain text,
- * preference pairs, KTO rows and OpenAssistant trees (rows.c, rows_other.c, rows_more.c), rendered
- * with the model's own chat template (mask.c). */
+/* data-chatml.c -- rows of JSON, JSONL, CSV or text into rendered text whose every byte is
+ * accounted for: the format plugin for chat messages, Alpaca, ShareGPT, prompt/completion, plain
+ * text, preference pairs, KTO rows and OpenAssistant trees (rows.c, rows_other.c, rows_more.c),
+ * rendered with the model's own chat template (mask.c). */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -325,8 +325,9 @@ static const ft_plugin plugin = {
     .role = "ft.format/1",
     .name = "data-chatml",
     .version = "1.0.0",
-    .summary = "chat messages, Alpaca, ShareGPT, prompt/completion, text, preference pairs, KTO and "
-               "trees from JSON, CSV and text",
+    .summary =
+        "chat messages, Alpaca, ShareGPT, prompt/completion, text, preference pairs, KTO and "
+        "trees from JSON, CSV and text",
     .params = params,
     .config_size = sizeof(config),
     .instance_size = sizeof(self_t),

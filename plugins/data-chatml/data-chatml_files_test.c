@@ -1,6 +1,6 @@
-/* data-chatml_files_test.c -- files of every kind behind the built plugin: CSV, text, gzip, Zstandard,
- * damaged and hostile ones; and the kinds of rows that are not conversations as they stand: KTO,
- * OpenAssistant trees, texts with a common beginning.
+/* data-chatml_files_test.c -- files of every kind behind the built plugin: CSV, text, gzip,
+ * Zstandard, damaged and hostile ones; and the kinds of rows that are not conversations as they
+ * stand: KTO, OpenAssistant trees, texts with a common beginning.
  *
  * Packed files: tests/data/rows, made by make.py there. */
 #include "plugins/data-chatml/test_host.h"
@@ -9,11 +9,13 @@
 #define PACKED "tests/data/rows/"
 
 /* Everything ends with [mark], so that a reply has an end. */
-static const char plain[] = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }}{% if m.role == 'assistant' %}[e]{% endif %}{% endfor %}"
+static const char plain[] = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }}{% if m.role "
+                            "== 'assistant' %}[e]{% endif %}{% endfor %}"
                             "{% if add_generation_prompt %}<a>{% endif %}";
 
 /* The rows of a file as read_all writes them, or what failed; status of the last next(). */
-static void read_file_rows(ft_buf *got, char failed[2048], const char *path, const char *key, const char *value, const char *bad)
+static void read_file_rows(ft_buf *got, char failed[2048], const char *path, const char *key,
+                           const char *value, const char *bad)
 {
     bench b;
     setup(&b, plain, "[e]", "path", path, "on_bad_row", bad, key, value, NULL);
@@ -38,20 +40,28 @@ static void write_as(char path[300], const char *ending, const void *p, size_t n
     ck_assert_msg(!ft_file_write(path, p, n, &e), "%s", e.msg);
 }
 
-/* ---- CSV and text --------------------------------------------------------------------------------------- */
+/* ---- CSV and text ---------------------------------------------------------------------------- */
 
-static const struct { const char *ending, *key, *value, *text, *want; } good[] = {
+static const struct { const char *ending, *key, *value, *text, *want;
+} good[] = {
     { ".csv", "type", "auto", "instruction,output\na,b\n", "<u>a<a>{{b[e]}}" },
-    { ".csv", "type", "auto", "instruction,output\r\na,b\r\nc,d", "<u>a<a>{{b[e]}}\n---\n<u>c<a>{{d[e]}}" },
-    { ".csv", "type", "auto", "\xEF\xBB\xBFoutput,instruction\n\"b \"\"q\"\", c\",\"two\r\nlines\"\n", "<u>two\r\nlines<a>{{b \"q\", c[e]}}" },
-    { ".csv", "type", "auto", "instruction,input,output\na,,b\na,x,b\n\n", "<u>a<a>{{b[e]}}\n---\n<u>a\nx<a>{{b[e]}}" },
+    { ".csv", "type", "auto", "instruction,output\r\na,b\r\nc,d",
+      "<u>a<a>{{b[e]}}\n---\n<u>c<a>{{d[e]}}" },
+    { ".csv", "type", "auto",
+      "\xEF\xBB\xBFoutput,instruction\n\"b \"\"q\"\", c\",\"two\r\nlines\"\n",
+      "<u>two\r\nlines<a>{{b \"q\", c[e]}}" },
+    { ".csv", "type", "auto", "instruction,input,output\na,,b\na,x,b\n\n",
+      "<u>a<a>{{b[e]}}\n---\n<u>a\nx<a>{{b[e]}}" },
     { ".csv", "type", "auto", "text\n\"\\ \t\x01\"\n", "{{\\ \t\x01[e]}}" },
     { ".csv", "type", "auto", "text\n\"\"\nx\n", "x" }, /* an empty text: see below */
-    { ".csv", "type", "auto", "id,messages\n7,\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"a\"\"}, {\"\"role\"\": \"\"assistant\"\", \"\"content\"\": \"\"b\"\"}]\"\n",
+    { ".csv", "type", "auto",
+      "id,messages\n7,\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"a\"\"}, {\"\"role\"\": "
+      "\"\"assistant\"\", \"\"content\"\": \"\"b\"\"}]\"\n",
       "<u>a<a>{{b[e]}}" },
     { ".csv", "type", "auto", "prompt,completion,label\na,b,True\n", "a{{b[e]}}" },
     { ".csv", "type", "auto", "text\n[1] is no list\n", "{{[1] is no list[e]}}" },
-    { ".txt", "type", "auto", "one\n\n  two \r\nthree", "{{one[e]}}\n---\n{{  two [e]}}\n---\n{{three[e]}}" },
+    { ".txt", "type", "auto", "one\n\n  two \r\nthree",
+      "{{one[e]}}\n---\n{{  two [e]}}\n---\n{{three[e]}}" },
     { ".txt", "sample_by", "paragraph", "\n\na\nb\n\n \nc\n", "{{a\nb[e]}}\n---\n{{c[e]}}" },
     { ".md", "sample_by", "document", "# a\n\n\"b\"\n", "{{# a\n\n\"b\"\n[e]}}" },
     { ".md", "format", "json", "{\"text\": \"a\"}", "{{a[e]}}" },
@@ -66,18 +76,22 @@ START_TEST(csv_and_text)
     write_as(path, good[_i].ending, good[_i].text, strlen(good[_i].text));
     read_file_rows(&got, failed, path, good[_i].key, good[_i].value, "skip");
     ck_assert_msg(!*failed, "%s", failed);
-    ck_assert_msg(strstr(got.p, good[_i].want) != NULL, "of %s:\n%s\nwanted %s", good[_i].text, got.p, good[_i].want);
+    ck_assert_msg(strstr(got.p, good[_i].want) != NULL, "of %s:\n%s\nwanted %s", good[_i].text,
+                  got.p, good[_i].want);
     unlink(path);
     ft_buf_free(&got);
 }
 END_TEST
 
-static const struct { const char *ending, *text, *says; } bad[] = {
+static const struct { const char *ending, *text, *says;
+} bad[] = {
     { ".csv", "text\na\nb\"c\nd\n", ":3: a quote stands inside a field that has none around it" },
     { ".csv", "text\n\"a\"b\n", ":2: text follows the closing quote of a field" },
     { ".csv", "text\na\rb\n", ":2: a carriage return stands inside a field without quotes" },
-    { ".csv", "instruction,output\na\n", ":2: the row has 1 fields, the first line names 2 columns" },
-    { ".csv", "instruction,output\na,b,c\n", ":2: the row has 3 fields, the first line names 2 columns" },
+    { ".csv", "instruction,output\na\n",
+      ":2: the row has 1 fields, the first line names 2 columns" },
+    { ".csv", "instruction,output\na,b,c\n",
+      ":2: the row has 3 fields, the first line names 2 columns" },
     { ".csv", "text\n\"a\nb\n", ":2: a quote is opened and never closed" },
     { ".csv", "te\"xt\na\n", ":1: a quote stands inside" },
     { ".csv", "\"text\n", "a quote is opened and never closed" },
@@ -89,7 +103,8 @@ static const struct { const char *ending, *text, *says; } bad[] = {
     { ".csv", "prompt,completion,label\na,b,maybe\n", "" },
     { ".txt", "good\n\xC3(\n", ":2: " },
     { ".jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xED\xA0\x80\"}\n", ":2: " },
-    { ".parquet", "PAR1\x15\x04", "is a Parquet file, which this build does not read: save it as JSONL" },
+    { ".parquet", "PAR1\x15\x04",
+      "is a Parquet file, which this build does not read: save it as JSONL" },
 };
 
 START_TEST(bad_csv_and_text)
@@ -98,7 +113,8 @@ START_TEST(bad_csv_and_text)
     ft_buf got = { 0 };
     write_as(path, bad[_i].ending, bad[_i].text, strlen(bad[_i].text));
     read_file_rows(&got, failed, path, "type", "auto", "error");
-    ck_assert_msg(strstr(failed, bad[_i].says) != NULL, "wanted %s\ngot    %s", bad[_i].says, failed);
+    ck_assert_msg(strstr(failed, bad[_i].says) != NULL, "wanted %s\ngot    %s", bad[_i].says,
+                  failed);
     if (*bad[_i].says) ck_assert_msg(strstr(failed, path) != NULL, "%s names no file", failed);
     unlink(path);
     ft_buf_free(&got);
@@ -109,8 +125,10 @@ END_TEST
 START_TEST(reasons_are_counted)
 {
     static const char text[] = "text\na\"\nb\n\"c\"x\nd,e\nf\ng,h,i\n";
-    static const struct { const char *why; int64_t rows; } want[] = {
-        { "a quote stands inside a field that has none around it", 1 }, { "text follows the closing quote of a field", 1 },
+    static const struct { const char *why; int64_t rows;
+    } want[] = {
+        { "a quote stands inside a field that has none around it", 1 },
+        { "text follows the closing quote of a field", 1 },
         { "the row has # fields, the first line names # columns", 2 },
     };
     char path[300];
@@ -136,7 +154,7 @@ START_TEST(reasons_are_counted)
 }
 END_TEST
 
-/* ---- packed files ------------------------------------------------------------------------------------------ */
+/* ---- packed files ---------------------------------------------------------------------------- */
 
 /* What the plain rows of make.py are, read through the plugin. */
 static void wanted(ft_buf *out)
@@ -150,7 +168,8 @@ static void wanted(ft_buf *out)
 
 START_TEST(packed_files)
 {
-    static const char *const files[] = { "rows.jsonl.gz", "rows.jsonl.zst", "members.gz", "frames.zst" };
+    static const char *const files[] = { "rows.jsonl.gz", "rows.jsonl.zst", "members.gz",
+                                         "frames.zst" };
     char path[300], failed[2048];
     ft_buf got = { 0 }, want = { 0 };
     wanted(&want);
@@ -165,11 +184,12 @@ START_TEST(packed_files)
 }
 END_TEST
 
-/* Cut anywhere, or with a byte changed anywhere, a packed file gives its rows or says what is wrong: it
- * never gives other rows as the last word. */
+/* Cut anywhere, or with a byte changed anywhere, a packed file gives its rows or says what is
+ * wrong: it never gives other rows as the last word. */
 START_TEST(damaged_packed_files)
 {
-    static const char *const files[] = { "rows.jsonl.gz", "rows.jsonl.zst", "members.gz", "frames.zst" };
+    static const char *const files[] = { "rows.jsonl.gz", "rows.jsonl.zst", "members.gz",
+                                         "frames.zst" };
     ft_buf file = { 0 }, got = { 0 }, want = { 0 };
     char path[300], from[300], failed[2048];
     ft_err e = { 0 };
@@ -180,14 +200,16 @@ START_TEST(damaged_packed_files)
         write_as(path, ".bin", file.p, n);
         read_file_rows(&got, failed, path, "type", "auto", "error");
         /* A file that ends where a member ends is a whole file of fewer rows. */
-        bool whole = strstr(files[_i], "s.") != NULL && !*failed && !strncmp(got.p, want.p, got.n) && got.n;
+        bool whole = strstr(files[_i], "s.") != NULL && !*failed &&
+                     !strncmp(got.p, want.p, got.n) && got.n;
         ck_assert_msg(*failed || whole, "%s: cut at %zu is accepted", files[_i], n);
     }
     for (size_t k = 0; k < file.n; k++) {
         file.p[k] ^= (char)(1 << k % 8);
         write_as(path, ".bin", file.p, file.n);
         read_file_rows(&got, failed, path, "type", "auto", "error");
-        ck_assert_msg(*failed || !strcmp(got.p, want.p), "%s: byte %zu changed gives other rows", files[_i], k);
+        ck_assert_msg(*failed || !strcmp(got.p, want.p), "%s: byte %zu changed gives other rows",
+                      files[_i], k);
         file.p[k] ^= (char)(1 << k % 8);
     }
     unlink(path);
@@ -222,7 +244,8 @@ START_TEST(constant_memory)
     struct rusage before, after;
     char path[300];
     ft_buf rows = { 0 };
-    for (int i = 0; i < 4000; i++) ft_buf_printf(&rows, "{\"instruction\": \"question %d\", \"output\": \"%0900d\"}\n", i, i);
+    for (int i = 0; i < 4000; i++)
+        ft_buf_printf(&rows, "{\"instruction\": \"question %d\", \"output\": \"%0900d\"}\n", i, i);
     for (int round = 0; round < 2; round++) {
         bench b;
         ft_sample s;
@@ -247,27 +270,51 @@ START_TEST(constant_memory)
 }
 END_TEST
 
-/* ---- KTO, trees, implicit prompts ------------------------------------------------------------------------------ */
+/* ---- KTO, trees, implicit prompts ------------------------------------------------------------ */
 
-#define NODE(role, text, more) "{\"role\": \"" role "\", \"text\": \"" text "\", \"replies\": [" more "]}"
-#define RANKED(role, text, rank, more) "{\"role\": \"" role "\", \"text\": \"" text "\", \"rank\": " rank ", \"replies\": [" more "]}"
+#define NODE(role, text, more) \
+    "{\"role\": \"" role "\", \"text\": \"" text "\", \"replies\": [" more "]}"
+#define RANKED(role, text, rank, more)                                                             \
+    "{\"role\": \"" role "\", \"text\": \"" text "\", \"rank\": " rank ", \"replies\": [" more "]" \
+                                                                                               "}"
 #define TREE(root) "{\"message_tree_id\": \"x\", \"prompt\": " root "}"
-#define BRANCHY TREE(NODE("prompter", "Q",                                                                          \
-    RANKED("assistant", "A1", "1", NODE("prompter", "R", NODE("assistant", "B1", "")) "," NODE("prompter", "S", ""))  \
-    "," RANKED("assistant", "A0", "0", NODE("prompter", "T", "") "," NODE("prompter", "U", NODE("assistant", "C", "")))   \
-    ",{\"role\": \"assistant\", \"text\": \"gone\", \"rank\": -1, \"deleted\": true}," RANKED("assistant", "A2", "null", "")))
+#define BRANCHY                                                                                    \
+    TREE(NODE("prompter", "Q",                                                                     \
+              RANKED("assistant", "A1", "1",                                                       \
+                     NODE("prompter", "R", NODE("assistant", "B1", "")) "," NODE(                  \
+                         "prompter", "S",                                                          \
+                         "")) "," RANKED("assistant", "A0", "0",                                   \
+                                         NODE("prompter", "T", "") "," NODE(                       \
+                                             "prompter", "U",                                      \
+                                             NODE("assistant", "C",                                \
+                                                  ""))) ",{\"role\": \"assistant\", \"text\": "    \
+                                                        "\"gone\", \"rank\": -1, \"deleted\": "    \
+                                                        "true}," RANKED("assistant", "A2", "null", \
+                                                                        "")))
 
-static const struct { const char *key, *value, *row, *want; } kinds[] = {
+static const struct { const char *key, *value, *row, *want;
+} kinds[] = {
     { "type", "auto", "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": true}", "a{{b[e]}}" },
-    { "type", "kto", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"label\": false}",
+    { "type", "kto",
+      "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+      "\"content\": \"b\"}], \"label\": false}",
       "<u>a<a>{{b[e]}}" },
-    { "type", "auto", "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": \"science\"}", "a{{b[e]}}" },
-    { "type", "auto", "{\"chosen\": \"Human: hi Assistant: yes\", \"rejected\": \"Human: hi Assistant: no\"}",
+    { "type", "auto", "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": \"science\"}",
+      "a{{b[e]}}" },
+    { "type", "auto",
+      "{\"chosen\": \"Human: hi Assistant: yes\", \"rejected\": \"Human: hi Assistant: no\"}",
       "Human: hi Assistant:{{ yes[e]}} ### Human: hi Assistant:{{ no[e]}}" },
-    { "type", "auto", "{\"chosen\": \"\xC3\xA9" "a\", \"rejected\": \"\xC3\xA9\"}", "" }, /* see bad_kinds */
-    { "type", "auto", "{\"chosen\": \"q\xC3\xA9x\", \"rejected\": \"q\xC3\xA8x\"}", "q{{\xC3\xA9x[e]}} ### q{{\xC3\xA8x[e]}}" },
+    /* see bad_kinds */
+    { "type", "auto",
+      "{\"chosen\": \"\xC3\xA9"
+      "a\", \"rejected\": \"\xC3\xA9\"}",
+      "" },
+    { "type", "auto", "{\"chosen\": \"q\xC3\xA9x\", \"rejected\": \"q\xC3\xA8x\"}",
+      "q{{\xC3\xA9x[e]}} ### q{{\xC3\xA8x[e]}}" },
     { "tree", "best", BRANCHY, "<u>Q<a>{{A0[e]}}<u>U<a>{{C[e]}}" },
-    { "tree", "all", BRANCHY, "<u>Q<a>{{A1[e]}}<u>R<a>{{B1[e]}}\n---\n<u>Q<a>{{A0[e]}}<u>U<a>{{C[e]}}\n---\n<u>Q<a>{{A2[e]}}" },
+    { "tree", "all", BRANCHY,
+      "<u>Q<a>{{A1[e]}}<u>R<a>{{B1[e]}}\n---\n<u>Q<a>{{A0[e]}}<u>U<a>{{C[e]}}\n---\n<u>Q<a>{{A2[e]}"
+      "}" },
     { "tree", "all", BRANCHY "\n" TREE(NODE("prompter", "Z", NODE("assistant", "z", ""))),
       "<u>Q<a>{{A2[e]}}\n---\n<u>Z<a>{{z[e]}}" },
 };
@@ -284,17 +331,24 @@ START_TEST(other_kinds)
 }
 END_TEST
 
-static const struct { const char *type, *row, *says; } bad_kinds[] = {
-    { "kto", "{\"prompt\": \"a\", \"completion\": \"b\"}", "label is missing or neither true nor false" },
-    { "kto", "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": 1}", "label is missing or neither true nor false" },
+static const struct { const char *type, *row, *says;
+} bad_kinds[] = {
+    { "kto", "{\"prompt\": \"a\", \"completion\": \"b\"}",
+      "label is missing or neither true nor false" },
+    { "kto", "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": 1}",
+      "label is missing or neither true nor false" },
     { "kto", "{\"prompt\": \"a\", \"label\": true}", "prompt and completion must be two texts" },
-    { "auto", "{\"chosen\": \"\xC3\xA9\", \"rejected\": \"\xC3\xA8\"}", "begin with nothing in common" },
+    { "auto", "{\"chosen\": \"\xC3\xA9\", \"rejected\": \"\xC3\xA8\"}",
+      "begin with nothing in common" },
     { "auto", TREE("5"), "prompt is not the root of a tree" },
     { "auto", TREE(NODE("assistant", "a", "")), "the tree's root is no prompt" },
-    { "auto", TREE(NODE("prompter", "a", NODE("prompter", "b", ""))), "the tree has no reply of the assistant" },
-    { "auto", TREE(NODE("prompter", "a", "{\"role\": \"assistant\"}")), "message 1 of the tree has no text" },
+    { "auto", TREE(NODE("prompter", "a", NODE("prompter", "b", ""))),
+      "the tree has no reply of the assistant" },
+    { "auto", TREE(NODE("prompter", "a", "{\"role\": \"assistant\"}")),
+      "message 1 of the tree has no text" },
     { "auto", "{\"message_id\": \"a\", \"parent_id\": null, \"text\": \"x\"}", "" },
-    { "oasst", "{\"message_id\": \"a\", \"parent_id\": null, \"text\": \"x\"}", "flat form; use the file of trees" },
+    { "oasst", "{\"message_id\": \"a\", \"parent_id\": null, \"text\": \"x\"}",
+      "flat form; use the file of trees" },
 };
 
 START_TEST(rows_of_other_kinds_that_are_bad)
@@ -303,7 +357,8 @@ START_TEST(rows_of_other_kinds_that_are_bad)
     ft_buf got = { 0 };
     write_rows(row_path, bad_kinds[_i].row);
     read_file_rows(&got, failed, row_path, "type", bad_kinds[_i].type, "error");
-    ck_assert_msg(strstr(failed, bad_kinds[_i].says) != NULL, "wanted %s\ngot    %s", bad_kinds[_i].says, failed);
+    ck_assert_msg(strstr(failed, bad_kinds[_i].says) != NULL, "wanted %s\ngot    %s",
+                  bad_kinds[_i].says, failed);
     if (*bad_kinds[_i].says) ck_assert_msg(strstr(failed, ":1: ") != NULL, "%s", failed);
     ft_buf_free(&got);
 }
@@ -315,15 +370,18 @@ START_TEST(labels_and_groups)
     bench b;
     ft_sample s;
     uint64_t group;
-    write_rows(row_path, "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": true}\n{\"prompt\": \"a\", \"completion\": \"b\", \"label\": false}\n"
-                         BRANCHY "\n{\"prompt\": \"a\", \"completion\": \"b\"}\n");
+    write_rows(row_path,
+               "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": true}\n{\"prompt\": \"a\", "
+               "\"completion\": \"b\", \"label\": false}\n" BRANCHY
+               "\n{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     setup(&b, plain, "[e]", "path", row_path, "tree", "all", NULL);
     ck_assert_int_eq(open_bench(&b), 0);
     ck_assert(b.format->next(b.self, &s) == 1 && s.label == FT_LABEL_GOOD && s.n_seq == 1);
     ck_assert(b.format->next(b.self, &s) == 1 && s.label == FT_LABEL_BAD);
     ck_assert(b.format->next(b.self, &s) == 1 && s.label == FT_LABEL_NONE && s.line == 3);
     group = s.group;
-    for (int i = 0; i < 2; i++) ck_assert(b.format->next(b.self, &s) == 1 && s.group == group && s.line == 3);
+    for (int i = 0; i < 2; i++)
+        ck_assert(b.format->next(b.self, &s) == 1 && s.group == group && s.line == 3);
     ck_assert(b.format->next(b.self, &s) == 1 && s.label == FT_LABEL_NONE && s.line == 4);
     ck_assert_int_eq(b.format->next(b.self, &s), 0);
     teardown(&b);
@@ -335,8 +393,10 @@ START_TEST(trees_beyond_bounds)
 {
     char failed[2048];
     ft_buf row = { 0 }, got = { 0 };
-    ft_buf_puts(&row, "{\"message_tree_id\": 1, \"prompt\": {\"role\": \"prompter\", \"text\": \"q\", \"replies\": [");
-    for (int i = 0; i < 257; i++) ft_buf_printf(&row, "%s" NODE("assistant", "a", ""), i ? "," : "");
+    ft_buf_puts(&row, "{\"message_tree_id\": 1, \"prompt\": {\"role\": \"prompter\", \"text\": "
+                      "\"q\", \"replies\": [");
+    for (int i = 0; i < 257; i++)
+        ft_buf_printf(&row, "%s" NODE("assistant", "a", ""), i ? "," : "");
     ft_buf_puts(&row, "]}}");
     write_rows(row_path, row.p);
     read_file_rows(&got, failed, row_path, "tree", "all", "error");
@@ -345,12 +405,15 @@ START_TEST(trees_beyond_bounds)
     ck_assert_str_eq(failed, "");
     row.n = 0;
     ft_buf_puts(&row, "{\"message_tree_id\": 1, \"prompt\": ");
-    for (int i = 0; i < 300; i++) ft_buf_printf(&row, "{\"role\": \"%s\", \"text\": \"q\", \"replies\": [", i % 2 ? "assistant" : "prompter");
+    for (int i = 0; i < 300; i++)
+        ft_buf_printf(&row, "{\"role\": \"%s\", \"text\": \"q\", \"replies\": [",
+                      i % 2 ? "assistant" : "prompter");
     for (int i = 0; i < 300; i++) ft_buf_puts(&row, "]}");
     ft_buf_puts(&row, "}");
     write_rows(row_path, row.p);
     read_file_rows(&got, failed, row_path, "tree", "all", "error");
-    ck_assert_msg(strstr(failed, "nested deeper") != NULL || strstr(failed, "deep") != NULL, "%s", failed);
+    ck_assert_msg(strstr(failed, "nested deeper") != NULL || strstr(failed, "deep") != NULL, "%s",
+                  failed);
     ft_buf_free(&row);
     ft_buf_free(&got);
 }
@@ -370,7 +433,8 @@ static Suite *suite(void)
     tcase_add_test(t, hostile_packed_files);
     tcase_add_test(t, constant_memory);
     tcase_add_loop_test(t, other_kinds, 0, sizeof kinds / sizeof *kinds);
-    tcase_add_loop_test(t, rows_of_other_kinds_that_are_bad, 0, sizeof bad_kinds / sizeof *bad_kinds);
+    tcase_add_loop_test(t, rows_of_other_kinds_that_are_bad, 0,
+                        sizeof bad_kinds / sizeof *bad_kinds);
     tcase_add_test(t, labels_and_groups);
     tcase_add_test(t, trees_beyond_bounds);
     suite_add_tcase(s, t);

@@ -5,7 +5,8 @@
  * file a row.  CSV: csv.c.
  *
  * Bounds: a row of more than 16 MiB is passed over, one of more than 1 GiB ends the reading, and
- * so do 16 MiB of nothing but white space: a packed file of a few kilobytes may unpack to either. */
+ * so do 16 MiB of nothing but white space: a packed file of a few kilobytes may unpack to
+ * either. */
 #include "reader.h"
 #include <stdarg.h>
 #include <string.h>
@@ -248,7 +249,8 @@ static int next_text(reader *r)
     if (!any) return at_end(r);
     if (size > MAX_ROW) return too_long(r);
     size_t n = r->cell.n;
-    while (r->as != READ_DOCUMENT && n && (r->cell.p[n - 1] == '\n' || r->cell.p[n - 1] == '\r')) n--;
+    while (r->as != READ_DOCUMENT && n && (r->cell.p[n - 1] == '\n' || r->cell.p[n - 1] == '\r'))
+        n--;
     r->row.n = 0;
     ft_buf_puts(&r->row, "{\"text\": ");
     reader_quote(&r->row, r->cell.p, n);

@@ -1,5 +1,5 @@
-/* reasons.h -- why rows were left out, counted: reasons that differ in numbers and quoted text alone
- * are one. */
+/* reasons.h -- why rows were left out, counted: reasons that differ in numbers and quoted text
+ * alone are one. */
 #ifndef CHATML_REASONS_H
 #define CHATML_REASONS_H
 #include <stdint.h>

@@ -298,12 +298,14 @@ static int find_type(row_reader *r, const ft_json *v, const char *name)
     const ft_json *label = ft_json_get(v, "label");
     bool detect = !strcmp(name, "auto"), labelled = label && label->type == FT_JSON_BOOL;
     for (int i = 0; i < N_TYPES; i++) {
-        if (detect ? i == N_TYPES - 1 || !has_keys(v, i) : strcmp(types[i].name, name) != 0) continue;
+        if (detect ? i == N_TYPES - 1 || !has_keys(v, i) : strcmp(types[i].name, name) != 0)
+            continue;
         return detect && i > 0 && labelled ? labelled_type(r, v, i) : i;
     }
     return row_fail(r, FT_EFORMAT,
                     "its keys are those of no known type: messages; instruction, output; "
-                    "conversations; prompt, completion; text; chosen, rejected; prompt, completion, "
+                    "conversations; prompt, completion; text; chosen, rejected; prompt, "
+                    "completion, "
                     "label; message_tree_id, prompt");
 }
 

@@ -1,13 +1,15 @@
 /* rows_more.c -- KTO rows and OpenAssistant trees.
  *
- * KTO: prompt and completion, or messages, with a label: true, this answer is wanted; false, it is not.
+ * KTO: prompt and completion, or messages, with a label: true, this answer is wanted; false, it is
+ * not.
  *
  * OpenAssistant (the *_trees.jsonl exports): a row is a tree, {"message_tree_id", "prompt": node};
  * a node has text, role (prompter or assistant), replies, and perhaps rank (0: the best of its
- * siblings) and deleted.  A conversation is a path from the root to an answer after which nobody was
- * answered any more.  `tree: best` takes one: of the answers to a prompt the best ranked (unranked
- * ones last, then the first), of the prompts that follow an answer the first that was answered.
- * `tree: all` takes every path, each a row of its own; they share the question and so the side. */
+ * siblings) and deleted.  A conversation is a path from the root to an answer after which nobody
+ * was answered any more.  `tree: best` takes one: of the answers to a prompt the best ranked
+ * (unranked ones last, then the first), of the prompts that follow an answer the first that was
+ * answered. `tree: all` takes every path, each a row of its own; they share the question and so the
+ * side. */
 #include <string.h>
 #include "rows.h"
 
@@ -73,7 +75,8 @@ static int walk_answer(tree_walk *w, const ft_json *node)
     const ft_json list = replies_of(node);
     bool goes_on = false;
     int code = 0;
-    if (w->depth == MAX_PATH) return row_fail(w->r, FT_EFORMAT, "a path of the tree has more than 256 messages");
+    if (w->depth == MAX_PATH)
+        return row_fail(w->r, FT_EFORMAT, "a path of the tree has more than 256 messages");
     w->path[w->depth++] = node;
     for (size_t i = 0; i < list.len && !code && !(w->best && goes_on); i++) {
         if (!is_node(&list.item[i], "prompter") || !best_answer(&list.item[i])) continue;
@@ -85,7 +88,8 @@ static int walk_answer(tree_walk *w, const ft_json *node)
         w->n_found = w->depth;
     }
     w->depth--;
-    if (w->seen > MAX_BRANCHES) return row_fail(w->r, FT_EFORMAT, "the tree has more than 256 conversations");
+    if (w->seen > MAX_BRANCHES)
+        return row_fail(w->r, FT_EFORMAT, "the tree has more than 256 conversations");
     return code;
 }
 
@@ -94,7 +98,8 @@ static int walk_prompt(tree_walk *w, const ft_json *node)
 {
     const ft_json list = replies_of(node), *best = best_answer(node);
     int code = 0;
-    if (w->depth == MAX_PATH) return row_fail(w->r, FT_EFORMAT, "a path of the tree has more than 256 messages");
+    if (w->depth == MAX_PATH)
+        return row_fail(w->r, FT_EFORMAT, "a path of the tree has more than 256 messages");
     w->path[w->depth++] = node;
     if (w->best && best) code = walk_answer(w, best);
     for (size_t i = 0; !w->best && i < list.len && !code; i++) {
@@ -110,17 +115,21 @@ int row_oasst(row_reader *r, const ft_json *v, data_row *out)
     message_list l = { 0 };
     tree_walk w = { .r = r, .best = !strcmp(r->tree, "best") };
     if (!root || root->type != FT_JSON_OBJECT)
-        return row_fail(r, FT_EFORMAT, ft_json_get(v, "parent_id")
-                            ? "this is a message of OpenAssistant's flat form; use the file of trees"
-                            : "prompt is not the root of a tree");
-    if (!is_node(root, "prompter")) return row_fail(r, FT_EFORMAT, "the tree's root is no prompt or is deleted");
+        return row_fail(r, FT_EFORMAT,
+                        ft_json_get(v, "parent_id") ? "this is a message of OpenAssistant's flat "
+                                                      "form; use the file of trees"
+                                                    : "prompt is not the root of a tree");
+    if (!is_node(root, "prompter"))
+        return row_fail(r, FT_EFORMAT, "the tree's root is no prompt or is deleted");
     int code = walk_prompt(&w, root);
     if (code) return code;
-    if (!w.n_found) return row_fail(r, FT_EFORMAT, "nobody answered: the tree has no reply of the assistant");
+    if (!w.n_found)
+        return row_fail(r, FT_EFORMAT, "nobody answered: the tree has no reply of the assistant");
     out->branches = w.seen;
     for (size_t i = 0; i < w.n_found && !code; i++) {
         const ft_json *text = ft_json_get(w.found[i], "text");
-        if (!is_text(text)) return row_fail(r, FT_EFORMAT, "message %zu of the tree has no text", i);
+        if (!is_text(text))
+            return row_fail(r, FT_EFORMAT, "message %zu of the tree has no text", i);
         code = add_text_message(r, &l, i % 2 ? "assistant" : "user", text);
     }
     out->n = 1;

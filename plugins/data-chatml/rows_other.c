@@ -4,8 +4,8 @@
  * is a list of [question, answer].  ShareGPT: from is human, gpt, system, function_call,
  * observation or a name for one of these; a function_call holds {"name", "arguments"} or a list of
  * them.  Preference: prompt, chosen, rejected as texts or messages; the prompt may be left out when
- * both begin with the same messages, or texts with the same words; or a ShareGPT conversation or Alpaca instruction with two
- * answers. */
+ * both begin with the same messages, or texts with the same words; or a ShareGPT conversation or
+ * Alpaca instruction with two answers. */
 #include <stdio.h>
 #include <string.h>
 #include "rows.h"

@@ -176,8 +176,8 @@ static inline void read_all(bench *b, ft_buf *out)
     ck_assert_msg(got == 0 || *b->failed, "next gave %d and no reason", got);
 }
 
-static inline void check_row(const char *template, const char *eos, const char *key, const char *value,
-                      const char *row, const char *want)
+static inline void check_row(const char *template, const char *eos, const char *key,
+                             const char *value, const char *row, const char *want)
 {
     bench b;
     ft_buf got = { 0 };

@@ -1,17 +1,17 @@
 /* data-dedup.c -- leaves out rows that have been there: the same to the byte, or nearly.
  *
- * Near duplicates: MinHash (Broder 1997) with locality-sensitive hashing.  The text, letters A-Z made
- * small and cut at white space, is the set of its runs of `shingle` words (of characters, where it has
- * fewer than one word for every 20 bytes: scripts without blanks).  A signature holds, for each of
- * num_perm random functions (a x + b) >> 32, the least value over the set; two signatures agree in a
- * part of their places that estimates the Jaccard similarity of the sets (standard error at most
- * 0.5 / sqrt(num_perm): 0.044 at 128).  Signatures are cut into b bands of r numbers; rows that agree in
- * a whole band are compared, and the later one goes when the estimate reaches `threshold`.  r is the
- * largest with (1/b)^(1/r) at most threshold - 0.1: a pair at the threshold is compared with a
- * probability of 1 - (1 - s^r)^b, 0.99 or more for the default.
+ * Near duplicates: MinHash (Broder 1997) with locality-sensitive hashing.  The text, letters A-Z
+ * made small and cut at white space, is the set of its runs of `shingle` words (of characters,
+ * where it has fewer than one word for every 20 bytes: scripts without blanks).  A signature holds,
+ * for each of num_perm random functions (a x + b) >> 32, the least value over the set; two
+ * signatures agree in a part of their places that estimates the Jaccard similarity of the sets
+ * (standard error at most 0.5 / sqrt(num_perm): 0.044 at 128).  Signatures are cut into b bands of
+ * r numbers; rows that agree in a whole band are compared, and the later one goes when the estimate
+ * reaches `threshold`.  r is the largest with (1/b)^(1/r) at most threshold - 0.1: a pair at the
+ * threshold is compared with a probability of 1 - (1 - s^r)^b, 0.99 or more for the default.
  *
- * Memory for each row that stays: 4 num_perm + 12 b bytes or so (1 KiB at the defaults).  At most 64
- * rows of a band are compared, the latest first, so that no file takes quadratic time. */
+ * Memory for each row that stays: 4 num_perm + 12 b bytes or so (1 KiB at the defaults).  At most
+ * 64 rows of a band are compared, the latest first, so that no file takes quadratic time. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +62,7 @@ static uint64_t hash(uint64_t h, const void *p, size_t n)
     return mix(h);
 }
 
-/* ---- the table ------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static slot *find(const table *t, uint64_t key)
 {
@@ -86,13 +86,14 @@ static bool room(table *t)
     return true;
 }
 
-/* ---- the text of a row -------------------------------------------------------------------------------- */
+/* ---- the text of a row ----------------------------------------------------------------------- */
 
 /* Whether a span belongs to what is compared. */
 static bool is_part(const dedup *d, const ft_span *s)
 {
     if (s->from != FT_FROM_DATA) return false;
-    if (!strcmp(d->c->of, "question")) return s->train == 0 && s->role != FT_ROLE_ASSISTANT && s->role != FT_ROLE_SYSTEM;
+    if (!strcmp(d->c->of, "question"))
+        return s->train == 0 && s->role != FT_ROLE_ASSISTANT && s->role != FT_ROLE_SYSTEM;
     return strcmp(d->c->of, "reply") ? true : s->train != 0;
 }
 
@@ -135,7 +136,7 @@ static void take_words(dedup *d)
     }
 }
 
-/* ---- signatures ----------------------------------------------------------------------------------------- */
+/* ---- signatures ------------------------------------------------------------------------------ */
 
 /* The signature of the words; false when there are none. */
 static bool sign(dedup *d)
@@ -157,7 +158,8 @@ static bool sign(dedup *d)
 /* Whether a row's signature agrees with the one at hand as far as the threshold asks. */
 static bool is_near(const dedup *d, uint32_t row)
 {
-    const uint32_t *s = (const uint32_t *)(const void *)d->signatures.p + (size_t)row * (size_t)d->c->num_perm;
+    const uint32_t *s = (const uint32_t *)(const void *)d->signatures.p +
+                        (size_t)row * (size_t)d->c->num_perm;
     int64_t same = 0;
     for (int64_t k = 0; k < d->c->num_perm; k++) same += s[k] == d->sig[k];
     return (double)same >= d->c->threshold * (double)d->c->num_perm;
@@ -198,11 +200,14 @@ static bool remember(dedup *d)
     return !d->signatures.oom && !d->before.oom;
 }
 
-/* ---- the filter ---------------------------------------------------------------------------------------- */
+/* ---- the filter ------------------------------------------------------------------------------ */
 
 static int no_memory(const dedup *d)
 {
-    return d->host->fail(d->host, FT_ENOMEM, "out of memory for the signatures of %u rows; a smaller num_perm needs less", d->rows);
+    return d->host
+        ->fail(d->host, FT_ENOMEM,
+               "out of memory for the signatures of %u rows; a smaller num_perm needs less",
+               d->rows);
 }
 
 static int keep(void *self, const ft_sample *s, const char **reason)
@@ -253,7 +258,8 @@ static int open_(void *self, const ft_host *host, const void *cfg)
         d->b[i] = mix(state += 0x9E3779B97F4A7C15u);
     }
     if (d->c->near)
-        host->log(host, FT_DEBUG, "%zu bands of %zu numbers; runs of %lld words", d->bands, d->band_rows, (long long)d->c->shingle);
+        host->log(host, FT_DEBUG, "%zu bands of %zu numbers; runs of %lld words", d->bands,
+                  d->band_rows, (long long)d->c->shingle);
     return 0;
 }
 
@@ -272,7 +278,8 @@ static const char *const of_choices[] = { "row", "question", "reply", NULL };
 static const ft_param params[] = {
     { "of", FT_STR, offsetof(config, of), "row", 0, 0, of_choices,
       "what must differ: the whole row, what the user says, or what is trained" },
-    { "near", FT_BOOL, offsetof(config, near), "true", 0, 0, NULL, "near duplicates as well (MinHash)" },
+    { "near", FT_BOOL, offsetof(config, near), "true", 0, 0, NULL,
+      "near duplicates as well (MinHash)" },
     { "threshold", FT_REAL, offsetof(config, threshold), "0.8", 0.2, 1, NULL,
       "rows are near duplicates from this Jaccard similarity of their runs of words on" },
     { "num_perm", FT_INT, offsetof(config, num_perm), "128", 16, MOST_PERM, NULL,
@@ -283,8 +290,16 @@ static const ft_param params[] = {
 
 static const ft_filter filter = { sizeof filter, keep };
 static const ft_plugin plugin = {
-    .abi = FT_ABI_INIT, .role = "ft.filter/1", .name = "data-dedup", .version = "1.0.0",
-    .summary = "leaves out rows that are the same as, or nearly, an earlier one", .params = params,
-    .config_size = sizeof(config), .instance_size = sizeof(dedup), .open = open_, .close = close_, .vtable = &filter,
+    .abi = FT_ABI_INIT,
+    .role = "ft.filter/1",
+    .name = "data-dedup",
+    .version = "1.0.0",
+    .summary = "leaves out rows that are the same as, or nearly, an earlier one",
+    .params = params,
+    .config_size = sizeof(config),
+    .instance_size = sizeof(dedup),
+    .open = open_,
+    .close = close_,
+    .vtable = &filter,
 };
 FT_PLUGIN(plugin, "data-dedup");

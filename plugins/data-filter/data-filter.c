@@ -1,10 +1,11 @@
 /* data-filter.c -- passes over rows by rules that can be said in a sentence: length, script,
- * repetition, refusals, malformed turns.  Every row that goes is counted under the rule that it broke
- * first, in the order of this file.
+ * repetition, refusals, malformed turns.  Every row that goes is counted under the rule that it
+ * broke first, in the order of this file.
  *
- * The rules look at what the rows say (spans of origin data), never at the template's words.  Language
- * is judged by script alone: it tells Russian from English, not German from English.  A preference pair
- * goes when either answer breaks a rule, but for refusals, where the chosen one alone counts. */
+ * The rules look at what the rows say (spans of origin data), never at the template's words.
+ * Language is judged by script alone: it tells Russian from English, not German from English.  A
+ * preference pair goes when either answer breaks a rule, but for refusals, where the chosen one
+ * alone counts. */
 #include <string.h>
 #include "filter.h"
 
@@ -28,7 +29,7 @@ typedef struct {
 
 enum { MOST_TURNS = 1 << 20 };
 
-/* ---- the row -------------------------------------------------------------------------------------------- */
+/* ---- the row --------------------------------------------------------------------------------- */
 
 static bool has_text(const char *p, size_t n)
 {
@@ -66,15 +67,17 @@ static void take(filter *f, const ft_text *t)
     }
 }
 
-/* ---- rules: NULL, or what is wrong ------------------------------------------------------------------------ */
+/* ---- rules: NULL, or what is wrong ----------------------------------------------------------- */
 
 static const char *wrong_length(const config *c, const filter *f)
 {
-    int64_t all = (int64_t)filter_chars(f->all.p, f->all.n), reply = (int64_t)filter_chars(f->reply.p, f->reply.n);
+    int64_t all = (int64_t)filter_chars(f->all.p, f->all.n),
+            reply = (int64_t)filter_chars(f->reply.p, f->reply.n);
     if (all < c->min_chars) return "shorter than min_chars";
     if (c->max_chars && all > c->max_chars) return "longer than max_chars";
     if (reply < c->min_reply_chars) return "a reply shorter than min_reply_chars";
-    if (c->max_reply_chars && reply > c->max_reply_chars) return "a reply longer than max_reply_chars";
+    if (c->max_reply_chars && reply > c->max_reply_chars)
+        return "a reply longer than max_reply_chars";
     return NULL;
 }
 
@@ -82,11 +85,13 @@ static const char *malformed(const filter *f)
 {
     const turn *t = (const turn *)(const void *)f->turns.p, *last = NULL;
     bool user = false;
-    if (filter_broken(f->all.p, f->all.n)) return "broken characters (U+FFFD or control characters)";
+    if (filter_broken(f->all.p, f->all.n))
+        return "broken characters (U+FFFD or control characters)";
     for (size_t i = 0; i < f->turns.n / sizeof *t; i++) {
         if (!t[i].there) continue;
         bool talks = t[i].role == FT_ROLE_USER || t[i].role == FT_ROLE_ASSISTANT;
-        if (talks && !t[i].text) return t[i].role == FT_ROLE_USER ? "an empty message of the user" : "an empty reply";
+        if (talks && !t[i].text)
+            return t[i].role == FT_ROLE_USER ? "an empty message of the user" : "an empty reply";
         if (talks && last && last->role == t[i].role) return "two turns of the same role in a row";
         user |= t[i].role == FT_ROLE_USER;
         last = &t[i];
@@ -100,7 +105,9 @@ static bool refuses(const config *c, const ft_text *t)
 {
     for (size_t i = 0; i < t->n_span; i++) {
         const ft_span *s = &t->span[i];
-        if (s->train && s->from == FT_FROM_DATA && filter_refuses(t->text + s->begin, s->end - s->begin, &c->refusal_phrases)) return true;
+        if (s->train && s->from == FT_FROM_DATA &&
+            filter_refuses(t->text + s->begin, s->end - s->begin, &c->refusal_phrases))
+            return true;
     }
     return false;
 }
@@ -110,11 +117,14 @@ static const char *wrong(filter *f, const ft_sample *s, int k)
     const config *c = f->c;
     const char *what = c->drop_malformed ? malformed(f) : NULL;
     if (!what) what = wrong_length(c, f);
-    if (!what && c->scripts.n && filter_script_share(f->all.p, f->all.n, &c->scripts) < c->min_script_share)
+    if (!what && c->scripts.n &&
+        filter_script_share(f->all.p, f->all.n, &c->scripts) < c->min_script_share)
         what = "another script";
-    if (!what && c->max_repetition < 1 && filter_repetition(f->reply.p, f->reply.n, &f->grams) > c->max_repetition)
+    if (!what && c->max_repetition < 1 &&
+        filter_repetition(f->reply.p, f->reply.n, &f->grams) > c->max_repetition)
         what = "repetition";
-    if (!what && c->drop_refusals && k == 0 && s->label != FT_LABEL_BAD && refuses(c, &s->seq[0])) what = "a refusal";
+    if (!what && c->drop_refusals && k == 0 && s->label != FT_LABEL_BAD && refuses(c, &s->seq[0]))
+        what = "a refusal";
     return what;
 }
 
@@ -125,7 +135,8 @@ static int keep(void *self, const ft_sample *s, const char **reason)
         take(f, &s->seq[k]);
         const char *what = wrong(f, s, k);
         if (f->all.oom || f->reply.oom || f->turns.oom || f->grams.oom)
-            return f->host->fail(f->host, FT_ENOMEM, "out of memory for a row of %zu bytes", s->seq[k].len);
+            return f->host->fail(f->host, FT_ENOMEM, "out of memory for a row of %zu bytes",
+                                 s->seq[k].len);
         if (!what) continue;
         *reason = what;
         return 0;
@@ -133,7 +144,7 @@ static int keep(void *self, const ft_sample *s, const char **reason)
     return 1;
 }
 
-/* ---- descriptor ------------------------------------------------------------------------------------------- */
+/* ---- descriptor ------------------------------------------------------------------------------ */
 
 static int open_(void *self, const ft_host *host, const void *cfg)
 {
@@ -142,7 +153,8 @@ static int open_(void *self, const ft_host *host, const void *cfg)
     f->c = cfg;
     for (size_t i = 0; i < f->c->scripts.n; i++) {
         if (!filter_script(f->c->scripts.v[i]))
-            return host->fail(host, FT_EINVAL, "scripts: \"%s\" is not known; there are %s", f->c->scripts.v[i], filter_scripts);
+            return host->fail(host, FT_EINVAL, "scripts: \"%s\" is not known; there are %s",
+                              f->c->scripts.v[i], filter_scripts);
     }
     return 0;
 }
@@ -157,10 +169,13 @@ static void close_(void *self)
 }
 
 static const ft_param params[] = {
-    { "min_chars", FT_INT, offsetof(config, min_chars), "0", 0, 1e9, NULL, "least characters that a row says" },
+    { "min_chars", FT_INT, offsetof(config, min_chars), "0", 0, 1e9, NULL,
+      "least characters that a row says" },
     { "max_chars", FT_INT, offsetof(config, max_chars), "0", 0, 1e9, NULL, "most; 0: any" },
-    { "min_reply_chars", FT_INT, offsetof(config, min_reply_chars), "0", 0, 1e9, NULL, "least characters of what is trained" },
-    { "max_reply_chars", FT_INT, offsetof(config, max_reply_chars), "0", 0, 1e9, NULL, "most; 0: any" },
+    { "min_reply_chars", FT_INT, offsetof(config, min_reply_chars), "0", 0, 1e9, NULL,
+      "least characters of what is trained" },
+    { "max_reply_chars", FT_INT, offsetof(config, max_reply_chars), "0", 0, 1e9, NULL,
+      "most; 0: any" },
     { "scripts", FT_LIST, offsetof(config, scripts), "", 0, 0, NULL,
       "scripts that rows are to be written in, such as latin, cyrillic, han; empty: any" },
     { "min_script_share", FT_REAL, offsetof(config, min_script_share), "0.7", 0, 1, NULL,
@@ -178,8 +193,16 @@ static const ft_param params[] = {
 
 static const ft_filter vtable = { sizeof vtable, keep };
 static const ft_plugin plugin = {
-    .abi = FT_ABI_INIT, .role = "ft.filter/1", .name = "data-filter", .version = "1.0.0",
-    .summary = "passes over rows by length, script, repetition, refusals and malformed turns", .params = params,
-    .config_size = sizeof(config), .instance_size = sizeof(filter), .open = open_, .close = close_, .vtable = &vtable,
+    .abi = FT_ABI_INIT,
+    .role = "ft.filter/1",
+    .name = "data-filter",
+    .version = "1.0.0",
+    .summary = "passes over rows by length, script, repetition, refusals and malformed turns",
+    .params = params,
+    .config_size = sizeof(config),
+    .instance_size = sizeof(filter),
+    .open = open_,
+    .close = close_,
+    .vtable = &vtable,
 };
 FT_PLUGIN(plugin, "data-filter");

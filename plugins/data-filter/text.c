@@ -7,7 +7,8 @@ static uint32_t next_char(const char *p, size_t n, size_t *i)
 {
     unsigned char c = (unsigned char)p[(*i)++];
     uint32_t v = c < 0x80 ? c : c < 0xE0 ? c & 0x1Fu : c < 0xF0 ? c & 0x0Fu : c & 0x07u;
-    while (*i < n && ((unsigned char)p[*i] & 0xC0) == 0x80) v = v << 6 | ((unsigned char)p[(*i)++] & 0x3Fu);
+    while (*i < n && ((unsigned char)p[*i] & 0xC0) == 0x80)
+        v = v << 6 | ((unsigned char)p[(*i)++] & 0x3Fu);
     return v;
 }
 
@@ -18,24 +19,30 @@ size_t filter_chars(const char *p, size_t n)
     return k;
 }
 
-/* ---- scripts ----------------------------------------------------------------------------------------- */
+/* ---- scripts --------------------------------------------------------------------------------- */
 
 /* Blocks of Unicode that hold a script's letters (and little else). */
-static const struct { const char *name; uint32_t first, last; } scripts[] = {
-    { "latin", 'A', 'Z' }, { "latin", 'a', 'z' }, { "latin", 0xC0, 0xD6 }, { "latin", 0xD8, 0xF6 }, { "latin", 0xF8, 0x24F },
-    { "latin", 0x1E00, 0x1EFF }, { "greek", 0x370, 0x3FF }, { "greek", 0x1F00, 0x1FFF }, { "cyrillic", 0x400, 0x52F },
-    { "armenian", 0x531, 0x58A }, { "hebrew", 0x5D0, 0x5F4 }, { "arabic", 0x620, 0x64A }, { "arabic", 0x66E, 0x6D3 },
-    { "arabic", 0x750, 0x77F }, { "devanagari", 0x900, 0x97F }, { "bengali", 0x980, 0x9FF }, { "gurmukhi", 0xA00, 0xA7F },
-    { "gujarati", 0xA80, 0xAFF }, { "tamil", 0xB80, 0xBFF }, { "telugu", 0xC00, 0xC7F }, { "kannada", 0xC80, 0xCFF },
-    { "malayalam", 0xD00, 0xD7F }, { "thai", 0xE01, 0xE4E }, { "georgian", 0x10A0, 0x10FF }, { "hangul", 0x1100, 0x11FF },
-    { "hangul", 0x3131, 0x318E }, { "hangul", 0xAC00, 0xD7A3 }, { "ethiopic", 0x1200, 0x137F }, { "khmer", 0x1780, 0x17DC },
-    { "kana", 0x3041, 0x30FF }, { "kana", 0xFF66, 0xFF9F }, { "han", 0x3400, 0x4DBF }, { "han", 0x4E00, 0x9FFF },
-    { "han", 0xF900, 0xFAFF }, { "han", 0x20000, 0x323AF },
+static const struct { const char *name; uint32_t first, last;
+} scripts[] = {
+    { "latin", 'A', 'Z' },          { "latin", 'a', 'z' },        { "latin", 0xC0, 0xD6 },
+    { "latin", 0xD8, 0xF6 },        { "latin", 0xF8, 0x24F },     { "latin", 0x1E00, 0x1EFF },
+    { "greek", 0x370, 0x3FF },      { "greek", 0x1F00, 0x1FFF },  { "cyrillic", 0x400, 0x52F },
+    { "armenian", 0x531, 0x58A },   { "hebrew", 0x5D0, 0x5F4 },   { "arabic", 0x620, 0x64A },
+    { "arabic", 0x66E, 0x6D3 },     { "arabic", 0x750, 0x77F },   { "devanagari", 0x900, 0x97F },
+    { "bengali", 0x980, 0x9FF },    { "gurmukhi", 0xA00, 0xA7F }, { "gujarati", 0xA80, 0xAFF },
+    { "tamil", 0xB80, 0xBFF },      { "telugu", 0xC00, 0xC7F },   { "kannada", 0xC80, 0xCFF },
+    { "malayalam", 0xD00, 0xD7F },  { "thai", 0xE01, 0xE4E },     { "georgian", 0x10A0, 0x10FF },
+    { "hangul", 0x1100, 0x11FF },   { "hangul", 0x3131, 0x318E }, { "hangul", 0xAC00, 0xD7A3 },
+    { "ethiopic", 0x1200, 0x137F }, { "khmer", 0x1780, 0x17DC },  { "kana", 0x3041, 0x30FF },
+    { "kana", 0xFF66, 0xFF9F },     { "han", 0x3400, 0x4DBF },    { "han", 0x4E00, 0x9FFF },
+    { "han", 0xF900, 0xFAFF },      { "han", 0x20000, 0x323AF },
 };
 enum { N_SCRIPTS = sizeof scripts / sizeof *scripts };
 
-const char filter_scripts[] = "latin, greek, cyrillic, armenian, hebrew, arabic, devanagari, bengali, gurmukhi, gujarati, tamil, "
-                              "telugu, kannada, malayalam, thai, georgian, hangul, ethiopic, khmer, kana, han";
+const char filter_scripts[] =
+    "latin, greek, cyrillic, armenian, hebrew, arabic, devanagari, bengali, gurmukhi, gujarati, "
+    "tamil, "
+    "telugu, kannada, malayalam, thai, georgian, hangul, ethiopic, khmer, kana, han";
 
 bool filter_script(const char *name)
 {
@@ -68,7 +75,7 @@ double filter_script_share(const char *p, size_t n, const ft_list *wanted)
     return letters ? (double)good / (double)letters : 1;
 }
 
-/* ---- repetition --------------------------------------------------------------------------------------- */
+/* ---- repetition ------------------------------------------------------------------------------ */
 
 static uint64_t mix(uint64_t z)
 {
@@ -125,7 +132,7 @@ double filter_repetition(const char *p, size_t n, ft_buf *grams)
     return grams->n / sizeof(uint64_t) >= CHARS ? repeated(grams, CHAR_RUN) : 0;
 }
 
-/* ---- refusals, broken text ------------------------------------------------------------------------------ */
+/* ---- refusals, broken text ------------------------------------------------------------------- */
 
 /* The beginning of a reply in small letters, with one kind of apostrophe and single blanks. */
 static void plain_start(char *out, size_t size, const char *p, size_t n)
@@ -143,10 +150,26 @@ static void plain_start(char *out, size_t size, const char *p, size_t n)
 bool filter_refuses(const char *p, size_t n, const ft_list *phrases)
 {
     static const char *const usual[] = {
-        "i'm sorry, but i can", "i am sorry, but i can", "sorry, but i can", "i cannot assist", "i can't assist", "i cannot help with",
-        "i can't help with", "i cannot fulfill", "i can't fulfill", "i cannot provide", "i can't provide", "i'm unable to",
-        "i am unable to", "i'm not able to", "i am not able to", "as an ai language model", "as a large language model",
-        "i apologize, but i can", "i must decline", "i won't be able to",
+        "i'm sorry, but i can",
+        "i am sorry, but i can",
+        "sorry, but i can",
+        "i cannot assist",
+        "i can't assist",
+        "i cannot help with",
+        "i can't help with",
+        "i cannot fulfill",
+        "i can't fulfill",
+        "i cannot provide",
+        "i can't provide",
+        "i'm unable to",
+        "i am unable to",
+        "i'm not able to",
+        "i am not able to",
+        "as an ai language model",
+        "as a large language model",
+        "i apologize, but i can",
+        "i must decline",
+        "i won't be able to",
     };
     char start[201], other[201];
     plain_start(start, sizeof start, p, n);

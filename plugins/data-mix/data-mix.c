@@ -1,10 +1,10 @@
 /* data-mix.c -- the order in which rows of several sets follow each other.
  *
- * With shares p_i (weights divided by their sum), the row at place t comes from the set whose share is
- * furthest behind: the largest p_i (t + 1) - taken_i, the first of equal ones.  So every stretch of the
- * mix holds the sets as the weights say, to within one row.  Within a set rows are drawn in a random
- * order that depends on the seed, the set's place and the pass alone: a set that is used up is begun
- * again in another order.
+ * With shares p_i (weights divided by their sum), the row at place t comes from the set whose share
+ * is furthest behind: the largest p_i (t + 1) - taken_i, the first of equal ones.  So every stretch
+ * of the mix holds the sets as the weights say, to within one row.  Within a set rows are drawn in
+ * a random order that depends on the seed, the set's place and the pass alone: a set that is used
+ * up is begun again in another order.
  *
  * Checked by the counts of the mix and by running it twice (data-mix_test.c). */
 #include <string.h>
@@ -43,7 +43,8 @@ static uint64_t next_random(uint64_t *state)
 static void shuffle(mixing *m, size_t i)
 {
     set *s = &m->set[i];
-    uint64_t state = (uint64_t)m->c->seed, key = next_random(&state) ^ (uint64_t)i << 32 ^ (uint64_t)s->pass++;
+    uint64_t state = (uint64_t)m->c->seed,
+             key = next_random(&state) ^ (uint64_t)i << 32 ^ (uint64_t)s->pass++;
     for (int64_t k = 0; k < s->n; k++) s->order[k] = k;
     for (int64_t k = s->n - 1; k > 0; k--) {
         int64_t j = (int64_t)(next_random(&key) % (uint64_t)(k + 1)), t = s->order[k];
@@ -58,8 +59,10 @@ static int open_(void *self, const ft_host *host, const void *cfg)
     m->host = host;
     m->c = cfg;
     if (m->c->rows && strcmp(m->c->until, "shortest"))
-        return host->fail(host, FT_EINVAL, "rows = %lld says how long the mix is, and so does until: %s; leave one out",
-                          (long long)m->c->rows, m->c->until);
+        return host
+            ->fail(host, FT_EINVAL,
+                   "rows = %lld says how long the mix is, and so does until: %s; leave one out",
+                   (long long)m->c->rows, m->c->until);
     return 0;
 }
 
@@ -75,7 +78,9 @@ static int begin(void *self, size_t n, const int64_t *rows)
     for (size_t i = 0; i < n; i++) {
         m->set[i] = (set){ .share = m->c->mix.weights.value[i] / sum, .n = rows[i] };
         m->set[i].order = m->host->alloc(m->host, (size_t)rows[i] * sizeof(int64_t) + 1);
-        if (!m->set[i].order) return m->host->fail(m->host, FT_ENOMEM, "out of memory for the order of %lld rows", (long long)rows[i]);
+        if (!m->set[i].order)
+            return m->host->fail(m->host, FT_ENOMEM, "out of memory for the order of %lld rows",
+                                 (long long)rows[i]);
         shuffle(m, i);
     }
     return 0;
@@ -116,7 +121,8 @@ static const char *const until_choices[] = { "shortest", "longest", NULL };
 static const ft_param params[] = {
     FT_MIX_PARAMS(config, mix),
     { "until", FT_STR, offsetof(config, until), "shortest", 0, 0, until_choices,
-      "the mix ends when a set is used up (no row twice), or when all are (short ones are repeated)" },
+      "the mix ends when a set is used up (no row twice), or when all are (short ones are "
+      "repeated)" },
     { "rows", FT_INT, offsetof(config, rows), "0", 0, 1e12, NULL,
       "this many training rows, repeating what is too short; 0: as until says" },
     { "seed", FT_INT, offsetof(config, seed), "0", 0, 9e15, NULL, "of the order within each set" },

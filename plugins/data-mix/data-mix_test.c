@@ -1,5 +1,5 @@
-/* data-mix_test.c -- the order of a mix: shares to within a row, no row twice before all of its set were
- * used, both endings, and the seed. */
+/* data-mix_test.c -- the order of a mix: shares to within a row, no row twice before all of its set
+ * were used, both endings, and the seed. */
 #include "tests/plugin_host.h"
 #include "ft/data.h"
 
@@ -33,7 +33,8 @@ static void check_shares(const pick *v, int64_t made, const double *share, size_
     for (int64_t i = 0; i < made; i++) {
         taken[v[i].set]++;
         for (size_t k = 0; k < n; k++)
-            ck_assert_msg(taken[k] - share[k] * (double)(i + 1) < 1.0001 && share[k] * (double)(i + 1) - taken[k] < (double)n,
+            ck_assert_msg(taken[k] - share[k] * (double)(i + 1) < 1.0001 &&
+                              share[k] * (double)(i + 1) - taken[k] < (double)n,
                           "set %zu has %g of %lld rows", k, taken[k], (long long)(i + 1));
     }
 }
@@ -72,7 +73,8 @@ START_TEST(until_all_are_used_up)
     static pick v[MOST];
     const int64_t rows[] = { 7, 300 };
     const double share[] = { 0.25, 0.75 };
-    int64_t made = run(v, (plugin_text[]){ { "weights", "a=1,b=3" }, { "until", "longest" }, { 0 } }, 2, rows);
+    int64_t made =
+        run(v, (plugin_text[]){ { "weights", "a=1,b=3" }, { "until", "longest" }, { 0 } }, 2, rows);
     ck_assert_int_ge(made, 399);
     ck_assert_int_le(made, 402);
     check_shares(v, made, share, 2);
@@ -87,7 +89,13 @@ START_TEST(a_number_of_rows_and_the_seed)
     static const char *const seeds[] = { "3", "3", "4" };
     int same = 0;
     for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(run(v[i], (plugin_text[]){ { "weights", "a=1,b=1" }, { "rows", "137" }, { "seed", seeds[i] }, { 0 } }, 2, rows), 137);
+        ck_assert_int_eq(run(v[i],
+                             (plugin_text[]){ { "weights", "a=1,b=1" },
+                                              { "rows", "137" },
+                                              { "seed", seeds[i] },
+                                              { 0 } },
+                             2, rows),
+                         137);
     for (int i = 0; i < 137; i++) {
         ck_assert(v[0][i].set == v[1][i].set && v[0][i].row == v[1][i].row);
         same += v[0][i].row == v[2][i].row;
@@ -107,14 +115,18 @@ END_TEST
 START_TEST(parameters_that_contradict)
 {
     plugin_host p = { .threads = 0 };
-    const plugin_text given[] = { { "weights", "a=1" }, { "rows", "5" }, { "until", "longest" }, { 0 } };
+    const plugin_text given[] = {
+        { "weights", "a=1" }, { "rows", "5" }, { "until", "longest" }, { 0 }
+    };
     ck_assert_int_eq(plugin_open(&p, "data-mix", given), FT_EINVAL);
-    ck_assert_ptr_nonnull(strstr(p.err.msg, "rows = 5 says how long the mix is, and so does until: longest"));
+    ck_assert_ptr_nonnull(strstr(p.err.msg,
+                                 "rows = 5 says how long the mix is, and so does until: longest"));
     plugin_close(&p);
     p = (plugin_host){ .no_memory = true };
     const plugin_text fine[] = { { "weights", "a=1" }, { 0 } };
     ck_assert_int_eq(plugin_open(&p, "data-mix", fine), 0);
-    ck_assert_int_eq(((const ft_mixer *)p.plugin->vtable)->begin(p.self, 1, (int64_t[]){ 5 }), FT_ENOMEM);
+    ck_assert_int_eq(((const ft_mixer *)p.plugin->vtable)->begin(p.self, 1, (int64_t[]){ 5 }),
+                     FT_ENOMEM);
     plugin_close(&p);
 }
 END_TEST

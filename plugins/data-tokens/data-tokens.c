@@ -1,8 +1,9 @@
 /* data-tokens.c -- ready rows of tokens from a safetensors file.
  *
  *   input_ids  I64 or I32 [N, S] or [N, B, S]    N batches of B rows, taken in order
- *   labels     the same shape, not shifted, -100 where there is no loss; without it every token is one
- *   seq_ids    the same shape: documents within a row.  Positions restart, no attention across, no
+ *   labels     the same shape, not shifted, -100 where there is no loss; without it every token is
+ *   one seq_ids    the same shape: documents within a row.  Positions restart, no attention across,
+ *   no
  *              loss from the last token of one to the first of the next
  *
  * What any other trainer was fed with, so that a run can be held against it step by step. */
@@ -21,10 +22,9 @@ typedef struct {
     int64_t *row[3]; /* [length] each: copies, since a file's data need not be aligned */
 } rows;
 
-static const ft_param params[] = {
-    { "path", FT_PATH, offsetof(config, path), NULL, 0, 0, NULL, "safetensors file with input_ids, labels, seq_ids" },
-    { 0 }
-};
+static const ft_param params[] = { { "path", FT_PATH, offsetof(config, path), NULL, 0, 0, NULL,
+                                     "safetensors file with input_ids, labels, seq_ids" },
+                                   { 0 } };
 
 static int fail(const rows *r, const char *name, const char *what)
 {
@@ -40,7 +40,8 @@ static int take(const rows *r, const char *name, bool needed, const ft_tensor **
     if (t->ndim != 2 && t->ndim != 3) return fail(r, name, "must have shape [N, S] or [N, B, S]");
     for (int i = 0; i < t->ndim; i++) {
         if (t->dim[i] <= 0) return fail(r, name, "has no rows or no tokens");
-        if (r->ids && (t->ndim != r->ids->ndim || t->dim[i] != r->ids->dim[i])) return fail(r, name, "must have the shape of input_ids");
+        if (r->ids && (t->ndim != r->ids->ndim || t->dim[i] != r->ids->dim[i]))
+            return fail(r, name, "must have the shape of input_ids");
     }
     return 0;
 }
@@ -64,7 +65,9 @@ static int open_(void *self, const ft_host *host, const void *cfg)
     r->length = r->ids->dim[batched ? 2 : 1];
     for (int i = 0; i < 3; i++) {
         r->row[i] = host->alloc(host, (size_t)r->length * sizeof(int64_t));
-        if (!r->row[i]) return host->fail(host, FT_ENOMEM, "out of memory for a row of %lld tokens", (long long)r->length);
+        if (!r->row[i])
+            return host->fail(host, FT_ENOMEM, "out of memory for a row of %lld tokens",
+                              (long long)r->length);
     }
     return 0;
 }
@@ -102,15 +105,24 @@ static const int64_t *copy_row(const rows *r, const ft_tensor *t, int64_t i, int
 static int row(void *self, int64_t i, ft_token_row *out)
 {
     rows *r = self;
-    *out = (ft_token_row){ r->length, copy_row(r, r->ids, i, r->row[0]), copy_row(r, r->labels, i, r->row[1]),
+    *out = (ft_token_row){ r->length, copy_row(r, r->ids, i, r->row[0]),
+                           copy_row(r, r->labels, i, r->row[1]),
                            copy_row(r, r->seq_ids, i, r->row[2]) };
     return 0;
 }
 
 static const ft_token_source source = { .size = sizeof source, .shape = shape, .row = row };
 static const ft_plugin plugin = {
-    .abi = FT_ABI_INIT, .role = "ft.tokens/1", .name = "data-tokens", .version = "0.1.0",
-    .summary = "ready rows of token ids and labels from a safetensors file", .params = params,
-    .config_size = sizeof(config), .instance_size = sizeof(rows), .open = open_, .close = close_, .vtable = &source,
+    .abi = FT_ABI_INIT,
+    .role = "ft.tokens/1",
+    .name = "data-tokens",
+    .version = "0.1.0",
+    .summary = "ready rows of token ids and labels from a safetensors file",
+    .params = params,
+    .config_size = sizeof(config),
+    .instance_size = sizeof(rows),
+    .open = open_,
+    .close = close_,
+    .vtable = &source,
 };
 FT_PLUGIN(plugin, "data-tokens")

@@ -1,12 +1,18 @@
-/* data-tokens_test.c -- ready rows: shapes [N, S] and [N, B, S], I64 and I32, documents within a row (their
- * losses as if each stood alone, nothing from the last token of one to the first of the next), batches
- * taken in order, and every wrong file by name. */
+/* data-tokens_test.c -- ready rows: shapes [N, S] and [N, B, S], I64 and I32, documents within a
+ * row (their losses as if each stood alone, nothing from the last token of one to the first of the
+ * next), batches taken in order, and every wrong file by name. */
 #include "tests/harness.h"
 #include "tests/talker.h"
 
 enum { N = 4, S = 12 };
 
-typedef struct { const char *name; ft_dtype dtype; int ndim; int64_t dim[3]; const int64_t *v; } column;
+typedef struct {
+    const char *name;
+    ft_dtype dtype;
+    int ndim;
+    int64_t dim[3];
+    const int64_t *v;
+} column;
 
 /* A file of these tensors; v NULL: 5, 6, 7 … */
 static const char *make(const char *name, const column *c, int n)
@@ -14,7 +20,8 @@ static const char *make(const char *name, const column *c, int n)
     ft_err e = { 0 };
     const char *path = tiny_path("%s", name);
     ft_st_writer *w = ft_st_new(&e);
-    for (int i = 0; i < n; i++) ck_assert_int_ge(ft_st_declare(w, c[i].name, c[i].dtype, c[i].dim, c[i].ndim, &e), 0);
+    for (int i = 0; i < n; i++)
+        ck_assert_int_ge(ft_st_declare(w, c[i].name, c[i].dtype, c[i].dim, c[i].ndim, &e), 0);
     tiny_must(ft_st_begin(w, path, 0, &e), &e);
     for (int i = 0; i < n; i++) {
         int64_t count = 1;
@@ -38,11 +45,14 @@ typedef struct { double nll; int64_t tokens; } sums;
 /* `pipeline score` of a file; G: where the logits go, or NULL. */
 static sums score(const char *path, const char *g)
 {
-    const char *argv[] = { "score", "--model", tiny_model("tied"), "--tokens", path, g ? "--out" : NULL, g, NULL };
+    const char *argv[] = { "score",    "--model", tiny_model("tied"),
+                           "--tokens", path,      g ? "--out" : NULL,
+                           g,          NULL };
     ft_buf out = { 0 };
     ft_err e = { 0 };
     talker_run(&out, argv);
-    ft_json_doc *d = ft_json_parse("score", strchr(out.p, '{'), strcspn(strchr(out.p, '{'), "\n"), &e);
+    ft_json_doc *d = ft_json_parse("score", strchr(out.p, '{'), strcspn(strchr(out.p, '{'), "\n"),
+                                   &e);
     ck_assert_msg(d != NULL, "%s: %s", e.msg, out.p);
     sums s = { 0, (int64_t)talker_real(ft_json_root(d), "tokens") };
     s.nll = s.tokens ? talker_real(ft_json_root(d), "loss") * (double)s.tokens : 0;
@@ -60,19 +70,22 @@ static void fill(int64_t *ids, int64_t *labels, int64_t *docs)
     }
 }
 
-/* ---- tests ---------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(dtypes_and_labels)
 {
     int64_t ids[N * S], labels[N * S], docs[N * S];
     fill(ids, labels, docs);
-    const column wide[] = { { "input_ids", FT_I64, 2, { N, S, 0 }, ids }, { "labels", FT_I64, 2, { N, S, 0 }, labels } };
-    const column narrow[] = { { "input_ids", FT_I32, 2, { N, S, 0 }, ids }, { "labels", FT_I32, 2, { N, S, 0 }, labels } };
+    const column wide[] = { { "input_ids", FT_I64, 2, { N, S, 0 }, ids },
+                            { "labels", FT_I64, 2, { N, S, 0 }, labels } };
+    const column narrow[] = { { "input_ids", FT_I32, 2, { N, S, 0 }, ids },
+                              { "labels", FT_I32, 2, { N, S, 0 }, labels } };
     const column same[] = { wide[0], { "labels", FT_I32, 2, { N, S, 0 }, ids } };
     sums a = score(make("a", wide, 2), NULL), b = score(make("b", narrow, 2), NULL);
     ck_assert(a.nll == b.nll && a.tokens == b.tokens);
     int64_t trained = 0;
-    for (int64_t i = 0; i < N * S; i++) trained += i % S > 0 && labels[i] >= 0; /* nothing predicts the first */
+    /* nothing predicts the first */
+    for (int64_t i = 0; i < N * S; i++) trained += i % S > 0 && labels[i] >= 0;
     ck_assert_int_eq(a.tokens, trained);
     a = score(make("c", same, 2), NULL);
     b = score(make("d", wide, 1), NULL); /* without labels every token is one */
@@ -86,7 +99,8 @@ START_TEST(documents)
     static const struct { int64_t from, n; } part[] = { { 0, 5 }, { 5, 1 }, { 6, 6 } };
     int64_t ids[N * S], labels[N * S], docs[N * S];
     fill(ids, labels, docs);
-    const column c[] = { { "input_ids", FT_I64, 2, { N, S, 0 }, ids }, { "labels", FT_I64, 2, { N, S, 0 }, labels },
+    const column c[] = { { "input_ids", FT_I64, 2, { N, S, 0 }, ids },
+                         { "labels", FT_I64, 2, { N, S, 0 }, labels },
                          { "seq_ids", FT_I32, 2, { N, S, 0 }, docs } };
     sums all = score(make("e", c, 3), NULL), parts = { 0, 0 };
     for (int k = 0; k < 3; k++) {
@@ -95,14 +109,16 @@ START_TEST(documents)
             x[i] = ids[i / n * S + part[k].from + i % n];
             y[i] = labels[i / n * S + part[k].from + i % n];
         }
-        const column alone[] = { { "input_ids", FT_I64, 2, { N, n, 0 }, x }, { "labels", FT_I64, 2, { N, n, 0 }, y } };
+        const column alone[] = { { "input_ids", FT_I64, 2, { N, n, 0 }, x },
+                                 { "labels", FT_I64, 2, { N, n, 0 }, y } };
         if (n == 1) continue; /* a document of one token has no loss */
         sums s = score(make("f", alone, 2), NULL);
         parts.nll += s.nll;
         parts.tokens += s.tokens;
     }
     ck_assert_int_eq(all.tokens, parts.tokens);
-    ck_assert_msg(fabs(all.nll - parts.nll) < 1e-9 * all.nll, "%.12g together, %.12g alone", all.nll, parts.nll);
+    ck_assert_msg(fabs(all.nll - parts.nll) < 1e-9 * all.nll, "%.12g together, %.12g alone",
+                  all.nll, parts.nll);
     sums without = score(make("g", c, 2), NULL);
     ck_assert(without.tokens > all.tokens && fabs(without.nll - all.nll) > 1e-3);
 }
@@ -113,11 +129,14 @@ START_TEST(batches)
 {
     int64_t ids[N * S], labels[N * S], docs[N * S];
     fill(ids, labels, docs);
-    const column flat[] = { { "input_ids", FT_I64, 2, { N, S, 0 }, ids }, { "labels", FT_I64, 2, { N, S, 0 }, labels },
+    const column flat[] = { { "input_ids", FT_I64, 2, { N, S, 0 }, ids },
+                            { "labels", FT_I64, 2, { N, S, 0 }, labels },
                             { "seq_ids", FT_I64, 2, { N, S, 0 }, docs } };
-    const column deep[] = { { "input_ids", FT_I64, 3, { 2, N / 2, S }, ids }, { "labels", FT_I64, 3, { 2, N / 2, S }, labels },
+    const column deep[] = { { "input_ids", FT_I64, 3, { 2, N / 2, S }, ids },
+                            { "labels", FT_I64, 3, { 2, N / 2, S }, labels },
                             { "seq_ids", FT_I64, 3, { 2, N / 2, S }, docs } };
-    sums a = score(make("h", flat, 3), tiny_path("flat.safetensors")), b = score(make("i", deep, 3), tiny_path("deep.safetensors"));
+    sums a = score(make("h", flat, 3), tiny_path("flat.safetensors")),
+         b = score(make("i", deep, 3), tiny_path("deep.safetensors"));
     vectors v, w;
     ck_assert(a.nll == b.nll && a.tokens == b.tokens);
     vectors_open(&v, tiny_dir, "flat.safetensors");
@@ -139,11 +158,16 @@ START_TEST(steps_in_order)
     ft_buf said = { 0 }, b = { 0 };
     ft_err e = { 0 };
     fill(ids, labels, docs);
-    const column c[] = { { "input_ids", FT_I64, 3, { 2, N / 2, S }, ids }, { "labels", FT_I64, 3, { 2, N / 2, S }, labels } };
-    const column first[] = { { "input_ids", FT_I64, 2, { N / 2, S, 0 }, ids }, { "labels", FT_I64, 2, { N / 2, S, 0 }, labels } };
+    const column c[] = { { "input_ids", FT_I64, 3, { 2, N / 2, S }, ids },
+                         { "labels", FT_I64, 3, { 2, N / 2, S }, labels } };
+    const column first[] = { { "input_ids", FT_I64, 2, { N / 2, S, 0 }, ids },
+                             { "labels", FT_I64, 2, { N / 2, S, 0 }, labels } };
     char stages[512];
-    snprintf(stages, sizeof stages, "  - use: data-tokens\n    with: { path: %s }\n  - use: lora\n    with: { r: 2 }\n"
-             "  - use: train-sft\n    with: { num_train_epochs: 1, shuffle: false, compute_dtype: fp32 }\n", make("j", c, 2));
+    snprintf(stages, sizeof stages,
+             "  - use: data-tokens\n    with: { path: %s }\n  - use: lora\n    with: { r: 2 }\n"
+             "  - use: train-sft\n    with: { num_train_epochs: 1, shuffle: false, compute_dtype: "
+             "fp32 }\n",
+             make("j", c, 2));
     ck_assert_msg(talker_pipeline(&said, tiny_model("tied"), "steps", stages) == 0, "%s", said.p);
     tiny_must(ft_file_read(&b, tiny_path("steps/metrics.jsonl"), 1 << 20, &e), &e);
     ft_json_doc *d = ft_json_parse("metrics", b.p, strcspn(b.p, "\n"), &e);
@@ -161,24 +185,39 @@ END_TEST
 
 START_TEST(wrong_files)
 {
-    static const int64_t negative[] = { 5, 6, -1, 7 }, large[] = { 5, 6, 7, 1000 }, odd[] = { -100, 6, -5, 7 };
-    static const struct { const char *says; column c[3]; } cases[] = {
+    static const int64_t negative[] = { 5, 6, -1, 7 }, large[] = { 5, 6, 7, 1000 },
+                         odd[] = { -100, 6, -5, 7 };
+    static const struct { const char *says; column c[3];
+    } cases[] = {
         { "input_ids is missing", { { "labels", FT_I64, 2, { 1, 4, 0 }, NULL } } },
         { "input_ids must be I64 or I32", { { "input_ids", FT_F32, 2, { 1, 4, 0 }, NULL } } },
-        { "input_ids must have shape [N, S] or [N, B, S]", { { "input_ids", FT_I64, 1, { 4, 0, 0 }, NULL } } },
+        { "input_ids must have shape [N, S] or [N, B, S]",
+          { { "input_ids", FT_I64, 1, { 4, 0, 0 }, NULL } } },
         { "input_ids has no rows or no tokens", { { "input_ids", FT_I64, 2, { 0, 4, 0 }, NULL } } },
-        { "labels must have the shape of input_ids", { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL }, { "labels", FT_I64, 2, { 4, 1, 0 }, NULL } } },
-        { "labels must have the shape of input_ids", { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL }, { "labels", FT_I64, 3, { 1, 1, 4 }, NULL } } },
-        { "seq_ids must be I64 or I32", { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL }, { "seq_ids", FT_F32, 2, { 1, 4, 0 }, NULL } } },
-        { "row 0, token 2: input_ids has -1", { { "input_ids", FT_I64, 2, { 1, 4, 0 }, negative } } },
-        { "token id 1000 is outside of the model's vocabulary of 96", { { "input_ids", FT_I64, 2, { 1, 4, 0 }, large } } },
-        { "row 0, token 2: labels has -5", { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL }, { "labels", FT_I64, 2, { 1, 4, 0 }, odd } } },
+        { "labels must have the shape of input_ids",
+          { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL },
+            { "labels", FT_I64, 2, { 4, 1, 0 }, NULL } } },
+        { "labels must have the shape of input_ids",
+          { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL },
+            { "labels", FT_I64, 3, { 1, 1, 4 }, NULL } } },
+        { "seq_ids must be I64 or I32",
+          { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL },
+            { "seq_ids", FT_F32, 2, { 1, 4, 0 }, NULL } } },
+        { "row 0, token 2: input_ids has -1",
+          { { "input_ids", FT_I64, 2, { 1, 4, 0 }, negative } } },
+        { "token id 1000 is outside of the model's vocabulary of 96",
+          { { "input_ids", FT_I64, 2, { 1, 4, 0 }, large } } },
+        { "row 0, token 2: labels has -5",
+          { { "input_ids", FT_I64, 2, { 1, 4, 0 }, NULL },
+            { "labels", FT_I64, 2, { 1, 4, 0 }, odd } } },
     };
     ft_buf out = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int n = 0;
         while (n < 3 && cases[i].c[n].name) n++;
-        const char *argv[] = { "score", "--model", tiny_model("tied"), "--tokens", make("bad", cases[i].c, n), NULL };
+        const char *argv[] = {
+            "score", "--model", tiny_model("tied"), "--tokens", make("bad", cases[i].c, n), NULL
+        };
         ck_assert_msg(tiny_run(&out, argv) == 1, "case %zu: %s", i, out.p);
         ck_assert_msg(strstr(out.p, cases[i].says) != NULL, "no \"%s\": %s", cases[i].says, out.p);
     }

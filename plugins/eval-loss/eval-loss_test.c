@@ -1,13 +1,15 @@
-/* eval-loss_test.c -- the numbers of eval-loss against a computation by hand: loss, perplexity, accuracy
- * and bits per byte out of `score` logits, of the base and of the tuned model; which rows are taken;
- * the samples against `generate`. */
+/* eval-loss_test.c -- the numbers of eval-loss against a computation by hand: loss, perplexity,
+ * accuracy and bits per byte out of `score` logits, of the base and of the tuned model; which rows
+ * are taken; the samples against `generate`. */
 #include "tests/harness.h"
 #include "tests/talker.h"
 
-static const char adapt[] = "  - use: lora\n    with: { r: 4 }\n"
-    "  - use: train-sft\n    with: { max_steps: 3, per_device_train_batch_size: 4, learning_rate: 3e-2, compute_dtype: fp32 }\n";
+static const char adapt[] =
+    "  - use: lora\n    with: { r: 4 }\n"
+    "  - use: train-sft\n    with: { max_steps: 3, per_device_train_batch_size: 4, learning_rate: "
+    "3e-2, compute_dtype: fp32 }\n";
 
-/* ---- by hand ----------------------------------------------------------------------------------- */
+/* ---- by hand --------------------------------------------------------------------------------- */
 
 typedef struct { double nll; int64_t tokens, hits, bytes; } sums;
 
@@ -43,7 +45,10 @@ static sums by_hand(const char *rows, const char *adapter)
         ft_json_doc *said = ft_json_parse("chat", chat, strcspn(chat, "\n"), &e);
         ck_assert_msg(row && said, "%s", e.msg);
         add_row(&s, ft_json_root(row), adapter);
-        s.bytes += (int64_t)ft_json_get(&ft_json_get(ft_json_root(said), "messages")->item[1], "content")->len + 7;
+        s.bytes += (int64_t)ft_json_get(&ft_json_get(ft_json_root(said), "messages")->item[1],
+                                        "content")
+                       ->len +
+                   7;
         ft_json_done(row);
         ft_json_done(said);
     }
@@ -57,7 +62,8 @@ static void near(const ft_json *o, const char *name, const char *when, double wa
     char key[64];
     snprintf(key, sizeof key, "%s_%s", name, when);
     double have = talker_real(o, key);
-    ck_assert_msg(fabs(have - want) <= 1e-5 * fabs(want), "%s: %.9g, by hand %.9g", key, have, want);
+    ck_assert_msg(fabs(have - want) <= 1e-5 * fabs(want), "%s: %.9g, by hand %.9g", key, have,
+                  want);
 }
 
 static void check_numbers(const ft_json *o, const char *when, const sums *s)
@@ -73,7 +79,9 @@ static void check_numbers(const ft_json *o, const char *when, const sums *s)
 static ft_json_doc *evaluated(const char *out, const char *data, const char *more)
 {
     ft_buf stages = { 0 }, said = { 0 };
-    ft_buf_printf(&stages, "  - use: data-chatml\n    with: { path: %s%s }\n  - use: tokenizer-bpe\n    with: { max_length: 96 }\n%s",
+    ft_buf_printf(&stages,
+                  "  - use: data-chatml\n    with: { path: %s%s }\n  - use: tokenizer-bpe\n    "
+                  "with: { max_length: 96 }\n%s",
                   tiny_path("train.jsonl"), data, more);
     int status = talker_pipeline(&said, talker_model(), out, stages.p);
     ck_assert_msg(status == 0, "%s", said.p);
@@ -89,16 +97,18 @@ static void begin(void)
     talker_chats(tiny_path("val.jsonl"), 9, 13);
 }
 
-/* ---- tests ------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(before_and_after)
 {
     char more[1024], data[600];
     snprintf(data, sizeof data, ", val_path: %s", tiny_path("val.jsonl"));
-    snprintf(more, sizeof more, "%s  - use: eval-loss\n    with: { samples: 0, compute_dtype: fp32 }\n", adapt);
+    snprintf(more, sizeof more,
+             "%s  - use: eval-loss\n    with: { samples: 0, compute_dtype: fp32 }\n", adapt);
     ft_json_doc *d = evaluated("tuned", data, more);
     const ft_json *o = ft_json_get(ft_json_root(d), "eval-loss");
-    sums base = by_hand(tiny_path("val.jsonl"), NULL), tuned = by_hand(tiny_path("val.jsonl"), tiny_path("tuned/adapter"));
+    sums base = by_hand(tiny_path("val.jsonl"), NULL),
+         tuned = by_hand(tiny_path("val.jsonl"), tiny_path("tuned/adapter"));
     check_numbers(o, "before", &base);
     check_numbers(o, "after", &tuned);
     ck_assert_double_eq(talker_real(o, "eval_tokens"), (double)base.tokens);
@@ -111,7 +121,9 @@ END_TEST
 /* Without rows kept apart those trained on are scored, and the numbers say so. */
 START_TEST(rows_of_training)
 {
-    ft_json_doc *d = evaluated("base", "", "  - use: eval-loss\n    with: { samples: 0, compute_dtype: fp32 }\n");
+    ft_json_doc *d =
+        evaluated("base", "",
+                  "  - use: eval-loss\n    with: { samples: 0, compute_dtype: fp32 }\n");
     const ft_json *o = ft_json_get(ft_json_root(d), "eval-loss");
     sums base = by_hand(tiny_path("train.jsonl"), NULL);
     check_numbers(o, "before", &base);
@@ -125,10 +137,13 @@ START_TEST(no_rows_to_score)
 {
     char stages[1024];
     ft_buf said = { 0 };
-    snprintf(stages, sizeof stages, "  - use: data-chatml\n    with: { path: %s }\n  - use: tokenizer-bpe\n"
-             "  - use: eval-loss\n    with: { split: eval }\n", tiny_path("train.jsonl"));
+    snprintf(stages, sizeof stages,
+             "  - use: data-chatml\n    with: { path: %s }\n  - use: tokenizer-bpe\n"
+             "  - use: eval-loss\n    with: { split: eval }\n",
+             tiny_path("train.jsonl"));
     ck_assert_int_eq(talker_pipeline(&said, talker_model(), "none", stages), 1);
-    ck_assert_msg(strstr(said.p, "there are no rows kept for evaluation; set val_size") != NULL, "%s", said.p);
+    ck_assert_msg(strstr(said.p, "there are no rows kept for evaluation; set val_size") != NULL,
+                  "%s", said.p);
     ck_assert(!ft_file_exists(tiny_path("none/eval.json")));
     ft_buf_free(&said);
 }
@@ -137,8 +152,18 @@ END_TEST
 /* What `generate` makes of a prompt as it stands. */
 static void check_answer(const char *prompt, const char *want, const char *adapter)
 {
-    const char *argv[] = { "generate", "--model", talker_model(), "--raw", "--json", "--max-new-tokens", "5", "--prompt", prompt,
-                           adapter ? "--adapter" : NULL, adapter, NULL };
+    const char *argv[] = { "generate",
+                           "--model",
+                           talker_model(),
+                           "--raw",
+                           "--json",
+                           "--max-new-tokens",
+                           "5",
+                           "--prompt",
+                           prompt,
+                           adapter ? "--adapter" : NULL,
+                           adapter,
+                           NULL };
     ft_buf out = { 0 };
     ft_err e = { 0 };
     talker_run(&out, argv);
@@ -156,16 +181,21 @@ START_TEST(samples)
     ft_err e = { 0 };
     int lines = 0;
     snprintf(data, sizeof data, ", val_path: %s", tiny_path("val.jsonl"));
-    snprintf(more, sizeof more, "%s  - use: eval-loss\n    with: { samples: 3, compute_dtype: fp32, max_new_tokens: 5 }\n", adapt);
+    snprintf(more, sizeof more,
+             "%s  - use: eval-loss\n    with: { samples: 3, compute_dtype: fp32, max_new_tokens: 5 "
+             "}\n",
+             adapt);
     ft_json_done(evaluated("samples", data, more));
     tiny_must(ft_file_read(&b, tiny_path("samples/samples.jsonl"), 1 << 20, &e), &e);
     for (const char *p = b.p; *p; p += strcspn(p, "\n") + 1, lines++) {
         ft_json_doc *d = ft_json_parse("sample", p, strcspn(p, "\n"), &e);
         ck_assert_msg(d != NULL, "%s", e.msg);
         const char *prompt = ft_json_str(ft_json_root(d), "prompt", "?");
-        ck_assert(!strncmp(prompt, "<|start|>user\n", 14) && strstr(prompt, "<|end|><|start|>assistant\n"));
+        ck_assert(!strncmp(prompt, "<|start|>user\n", 14) &&
+                  strstr(prompt, "<|end|><|start|>assistant\n"));
         check_answer(prompt, ft_json_str(ft_json_root(d), "before", NULL), NULL);
-        check_answer(prompt, ft_json_str(ft_json_root(d), "after", NULL), tiny_path("samples/adapter"));
+        check_answer(prompt, ft_json_str(ft_json_root(d), "after", NULL),
+                     tiny_path("samples/adapter"));
         ft_json_done(d);
     }
     ck_assert_int_eq(lines, 3);

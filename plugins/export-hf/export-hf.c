@@ -45,7 +45,9 @@ static uint64_t bytes_of(const char *s)
     unsigned long long n = strtoull(s, &end, 10);
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         uint64_t all;
-        if (!strcmp(end, units[i].unit) && !errno && !__builtin_mul_overflow((uint64_t)n, units[i].n, &all)) return all;
+        if (!strcmp(end, units[i].unit) && !errno &&
+            !__builtin_mul_overflow((uint64_t)n, units[i].n, &all))
+            return all;
     }
     return 0;
 }
@@ -56,22 +58,30 @@ static int open_(void *self, const ft_host *host, const void *cfg)
     x->host = host;
     x->c = cfg;
     if (bytes_of(x->c->max_shard_size)) return 0;
-    return host->fail(host, FT_EINVAL, "max_shard_size \"%s\" is no size; write a whole number above 0 with KB, MB or GB, such as 5GB",
+    return host->fail(host, FT_EINVAL,
+                      "max_shard_size \"%s\" is no size; write a whole number above 0 with KB, MB "
+                      "or GB, such as 5GB",
                       x->c->max_shard_size);
 }
 
-/* ---- files for a model that came from GGUF ---------------------------------------------------- */
+/* ---- files for a model that came from GGUF --------------------------------------------------- */
 
 /* "  "bos_token": "<s>"," for each special token that the vocabulary has. */
 static void put_specials(const ft_export *x, ft_buf *b, const char *before)
 {
     const ft_vocab *v = x->vocab;
-    const struct { const char *key; int64_t id; } all[] = {
-        { "bos_token", v->bos }, { "eos_token", v->eos }, { "pad_token", v->pad }, { "unk_token", v->unk },
+    const struct { const char *key; int64_t id;
+    } all[] = {
+        { "bos_token", v->bos },
+        { "eos_token", v->eos },
+        { "pad_token", v->pad },
+        { "unk_token", v->unk },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         size_t n;
-        const char *s = all[i].id < 0 ? NULL : x->tokenizer->token(x->tokenizer_self, (uint32_t)all[i].id, &n);
+        const char *s = all[i].id < 0
+                            ? NULL
+                            : x->tokenizer->token(x->tokenizer_self, (uint32_t)all[i].id, &n);
         if (!s) continue;
         ft_buf_printf(b, "%s\n  \"%s\": ", before, all[i].key);
         ft_json_quote(b, s, n);
@@ -81,7 +91,8 @@ static void put_specials(const ft_export *x, ft_buf *b, const char *before)
 
 static int put_buf(exporter *e, const ft_export *x, const char *name, ft_buf *b)
 {
-    int code = b->oom ? e->host->fail(e->host, FT_ENOMEM, "out of memory while writing %s", name) : x->put(x, name, b->p, b->n);
+    int code = b->oom ? e->host->fail(e->host, FT_ENOMEM, "out of memory while writing %s", name)
+                      : x->put(x, name, b->p, b->n);
     ft_buf_free(b);
     return code;
 }
@@ -90,9 +101,13 @@ static int put_tokenizer_config(exporter *e, const ft_export *x)
 {
     ft_buf b = { 0 };
     const char *t = x->source->chat_template;
-    ft_buf_printf(&b, "{\n  \"add_bos_token\": %s,\n  \"add_eos_token\": %s,\n  \"clean_up_tokenization_spaces\": false,\n"
-                  "  \"model_max_length\": %lld,\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"",
-                  x->vocab->add_bos ? "true" : "false", x->vocab->add_eos ? "true" : "false", (long long)x->context);
+    ft_buf_printf(&b,
+                  "{\n  \"add_bos_token\": %s,\n  \"add_eos_token\": %s,\n  "
+                  "\"clean_up_tokenization_spaces\": false,\n"
+                  "  \"model_max_length\": %lld,\n  \"tokenizer_class\": "
+                  "\"PreTrainedTokenizerFast\"",
+                  x->vocab->add_bos ? "true" : "false", x->vocab->add_eos ? "true" : "false",
+                  (long long)x->context);
     put_specials(x, &b, ",");
     if (t) {
         ft_buf_puts(&b, ",\n  \"chat_template\": ");
@@ -128,10 +143,15 @@ static int make_files(exporter *e, const ft_export *x)
     ft_bytes json;
     const char *t = x->source->chat_template;
     if (!x->tokenizer || !FT_HAS(x->tokenizer, json) || !x->tokenizer->json)
-        return e->host->fail(e->host, FT_EUNSUP, "the tokenizer of %s cannot be written as tokenizer.json; "
-                             "train from the Hugging Face folder instead", x->source->path);
+        return e->host->fail(e->host, FT_EUNSUP,
+                             "the tokenizer of %s cannot be written as tokenizer.json; "
+                             "train from the Hugging Face folder instead",
+                             x->source->path);
     int code = x->tokenizer->json(x->tokenizer_self, &json);
-    if (code) return e->host->fail(e->host, code, "the tokenizer of %s cannot be written as tokenizer.json", x->source->path);
+    if (code)
+        return e->host->fail(e->host, code,
+                             "the tokenizer of %s cannot be written as tokenizer.json",
+                             x->source->path);
     code = x->put(x, "tokenizer.json", json.p, json.n);
     if (!code) code = put_tokenizer_config(e, x);
     if (!code) code = put_special_tokens(e, x);
@@ -139,12 +159,19 @@ static int make_files(exporter *e, const ft_export *x)
     return code ? code : put_generation(e, x);
 }
 
-/* ---- the export ------------------------------------------------------------------------------- */
+/* ---- the export ------------------------------------------------------------------------------ */
 
 static int copy_files(const ft_export *x)
 {
-    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model",
-        "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja", "generation_config.json" };
+    static const char *const files[] = { "tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "special_tokens_map.json",
+                                         "tokenizer.model",
+                                         "vocab.json",
+                                         "merges.txt",
+                                         "added_tokens.json",
+                                         "chat_template.jinja",
+                                         "generation_config.json" };
     int code = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files && !code; i++) code = x->copy(x, files[i]);
     return code;
@@ -159,8 +186,15 @@ static int write_(void *self, const ft_export *x)
 
 static const ft_exporter vtable = { .size = sizeof vtable, .write = write_ };
 static const ft_plugin plugin = {
-    .abi = FT_ABI_INIT, .role = "ft.exporter/1", .name = "export-hf", .version = "0.1.0",
-    .summary = "a model folder that transformers opens", .params = params, .config_size = sizeof(config),
-    .instance_size = sizeof(exporter), .open = open_, .vtable = &vtable,
+    .abi = FT_ABI_INIT,
+    .role = "ft.exporter/1",
+    .name = "export-hf",
+    .version = "0.1.0",
+    .summary = "a model folder that transformers opens",
+    .params = params,
+    .config_size = sizeof(config),
+    .instance_size = sizeof(exporter),
+    .open = open_,
+    .vtable = &vtable,
 };
 FT_PLUGIN(plugin, "export-hf")

@@ -44,7 +44,8 @@ START_TEST(the_same_model)
     ck_assert_uint_eq(ft_tensors_count(a), ft_tensors_count(b));
     for (size_t i = 0; i < ft_tensors_count(a); i++) {
         const ft_tensor *x = ft_tensors_at(a, i), *y = ft_tensors_find(b, x->name);
-        ck_assert_msg(y && x->dtype == y->dtype && x->ndim == y->ndim && x->bytes == y->bytes && !memcmp(x->data, y->data, x->bytes),
+        ck_assert_msg(y && x->dtype == y->dtype && x->ndim == y->ndim && x->bytes == y->bytes &&
+                          !memcmp(x->data, y->data, x->bytes),
                       "%s", x->name);
     }
     ck_assert_ptr_null(ft_tensors_find(b, "lm_head.weight")); /* the head is the embedding, once */
@@ -52,7 +53,8 @@ START_TEST(the_same_model)
     ft_tensors_close(a);
     ft_tensors_close(b);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        ck_assert(tiny_same(tiny_path("plain/model/%s", files[i]), tiny_path("talker/%s", files[i])));
+        ck_assert(tiny_same(tiny_path("plain/model/%s", files[i]),
+                            tiny_path("talker/%s", files[i])));
     same_logits(talker_model(), model, 0);
     ft_buf_free(&said);
 }
@@ -63,7 +65,8 @@ START_TEST(configuration)
 {
     ft_buf said = { 0 };
     export(&said, talker_model(), "config", "    with: { dtype: bf16 }\n");
-    ft_json_doc *a = talker_json(tiny_path("talker/config.json")), *b = talker_json(tiny_path("config/model/config.json"));
+    ft_json_doc *a = talker_json(tiny_path("talker/config.json")),
+                *b = talker_json(tiny_path("config/model/config.json"));
     const ft_json *x = ft_json_root(a), *y = ft_json_root(b);
     ck_assert_uint_eq(x->len, y->len);
     for (size_t i = 0; i < x->len; i++) {
@@ -83,14 +86,16 @@ START_TEST(configuration)
 END_TEST
 
 /* The line that says what rounding did, computed here from the weights. */
-static void check_receipt(const char *with, const char *name, ft_dtype dtype, const char *out, double eps)
+static void check_receipt(const char *with, const char *name, ft_dtype dtype, const char *out,
+                          double eps)
 {
     char want[200];
     double worst = 0, moved = 0, all = 0;
     ft_buf said = { 0 };
     ft_err e = { 0 };
     export(&said, talker_model(), out, with);
-    ft_tensors *a = ft_tensors_open(talker_model(), &e), *b = ft_tensors_open(tiny_path("%s/model", out), &e);
+    ft_tensors *a = ft_tensors_open(talker_model(), &e),
+               *b = ft_tensors_open(tiny_path("%s/model", out), &e);
     ck_assert_msg(a && b, "%s", e.msg);
     for (size_t i = 0; i < ft_tensors_count(a); i++) {
         const ft_tensor *x = ft_tensors_at(a, i), *y = ft_tensors_find(b, x->name);
@@ -100,14 +105,18 @@ static void check_receipt(const char *with, const char *name, ft_dtype dtype, co
             uint16_t h;
             memcpy(&f, (const char *)x->data + 4 * k, 4);
             memcpy(&h, (const char *)y->data + 2 * k, 2);
-            double d = fabs((double)f - (double)(dtype == FT_BF16 ? ft_bf16_to_float(h) : ft_half_to_float(h)));
+            double d = fabs((double)f -
+                            (double)(dtype == FT_BF16 ? ft_bf16_to_float(h) : ft_half_to_float(h)));
             worst = fmax(worst, d);
             moved += d * d;
             all += (double)f * (double)f;
-            ck_assert_double_le(d, fabs((double)f) * (dtype == FT_BF16 ? 0x1p-8 : 0x1p-11) + 0x1p-25);
+            ck_assert_double_le(d,
+                                fabs((double)f) * (dtype == FT_BF16 ? 0x1p-8 : 0x1p-11) + 0x1p-25);
         }
     }
-    snprintf(want, sizeof want, "export-hf: rounded to %s: by at most %.3g, %.3g of the weights' size\n", name, worst, sqrt(moved / all));
+    snprintf(want, sizeof want,
+             "export-hf: rounded to %s: by at most %.3g, %.3g of the weights' size\n", name, worst,
+             sqrt(moved / all));
     ck_assert_msg(strstr(said.p, want) != NULL, "no \"%s\" in\n%s", want, said.p);
     ft_tensors_close(a);
     ft_tensors_close(b);
@@ -128,8 +137,11 @@ START_TEST(tuned)
     char stages[1024];
     ft_buf said = { 0 };
     talker_chats(tiny_path("train.jsonl"), 0, 8);
-    snprintf(stages, sizeof stages, "  - use: data-chatml\n    with: { path: %s }\n  - use: tokenizer-bpe\n  - use: lora\n    with: { r: 4 }\n"
-             "  - use: train-sft\n    with: { max_steps: 3, learning_rate: 1e-2, compute_dtype: fp32 }\n  - use: merge\n  - use: export-hf\n",
+    snprintf(stages, sizeof stages,
+             "  - use: data-chatml\n    with: { path: %s }\n  - use: tokenizer-bpe\n  - use: "
+             "lora\n    with: { r: 4 }\n"
+             "  - use: train-sft\n    with: { max_steps: 3, learning_rate: 1e-2, compute_dtype: "
+             "fp32 }\n  - use: merge\n  - use: export-hf\n",
              tiny_path("train.jsonl"));
     ck_assert_msg(talker_pipeline(&said, talker_model(), "tuned", stages) == 0, "%s", said.p);
     vectors v, w;
@@ -140,7 +152,8 @@ START_TEST(tuned)
     double most = 0, learned = 0;
     for (int64_t i = 0; i < N_IDS * TALKER_VOCAB; i++) {
         most = fmax(most, fabs((double)talker_logit(&x, 0, i) - (double)talker_logit(&y, 0, i)));
-        learned = fmax(learned, fabs((double)talker_logit(&x, 0, i) - (double)talker_logit(&z, 0, i)));
+        learned = fmax(learned,
+                       fabs((double)talker_logit(&x, 0, i) - (double)talker_logit(&z, 0, i)));
     }
     ck_assert_msg(most < 1e-4 && learned > 0.1, "merged: within %g; learned: %g", most, learned);
     vectors_close(&v);

@@ -24,11 +24,16 @@ typedef struct { const config *c; } lora;
 static const char *const inits[] = { "true", "gaussian", "false", NULL };
 static const ft_param params[] = {
     { "r", FT_INT, offsetof(config, r), "8", 1, 65536, NULL, "rank of the update" },
-    { "lora_alpha", FT_REAL, offsetof(config, lora_alpha), "8", 0, 1e6, NULL, "the update is scaled by lora_alpha / r" },
-    { "lora_dropout", FT_REAL, offsetof(config, lora_dropout), "0", 0, 0.99, NULL, "dropout in front of A" },
-    { "use_rslora", FT_BOOL, offsetof(config, use_rslora), "false", 0, 0, NULL, "scale by lora_alpha / sqrt(r)" },
-    { "rank_pattern", FT_MAP, offsetof(config, rank_pattern), "", 1, 65536, NULL, "rank of modules whose names end so" },
-    { "alpha_pattern", FT_MAP, offsetof(config, alpha_pattern), "", 0, 1e6, NULL, "alpha of modules whose names end so" },
+    { "lora_alpha", FT_REAL, offsetof(config, lora_alpha), "8", 0, 1e6, NULL,
+      "the update is scaled by lora_alpha / r" },
+    { "lora_dropout", FT_REAL, offsetof(config, lora_dropout), "0", 0, 0.99, NULL,
+      "dropout in front of A" },
+    { "use_rslora", FT_BOOL, offsetof(config, use_rslora), "false", 0, 0, NULL,
+      "scale by lora_alpha / sqrt(r)" },
+    { "rank_pattern", FT_MAP, offsetof(config, rank_pattern), "", 1, 65536, NULL,
+      "rank of modules whose names end so" },
+    { "alpha_pattern", FT_MAP, offsetof(config, alpha_pattern), "", 0, 1e6, NULL,
+      "alpha of modules whose names end so" },
     { "init_lora_weights", FT_STR, offsetof(config, init_lora_weights), "true", 0, 0, inits,
       "true: A uniform, B zero; gaussian: A normal with deviation 1/r, B zero; false: B as A" },
     FT_TARGET_PARAMS(config, targets),
@@ -36,7 +41,10 @@ static const ft_param params[] = {
 };
 
 /* torch's kaiming_uniform with a = sqrt(5): uniform within 1 / sqrt(fan_in). */
-static ft_init uniform_for(int64_t fan_in) { return ft_uniform(-1 / sqrt((double)fan_in), 1 / sqrt((double)fan_in)); }
+static ft_init uniform_for(int64_t fan_in)
+{
+    return ft_uniform(-1 / sqrt((double)fan_in), 1 / sqrt((double)fan_in));
+}
 
 static ft_val apply(void *self, ft_graph *g, const ft_site *s, ft_val x)
 {
@@ -47,17 +55,20 @@ static ft_val apply(void *self, ft_graph *g, const ft_site *s, ft_val x)
     bool gaussian = !strcmp(c->init_lora_weights, "gaussian"), embed = s->kind == FT_SITE_EMBED;
     bool zero = strcmp(c->init_lora_weights, "false") != 0;
     if (r > s->in)
-        return ft_fail(g, FT_EINVAL, "r = %lld exceeds in_features %lld of %s; choose a smaller rank",
+        return ft_fail(g, FT_EINVAL,
+                       "r = %lld exceeds in_features %lld of %s; choose a smaller rank",
                        (long long)r, (long long)s->in, s->name);
     if (embed) { /* PEFT: A zero, B normal */
-        ft_val A = ft_parameter(g, s, "lora_embedding_A", ft_2d(r, s->in), FT_TRAIN, zero ? ft_fill(0) : ft_normal(1));
+        ft_val A = ft_parameter(g, s, "lora_embedding_A", ft_2d(r, s->in), FT_TRAIN,
+                                zero ? ft_fill(0) : ft_normal(1));
         ft_val B = ft_parameter(g, s, "lora_embedding_B", ft_2d(s->out, r), FT_TRAIN, ft_normal(1));
         ft_val h = ft_embedding(g, x, ft_transpose(g, A));
         return ft_add(g, ft_base(g, s, x), ft_scale(g, ft_linear(g, h, B), scale));
     }
     ft_val A = ft_parameter(g, s, "lora_A.weight", ft_2d(r, s->in), FT_TRAIN,
                             gaussian ? ft_normal(1 / (double)r) : uniform_for(s->in));
-    ft_val B = ft_parameter(g, s, "lora_B.weight", ft_2d(s->out, r), FT_TRAIN, zero ? ft_fill(0) : uniform_for(r));
+    ft_val B = ft_parameter(g, s, "lora_B.weight", ft_2d(s->out, r), FT_TRAIN,
+                            zero ? ft_fill(0) : uniform_for(r));
     ft_val h = ft_linear(g, ft_dropout(g, x, c->lora_dropout), A);
     return ft_add(g, ft_base(g, s, x), ft_scale(g, ft_linear(g, h, B), scale));
 }
@@ -76,8 +87,12 @@ static const char *peft_extra(void *self)
 }
 
 static const ft_adapter adapter = {
-    .size = sizeof adapter, .sites = FT_SITE_LINEAR | FT_SITE_EMBED, .targets = offsetof(config, targets),
-    .peft_type = "LORA", .apply = apply, .peft_extra = peft_extra,
+    .size = sizeof adapter,
+    .sites = FT_SITE_LINEAR | FT_SITE_EMBED,
+    .targets = offsetof(config, targets),
+    .peft_type = "LORA",
+    .apply = apply,
+    .peft_extra = peft_extra,
 };
 static const ft_plugin plugin = {
     .abi = FT_ABI_INIT, .role = "ft.adapter/1", .name = "lora", .version = "0.1.0",

@@ -1,19 +1,24 @@
-/* merge_refuse_test.c -- what cannot be merged is refused by name and leaves nothing; a quantized base
- * is merged onto the numbers that were trained on, `base: original` onto the unquantized ones. */
+/* merge_refuse_test.c -- what cannot be merged is refused by name and leaves nothing; a quantized
+ * base is merged onto the numbers that were trained on, `base: original` onto the unquantized
+ * ones. */
 #include "core/io/tensors.h"
 #include "tests/harness.h"
 #include "tests/training.h"
 
-static const char rows_and[] = "  - use: data-tokens\n    with: { path: %s }\n%s"
-    "  - use: train-sft\n    with: { max_steps: 2, per_device_train_batch_size: 2, learning_rate: 1e-2, compute_dtype: fp32 }\n%s";
+static const char rows_and[] =
+    "  - use: data-tokens\n    with: { path: %s }\n%s"
+    "  - use: train-sft\n    with: { max_steps: 2, per_device_train_batch_size: 2, learning_rate: "
+    "1e-2, compute_dtype: fp32 }\n%s";
 
 /* Runs rows, these stages before and after the training; the exit status. */
 static int run_with(ft_buf *said, const char *out, const char *before, const char *after)
 {
     char so[600];
     ft_buf stages = { 0 };
-    ft_buf_printf(&stages, rows_and, tiny_rows(tiny_path("rows.safetensors"), 4, 16, 2, 3), before, after);
-    const char *yaml = tiny_file(tiny_path("%s.yaml", out), "version: 1\nmodel: %s\noutput_dir: %s\nstages:\n%s",
+    ft_buf_printf(&stages, rows_and, tiny_rows(tiny_path("rows.safetensors"), 4, 16, 2, 3), before,
+                  after);
+    const char *yaml = tiny_file(tiny_path("%s.yaml", out),
+                                 "version: 1\nmodel: %s\noutput_dir: %s\nstages:\n%s",
                                  tiny_model("tied"), tiny_path("%s", out), stages.p);
     snprintf(so, sizeof so, "--plugin-dir=%s/tests/so", test_build());
     const char *argv[] = { so, "run", yaml, NULL };
@@ -21,26 +26,35 @@ static int run_with(ft_buf *said, const char *out, const char *before, const cha
     return tiny_run(said, argv);
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(refusals)
 {
-    static const struct { const char *use, *with, *says; } cases[] = {
-        { "no-merge", "what: square, target_modules: [up_proj]", "no-merge cannot be merged: at model.layers.0.mlp.up_proj "
+    static const struct { const char *use, *with, *says;
+    } cases[] = {
+        { "no-merge", "what: square, target_modules: [up_proj]",
+          "no-merge cannot be merged: at model.layers.0.mlp.up_proj "
           "it computes something that is not linear in its input" },
-        { "no-merge", "what: constant, target_modules: [q_proj]", "no-merge cannot be merged: at model.layers.0.self_attn.q_proj "
+        { "no-merge", "what: constant, target_modules: [q_proj]",
+          "no-merge cannot be merged: at model.layers.0.self_attn.q_proj "
           "it adds a constant, and the module has no bias to take it" },
-        { "no-merge-between", "", "no-merge-between cannot be merged: it changes what passes between modules" },
-        { "no-merge-prompt", "target_modules: [embed_tokens]", "no-merge-prompt cannot be merged: it puts tokens of its own in front" },
+        { "no-merge-between", "",
+          "no-merge-between cannot be merged: it changes what passes between modules" },
+        { "no-merge-prompt", "target_modules: [embed_tokens]",
+          "no-merge-prompt cannot be merged: it puts tokens of its own in front" },
     };
     static const char *const ends[] = { "  - use: merge\n", "  - use: export-hf\n" };
     ft_buf said = { 0 };
     for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
         char stage[256], out[32];
-        snprintf(stage, sizeof stage, "  - use: %s\n    with: { %s }\n", cases[i / 2].use, cases[i / 2].with);
-        snprintf(out, sizeof out, "refused-%zu", i / 2); /* the second time the training is there already */
-        ck_assert_msg(run_with(&said, out, stage, ends[i % 2]) == 1, "%s:\n%s", cases[i / 2].says, said.p);
-        ck_assert_msg(strstr(said.p, cases[i / 2].says) != NULL, "%s:\n%s", cases[i / 2].says, said.p);
+        snprintf(stage, sizeof stage, "  - use: %s\n    with: { %s }\n", cases[i / 2].use,
+                 cases[i / 2].with);
+        /* the second time the training is there already */
+        snprintf(out, sizeof out, "refused-%zu", i / 2);
+        ck_assert_msg(run_with(&said, out, stage, ends[i % 2]) == 1, "%s:\n%s", cases[i / 2].says,
+                      said.p);
+        ck_assert_msg(strstr(said.p, cases[i / 2].says) != NULL, "%s:\n%s", cases[i / 2].says,
+                      said.p);
         ck_assert_msg(strstr(said.p, "use the adapter as it is") != NULL, "%s", said.p);
         ck_assert(!ft_is_dir(tiny_path("%s/model", out)));
     }
@@ -48,7 +62,7 @@ START_TEST(refusals)
 }
 END_TEST
 
-/* ---- onto a quantized base --------------------------------------------------------------------- */
+/* ---- onto a quantized base ------------------------------------------------------------------- */
 
 static float at(const ft_tensor *t, int64_t i)
 {
@@ -61,14 +75,29 @@ static float at(const ft_tensor *t, int64_t i)
 static double nf4(const ft_tensor *w, int64_t i)
 {
     static const double level[16] = {
-        -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-        -0.09105003625154495, 0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-        0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
+        -1,
+        -0.6961928009986877,
+        -0.5250730514526367,
+        -0.39491748809814453,
+        -0.28444138169288635,
+        -0.18477343022823334,
+        -0.09105003625154495,
+        0,
+        0.07958029955625534,
+        0.16093020141124725,
+        0.24611230194568634,
+        0.33791524171829224,
+        0.44070982933044434,
+        0.5626170039176941,
+        0.7229568362236023,
+        1,
     };
     double most = 0, best = 0;
-    for (int64_t k = i / 64 * 64; k < i / 64 * 64 + 64; k++) most = fmax(most, fabs((double)at(w, k)));
+    for (int64_t k = i / 64 * 64; k < i / 64 * 64 + 64; k++)
+        most = fmax(most, fabs((double)at(w, k)));
     for (int k = 0; k < 16; k++) {
-        if (k == 0 || fabs(level[k] * most - (double)at(w, i)) < fabs(best - (double)at(w, i))) best = level[k] * most;
+        if (k == 0 || fabs(level[k] * most - (double)at(w, i)) < fabs(best - (double)at(w, i)))
+            best = level[k] * most;
     }
     return best;
 }
@@ -77,7 +106,8 @@ static double nf4(const ft_tensor *w, int64_t i)
 static void check_merged(const char *out, bool original)
 {
     ft_err e = { 0 };
-    ft_tensors *m = ft_tensors_open(tiny_path("%s/model", out), &e), *w = ft_tensors_open(tiny_model("tied"), &e);
+    ft_tensors *m = ft_tensors_open(tiny_path("%s/model", out), &e),
+               *w = ft_tensors_open(tiny_model("tied"), &e);
     ft_tensors *a = ft_tensors_open(tiny_path("%s/adapter/adapter_model.safetensors", out), &e);
     int seen = 0;
     ck_assert_msg(m && w && a, "%s", e.msg);
@@ -94,9 +124,10 @@ static void check_merged(const char *out, bool original)
         int64_t cols = base->dim[base->ndim - 1], r = A ? A->dim[0] : 0;
         for (int64_t i = 0; i < (int64_t)base->bytes / 4; i++) {
             double want = packed ? nf4(base, i) : (double)at(base, i);
-            for (int64_t j = 0; j < r; j++) want += 2 * (double)at(B, i / cols * r + j) * (double)at(A, j * cols + i % cols);
-            ck_assert_msg(fabs((double)at(have, i) - want) < 1e-6, "%s[%lld]: %g, not %g", base->name, (long long)i,
-                          (double)at(have, i), want);
+            for (int64_t j = 0; j < r; j++)
+                want += 2 * (double)at(B, i / cols * r + j) * (double)at(A, j * cols + i % cols);
+            ck_assert_msg(fabs((double)at(have, i) - want) < 1e-6, "%s[%lld]: %g, not %g",
+                          base->name, (long long)i, (double)at(have, i), want);
         }
         seen += A != NULL;
     }
@@ -106,18 +137,25 @@ static void check_merged(const char *out, bool original)
     ft_tensors_close(a);
 }
 
-static const char packed_lora[] = "  - use: quant-nf4\n  - use: lora\n    with: { r: 4, lora_alpha: 8 }\n";
-static const char receipt[] = "14 tensors merged, 0 trained whole, 6 as they were; onto the original weights, not those that were trained on";
+static const char packed_lora[] =
+    "  - use: quant-nf4\n  - use: lora\n    with: { r: 4, lora_alpha: 8 }\n";
+static const char receipt[] = "14 tensors merged, 0 trained whole, 6 as they were; onto the "
+                              "original weights, not those that were trained on";
 
 START_TEST(onto_what_was_trained)
 {
     ft_buf said = { 0 };
-    ck_assert_msg(run_with(&said, "packed", packed_lora, "  - use: merge\n  - use: export-hf\n    with: { dtype: fp32 }\n") == 0, "%s", said.p);
+    ck_assert_msg(run_with(&said, "packed", packed_lora,
+                           "  - use: merge\n  - use: export-hf\n    with: { dtype: fp32 }\n") == 0,
+                  "%s", said.p);
     ck_assert_msg(!strstr(said.p, "original"), "%s", said.p);
     check_merged("packed", false);
     /* an export without a merge stage does the same */
-    ck_assert_msg(run_with(&said, "packed2", packed_lora, "  - use: export-hf\n    with: { dtype: fp32 }\n") == 0, "%s", said.p);
-    ck_assert(tiny_same(tiny_path("packed/model/model.safetensors"), tiny_path("packed2/model/model.safetensors")));
+    ck_assert_msg(run_with(&said, "packed2", packed_lora,
+                           "  - use: export-hf\n    with: { dtype: fp32 }\n") == 0,
+                  "%s", said.p);
+    ck_assert(tiny_same(tiny_path("packed/model/model.safetensors"),
+                        tiny_path("packed2/model/model.safetensors")));
     ft_buf_free(&said);
 }
 END_TEST
@@ -125,8 +163,10 @@ END_TEST
 START_TEST(onto_the_original)
 {
     ft_buf said = { 0 };
-    ck_assert_msg(run_with(&said, "original", packed_lora, "  - use: merge\n    with: { base: original }\n"
-                           "  - use: export-hf\n    with: { dtype: fp32 }\n") == 0, "%s", said.p);
+    ck_assert_msg(run_with(&said, "original", packed_lora,
+                           "  - use: merge\n    with: { base: original }\n"
+                           "  - use: export-hf\n    with: { dtype: fp32 }\n") == 0,
+                  "%s", said.p);
     ck_assert_msg(strstr(said.p, receipt) != NULL, "%s", said.p);
     check_merged("original", true);
     ft_buf_free(&said);

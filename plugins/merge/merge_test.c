@@ -1,6 +1,6 @@
 /* merge_test.c -- merge and export-hf, by running pipelines on a small random model: merged weights
- * against W + s B A computed here, shared embeddings, dtypes and shards, full fine-tuning, and errors
- * that leave nothing; with the goldens present, against PEFT's merged weights. */
+ * against W + s B A computed here, shared embeddings, dtypes and shards, full fine-tuning, and
+ * errors that leave nothing; with the goldens present, against PEFT's merged weights. */
 #include <dirent.h>
 #include <math.h>
 #include <string.h>
@@ -29,7 +29,7 @@ static void put_text(const char *name, const char *text)
     ck_assert_int_eq(ft_file_write(path_of(name), text, strlen(text), NULL), 0);
 }
 
-/* ---- a model and rows ------------------------------------------------------------------------------ */
+/* ---- a model and rows ------------------------------------------------------------------------ */
 
 static uint32_t state;
 static float random_value(void)
@@ -46,10 +46,13 @@ static void add_tensor(ft_st_writer *w, const char *name, int64_t rows, int64_t 
 
 static void declare_model(ft_st_writer *w)
 {
-    static const struct { const char *name; int64_t rows, cols; } inside[] = {
-        { "input_layernorm", 0, WIDTH }, { "post_attention_layernorm", 0, WIDTH }, { "self_attn.q_proj", 16, WIDTH },
-        { "self_attn.k_proj", 8, WIDTH }, { "self_attn.v_proj", 8, WIDTH }, { "self_attn.o_proj", WIDTH, 16 },
-        { "mlp.gate_proj", INNER, WIDTH }, { "mlp.up_proj", INNER, WIDTH }, { "mlp.down_proj", WIDTH, INNER },
+    static const struct { const char *name; int64_t rows, cols;
+    } inside[] = {
+        { "input_layernorm", 0, WIDTH },   { "post_attention_layernorm", 0, WIDTH },
+        { "self_attn.q_proj", 16, WIDTH }, { "self_attn.k_proj", 8, WIDTH },
+        { "self_attn.v_proj", 8, WIDTH },  { "self_attn.o_proj", WIDTH, 16 },
+        { "mlp.gate_proj", INNER, WIDTH }, { "mlp.up_proj", INNER, WIDTH },
+        { "mlp.down_proj", WIDTH, INNER },
     };
     add_tensor(w, "model.embed_tokens.weight", VOCAB, WIDTH);
     add_tensor(w, "model.norm.weight", 0, WIDTH);
@@ -66,9 +69,13 @@ static void declare_model(ft_st_writer *w)
 static void make_model(float scale)
 {
     ck_assert_int_eq(ft_make_dirs(path_of("base"), NULL), 0);
-    put_text("base/config.json", "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": 40, "
-             "\"hidden_size\": 16, \"intermediate_size\": 24, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
-             "\"num_key_value_heads\": 1, \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, "
+    put_text("base/config.json",
+             "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", "
+             "\"vocab_size\": 40, "
+             "\"hidden_size\": 16, \"intermediate_size\": 24, \"num_hidden_layers\": 2, "
+             "\"num_attention_heads\": 2, "
+             "\"num_key_value_heads\": 1, \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-5, "
+             "\"rope_theta\": 10000.0, "
              "\"hidden_act\": \"silu\", \"tie_word_embeddings\": true, \"dtype\": \"float32\"}");
     put_text("base/tokenizer_config.json", "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}");
     ft_st_writer *w = ft_st_new(NULL);
@@ -110,17 +117,19 @@ static void setup(void)
 
 static void teardown(void) { ft_remove_tree(root, NULL); }
 
-/* ---- running ----------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* Runs a pipeline with these stages; its output is in ROOT/log.  Returns the exit status. */
 static int run_on(const char *model, const char *stages)
 {
     ft_buf b = { 0 };
     char command[1024];
-    ft_buf_printf(&b, "version: 1\nmodel: %s\noutput_dir: %s\nstages:\n%s", model, path_of("out"), stages);
+    ft_buf_printf(&b, "version: 1\nmodel: %s\noutput_dir: %s\nstages:\n%s", model, path_of("out"),
+                  stages);
     ck_assert_int_eq(ft_file_write(path_of("run.yaml"), b.p, b.n, NULL), 0);
     ft_buf_free(&b);
-    snprintf(command, sizeof command, "PIPELINE_CACHE= %s/pipeline run %s > %s 2>&1", test_build(), path_of("run.yaml"), path_of("log"));
+    snprintf(command, sizeof command, "PIPELINE_CACHE= %s/pipeline run %s > %s 2>&1", test_build(),
+             path_of("run.yaml"), path_of("log"));
     int status = system(command);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -135,14 +144,16 @@ static void check_log(const char *want)
     ft_buf_free(&b);
 }
 
-static const char train[] = "  - use: train-sft\n    with: { max_steps: 2, per_device_train_batch_size: 2, gradient_accumulation_steps: 1,"
+static const char train[] = "  - use: train-sft\n    with: { max_steps: 2, "
+                            "per_device_train_batch_size: 2, gradient_accumulation_steps: 1,"
                             " learning_rate: 1e-2, compute_dtype: fp32 }\n";
 
 /* rows, `adapter`, training, `after`. */
 static int train_and(const char *adapter, const char *after)
 {
     char text[2048];
-    snprintf(text, sizeof text, "  - use: data-tokens\n    with: { path: %s }\n%s%s%s", path_of("rows.safetensors"), adapter, train, after);
+    snprintf(text, sizeof text, "  - use: data-tokens\n    with: { path: %s }\n%s%s%s",
+             path_of("rows.safetensors"), adapter, train, after);
     return run_stages(text);
 }
 
@@ -163,7 +174,8 @@ static float at(const ft_tensor *t, int64_t i)
     return t->dtype == FT_BF16 ? ft_bf16_to_float(h) : ft_half_to_float(h);
 }
 
-/* ROOT/out/model against W + s B A (for an embedding: W + s (B A)^T), within eps of the weight's size. */
+/* ROOT/out/model against W + s B A (for an embedding: W + s (B A)^T), within eps of the weight's
+ * size. */
 static void check_merged(double s, ft_dtype dtype, double eps)
 {
     ft_tensors *m = open_tensors("out/model"), *w = open_tensors("base/model.safetensors");
@@ -175,18 +187,23 @@ static void check_merged(double s, ft_dtype dtype, double eps)
         int64_t cols = base->dim[base->ndim - 1], n = (int64_t)base->bytes / 4;
         int stem = (int)strlen(base->name) - 7;
         bool embed = strstr(base->name, "embed") != NULL;
-        snprintf(name, sizeof name, "base_model.model.%.*s.%s", stem, base->name, embed ? "lora_embedding_A" : "lora_A.weight");
+        snprintf(name, sizeof name, "base_model.model.%.*s.%s", stem, base->name,
+                 embed ? "lora_embedding_A" : "lora_A.weight");
         const ft_tensor *A = ft_tensors_find(a, name);
-        snprintf(name, sizeof name, "base_model.model.%.*s.%s", stem, base->name, embed ? "lora_embedding_B" : "lora_B.weight");
+        snprintf(name, sizeof name, "base_model.model.%.*s.%s", stem, base->name,
+                 embed ? "lora_embedding_B" : "lora_B.weight");
         const ft_tensor *B = ft_tensors_find(a, name);
         ck_assert_msg(have && have->dtype == dtype && have->ndim == base->ndim, "%s", base->name);
         adapted += A != NULL;
         for (int64_t i = 0; i < n; i++) {
             double want = (double)at(base, i);
-            int64_t r = A ? A->dim[0] : 0, o = embed ? i % cols : i / cols, in = embed ? i / cols : i % cols;
-            for (int64_t j = 0; j < r; j++) want += s * (double)at(B, o * r + j) * (double)at(A, j * A->dim[1] + in);
-            ck_assert_msg(fabs((double)at(have, i) - want) <= eps * (fabs(want) + 0.1), "%s[%lld]: %g, not %g", base->name, (long long)i,
-                          (double)at(have, i), want);
+            int64_t r = A ? A->dim[0] : 0, o = embed ? i % cols : i / cols,
+                    in = embed ? i / cols : i % cols;
+            for (int64_t j = 0; j < r; j++)
+                want += s * (double)at(B, o * r + j) * (double)at(A, j * A->dim[1] + in);
+            ck_assert_msg(fabs((double)at(have, i) - want) <= eps * (fabs(want) + 0.1),
+                          "%s[%lld]: %g, not %g", base->name, (long long)i, (double)at(have, i),
+                          want);
         }
     }
     ck_assert_int_gt(adapted, 0);
@@ -204,15 +221,18 @@ static const char *config_of(char out[8192])
     return out;
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(merge_is_the_base_and_the_update)
 {
     char text[8192];
-    ck_assert_int_eq(train_and("  - use: lora\n    with: { r: 4, lora_alpha: 12, lora_dropout: 0.3 }\n",
-                               "  - use: merge\n  - use: export-hf\n    with: { dtype: fp32 }\n"), 0);
+    ck_assert_int_eq(train_and("  - use: lora\n    with: { r: 4, lora_alpha: 12, lora_dropout: 0.3 "
+                               "}\n",
+                               "  - use: merge\n  - use: export-hf\n    with: { dtype: fp32 }\n"),
+                     0);
     check_merged(3, FT_F32, 2e-6);
-    ck_assert(strstr(config_of(text), "\"dtype\": \"float32\"") && strstr(text, "\"tie_word_embeddings\": true"));
+    ck_assert(strstr(config_of(text), "\"dtype\": \"float32\"") &&
+              strstr(text, "\"tie_word_embeddings\": true"));
     ck_assert(ft_file_exists(path_of("out/model/tokenizer_config.json")));
     ck_assert(!ft_file_exists(path_of("out/model/lm_head.weight")));
 }
@@ -221,15 +241,20 @@ END_TEST
 START_TEST(export_merges_by_itself_rounds_and_shards)
 {
     char text[8192];
-    ck_assert_int_eq(train_and("  - use: lora\n    with: { use_rslora: true, r: 4, lora_alpha: 4, target_modules: [q_proj, down_proj] }\n",
-                               "  - use: export-hf\n    with: { dtype: bf16, max_shard_size: 2KB }\n"), 0);
+    ck_assert_int_eq(train_and("  - use: lora\n    with: { use_rslora: true, r: 4, lora_alpha: 4, "
+                               "target_modules: [q_proj, down_proj] }\n",
+                               "  - use: export-hf\n    with: { dtype: bf16, max_shard_size: 2KB "
+                               "}\n"),
+                     0);
     check_log("rounded to BF16");
     check_merged(2, FT_BF16, 0x1p-8);
     ck_assert(strstr(config_of(text), "\"dtype\": \"bfloat16\""));
     ck_assert(ft_file_exists(path_of("out/model/model.safetensors.index.json")));
     /* another export takes the place of the first one whole */
-    ck_assert_int_eq(train_and("  - use: lora\n    with: { use_rslora: true, r: 4, lora_alpha: 4, target_modules: [q_proj, down_proj] }\n",
-                               "  - use: export-hf\n    with: { dtype: fp16 }\n"), 0);
+    ck_assert_int_eq(train_and("  - use: lora\n    with: { use_rslora: true, r: 4, lora_alpha: 4, "
+                               "target_modules: [q_proj, down_proj] }\n",
+                               "  - use: export-hf\n    with: { dtype: fp16 }\n"),
+                     0);
     check_merged(2, FT_F16, 0x1p-10);
     ck_assert(!ft_file_exists(path_of("out/model/model.safetensors.index.json")));
 }
@@ -238,13 +263,17 @@ END_TEST
 START_TEST(an_adapted_embedding_unties_the_head)
 {
     char text[8192];
-    ck_assert_int_eq(train_and("  - use: lora\n    with: { r: 2, lora_alpha: 2, target_modules: [embed_tokens, v_proj] }\n",
-                               "  - use: merge\n  - use: export-hf\n"), 0);
+    ck_assert_int_eq(train_and("  - use: lora\n    with: { r: 2, lora_alpha: 2, target_modules: "
+                               "[embed_tokens, v_proj] }\n",
+                               "  - use: merge\n  - use: export-hf\n"),
+                     0);
     check_merged(1, FT_F32, 2e-6);
     ck_assert(strstr(config_of(text), "\"tie_word_embeddings\": false"));
     ft_tensors *m = open_tensors("out/model"), *w = open_tensors("base/model.safetensors");
-    const ft_tensor *head = ft_tensors_find(m, "lm_head.weight"), *embed = ft_tensors_find(w, "model.embed_tokens.weight");
-    ck_assert(head && head->bytes == embed->bytes && !memcmp(head->data, embed->data, embed->bytes));
+    const ft_tensor *head = ft_tensors_find(m, "lm_head.weight"),
+                    *embed = ft_tensors_find(w, "model.embed_tokens.weight");
+    ck_assert(head && head->bytes == embed->bytes &&
+              !memcmp(head->data, embed->data, embed->bytes));
     ft_tensors_close(m);
     ft_tensors_close(w);
 }
@@ -292,7 +321,8 @@ START_TEST(errors_name_the_thing_and_leave_nothing)
     check_log("not finite");
     ck_assert(!ft_file_exists(path_of("out/model")));
     DIR *d = opendir(path_of("out/artifacts"));
-    for (struct dirent *x; d && (x = readdir(d));) ck_assert_msg(!strstr(x->d_name, "export-hf-"), "%s is left", x->d_name);
+    for (struct dirent *x; d && (x = readdir(d));)
+        ck_assert_msg(!strstr(x->d_name, "export-hf-"), "%s is left", x->d_name);
     if (d) closedir(d);
 }
 END_TEST
@@ -301,8 +331,11 @@ END_TEST
 static void check_golden(const char *goldens, const char *name, const char *base, const char *use)
 {
     char text[1024], model[512], file[600];
-    snprintf(text, sizeof text, "  - use: %s\n    with: { init_adapter: %s/adapters/%s/adapter_final }\n  - use: merge\n"
-             "  - use: export-hf\n    with: { dtype: fp32 }\n", use, goldens, name);
+    snprintf(text, sizeof text,
+             "  - use: %s\n    with: { init_adapter: %s/adapters/%s/adapter_final }\n  - use: "
+             "merge\n"
+             "  - use: export-hf\n    with: { dtype: fp32 }\n",
+             use, goldens, name);
     snprintf(model, sizeof model, "%s/models/%s", goldens, base);
     snprintf(file, sizeof file, "%s/adapters/%s/merged.safetensors", goldens, name);
     ck_assert_int_eq(run_on(model, text), 0);
@@ -312,7 +345,8 @@ static void check_golden(const char *goldens, const char *name, const char *base
     for (size_t k = 0; k < ft_tensors_count(want); k++) {
         const ft_tensor *a = ft_tensors_at(want, k), *b = ft_tensors_find(have, a->name);
         ck_assert(b && b->bytes == a->bytes);
-        for (int64_t i = 0; i < (int64_t)a->bytes / 4; i++) worst = fmax(worst, fabs((double)at(a, i) - (double)at(b, i)));
+        for (int64_t i = 0; i < (int64_t)a->bytes / 4; i++)
+            worst = fmax(worst, fabs((double)at(a, i) - (double)at(b, i)));
     }
     printf("%s: merged weights within %.2g\n", name, worst);
     ck_assert_double_le(worst, 1e-5);
@@ -322,16 +356,19 @@ static void check_golden(const char *goldens, const char *name, const char *base
 
 START_TEST(goldens)
 {
-    static const struct { const char *name, *base, *use; } cases[] = {
-        { "lora", "llama", "lora" }, { "lora_rslora", "llama", "lora" }, { "lora_pattern", "llama", "lora" },
-        { "lora_save_head", "llama3rope", "lora" }, { "lora_dora", "llama", "dora" },
+    static const struct { const char *name, *base, *use;
+    } cases[] = {
+        { "lora", "llama", "lora" },         { "lora_rslora", "llama", "lora" },
+        { "lora_pattern", "llama", "lora" }, { "lora_save_head", "llama3rope", "lora" },
+        { "lora_dora", "llama", "dora" },
     };
     const char *g = test_goldens();
     if (!g) {
         printf("not run: merged weights against PEFT's (no goldens)\n");
         return;
     }
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_golden(g, cases[i].name, cases[i].base, cases[i].use);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_golden(g, cases[i].name, cases[i].base, cases[i].use);
 }
 END_TEST
 

@@ -1,6 +1,6 @@
-/* test_adapters.c -- adapters against PEFT: logits and gradients at the start; ten AdamW steps of the
- * program from the same first values (init_adapter) on the same rows: losses within 1e-4, gradient
- * norms within 1e-3 relative, the adapter at the end within 1e-3 of the way it went.
+/* test_adapters.c -- adapters against PEFT: logits and gradients at the start; ten AdamW steps of
+ * the program from the same first values (init_adapter) on the same rows: losses within 1e-4,
+ * gradient norms within 1e-3 relative, the adapter at the end within 1e-3 of the way it went.
  *
  * A case is a folder as ../shared/goldens/adapters has them; own ones (LoRA, rsLoRA, DoRA, trained
  * biases) are made by tests/tools/make-tiny-model.py. */
@@ -29,7 +29,8 @@ static ft_json_doc *json_of(const char *path, ft_buf *text)
     return d;
 }
 
-static void case_open(adapter_case *c, ft_buf *text, const char *root, const char *models, const char *name)
+static void case_open(adapter_case *c, ft_buf *text, const char *root, const char *models,
+                      const char *name)
 {
     char path[600];
     ft_buf more = { 0 };
@@ -42,7 +43,8 @@ static void case_open(adapter_case *c, ft_buf *text, const char *root, const cha
     else snprintf(c->model, sizeof c->model, "%s", tiny_model(base));
     snprintf(path, sizeof path, "%s/adapter_init/adapter_config.json", c->dir);
     ft_json_doc *config = json_of(path, &more);
-    snprintf(c->plugin, sizeof c->plugin, "%s", says_yes(ft_json_root(config), "use_dora") ? "dora" : "lora");
+    snprintf(c->plugin, sizeof c->plugin, "%s",
+             says_yes(ft_json_root(config), "use_dora") ? "dora" : "lora");
     ft_json_done(config);
     ft_buf_free(&more);
     vectors_open(&c->batches, c->dir, "batches.safetensors");
@@ -61,16 +63,20 @@ static const char *write_yaml(const adapter_case *c)
 {
     bool packed = says_yes(c->about, "quantized_base");
     return tiny_file(tiny_path("run.yaml"),
-        "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
-        "  - { use: data-tokens, with: { path: %s/batches.safetensors } }\n"
-        "%s"
-        "  - { use: %s, with: { init_adapter: %s/adapter_init } }\n"
-        "  - { use: train-sft, with: { shuffle: false, num_train_epochs: 1, learning_rate: 1e-3, weight_decay: 0.01,\n"
-        "      max_grad_norm: 1, lr_scheduler_type: constant, compute_dtype: fp32 } }\n",
-        c->model, tiny_dir, c->dir, packed ? "  - { use: quant-nf4, with: { double_quant: true } }\n" : "", c->plugin, c->dir);
+                     "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
+                     "  - { use: data-tokens, with: { path: %s/batches.safetensors } }\n"
+                     "%s"
+                     "  - { use: %s, with: { init_adapter: %s/adapter_init } }\n"
+                     "  - { use: train-sft, with: { shuffle: false, num_train_epochs: 1, "
+                     "learning_rate: 1e-3, weight_decay: 0.01,\n"
+                     "      max_grad_norm: 1, lr_scheduler_type: constant, compute_dtype: fp32 } "
+                     "}\n",
+                     c->model, tiny_dir, c->dir,
+                     packed ? "  - { use: quant-nf4, with: { double_quant: true } }\n" : "",
+                     c->plugin, c->dir);
 }
 
-/* ---- the start: logits (where the base is not packed) and gradients of the first batch ------------ */
+/* ---- the start: logits (where the base is not packed) and gradients of the first batch ------- */
 
 static double check_gradients(const adapter_case *c, const char *yaml)
 {
@@ -100,14 +106,15 @@ static double check_gradients(const adapter_case *c, const char *yaml)
     return worst;
 }
 
-/* ---- ten steps ------------------------------------------------------------------------------------- */
+/* ---- ten steps ------------------------------------------------------------------------------- */
 
 static double check_losses(const adapter_case *c)
 {
     ft_buf text = { 0 };
     ft_err e = { 0 };
     double worst = 0;
-    const ft_json *losses = ft_json_get(c->about, "losses"), *norms = ft_json_get(c->about, "grad_norms");
+    const ft_json *losses = ft_json_get(c->about, "losses"),
+                  *norms = ft_json_get(c->about, "grad_norms");
     tiny_must(ft_file_read(&text, tiny_path("out/metrics.jsonl"), 1 << 20, &e), &e);
     char *line = text.p;
     for (size_t i = 0; i < losses->len; i++) {
@@ -117,11 +124,14 @@ static double check_losses(const adapter_case *c)
         double loss = 0, norm = 0, want = 0, want_norm = 0;
         ck_assert(d && ft_json_as_real(ft_json_get(ft_json_root(d), "loss"), &loss) &&
                   ft_json_as_real(ft_json_get(ft_json_root(d), "grad_norm"), &norm) &&
-                  ft_json_as_real(&losses->item[i], &want) && ft_json_as_real(&norms->item[i], &want_norm));
+                  ft_json_as_real(&losses->item[i], &want) &&
+                  ft_json_as_real(&norms->item[i], &want_norm));
         ft_json_done(d);
         double off = fabs(loss - want);
-        ck_assert_msg(off <= 1e-4, "%s: loss of step %d is %.7f, not %.7f", c->dir, (int)i + 1, loss, want);
-        ck_assert_msg(fabs(norm - want_norm) <= 1e-3 * want_norm, "%s: norm of step %d is %.7f, not %.7f", c->dir, (int)i + 1, norm, want_norm);
+        ck_assert_msg(off <= 1e-4, "%s: loss of step %d is %.7f, not %.7f", c->dir, (int)i + 1,
+                      loss, want);
+        ck_assert_msg(fabs(norm - want_norm) <= 1e-3 * want_norm,
+                      "%s: norm of step %d is %.7f, not %.7f", c->dir, (int)i + 1, norm, want_norm);
         if (off > worst) worst = off;
         line = end + 1;
     }
@@ -155,7 +165,8 @@ static double check_final(const adapter_case *c)
     const ft_json *o = ft_json_root(theirs.doc);
     for (size_t i = 0; i < o->len; i++) {
         if (!strcmp(o->item[i].key, "__metadata__")) continue;
-        ft_tensor a = vectors_get(&ours, "", o->item[i].key), b = vectors_get(&theirs, "", o->item[i].key),
+        ft_tensor a = vectors_get(&ours, "", o->item[i].key),
+                  b = vectors_get(&theirs, "", o->item[i].key),
                   s = vectors_get(&start, "", o->item[i].key);
         ck_assert_uint_eq(a.bytes, b.bytes);
         for (uint64_t k = 0; k < b.bytes / 4; k++) {
@@ -170,7 +181,8 @@ static double check_final(const adapter_case *c)
     vectors_close(&ours);
     vectors_close(&theirs);
     vectors_close(&start);
-    ck_assert_msg(diff <= 1e-6 * way, "%s: the adapter is off by %g of its way", c->dir, sqrt(diff / way));
+    ck_assert_msg(diff <= 1e-6 * way, "%s: the adapter is off by %g of its way", c->dir,
+                  sqrt(diff / way));
     return sqrt(diff / way);
 }
 
@@ -236,7 +248,8 @@ START_TEST(own_cases)
 END_TEST
 
 /* Of the shared cases: every LoRA or DoRA one whose base a model plugin knows. */
-static const char *const shared[] = { "lora", "lora_rslora", "lora_pattern", "lora_dora", "lora_save_head", "qlora", "qdora" };
+static const char *const shared[] = { "lora",           "lora_rslora", "lora_pattern", "lora_dora",
+                                      "lora_save_head", "qlora",       "qdora" };
 
 START_TEST(shared_cases)
 {

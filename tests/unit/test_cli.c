@@ -26,7 +26,8 @@ static int run(ft_buf *out, const char *args)
 
 START_TEST(calls)
 {
-    static const struct { const char *args; int status; const char *want; } cases[] = {
+    static const struct { const char *args; int status; const char *want;
+    } cases[] = {
         { "", 0, "usage: pipeline COMMAND" },
         { "help", 0, "  list       the plugins there are" },
         { "--help", 0, "usage: pipeline COMMAND" },
@@ -43,7 +44,8 @@ START_TEST(calls)
         { "report", 2, "usage: pipeline report OUTPUT_DIR [--out F.html]\n" },
         { "report /nonexistent", 1, "pipeline: /nonexistent is no output folder of a run" },
         { "doctor --jsn", 2, "pipeline: unknown option --jsn; did you mean --json?\n" },
-        { "doctor --plugin-dir /nonexistent", 1, "\nbad   plugins          --plugin-dir: plugin folder /nonexistent" },
+        { "doctor --plugin-dir /nonexistent", 1,
+          "\nbad   plugins          --plugin-dir: plugin folder /nonexistent" },
         { "help a b", 2, "usage: pipeline help " },
         { "help no-such-thing", 2, "pipeline: no plugin \"no-such-thing\"" },
         { "help ../x", 2, "is not a plugin's name" },
@@ -117,8 +119,8 @@ START_TEST(help_plugin)
 }
 END_TEST
 
-/* Every plugin that was built is listed, and `help` has every row of its own table: key, kind, default
- * and text; the JSON schema has the same keys. */
+/* Every plugin that was built is listed, and `help` has every row of its own table: key, kind,
+ * default and text; the JSON schema has the same keys. */
 static void check_help(const char *name, const ft_plugin *p)
 {
     ft_buf out = { 0 };
@@ -201,7 +203,8 @@ START_TEST(every_command)
 }
 END_TEST
 
-/* A built tree has nothing bad, plugins that are refused are worth a word, wrong settings are bad. */
+/* A built tree has nothing bad, plugins that are refused are worth a word, wrong settings are
+ * bad. */
 START_TEST(doctor)
 {
     ft_buf out = { 0 };
@@ -220,7 +223,8 @@ START_TEST(doctor)
     ck_assert_msg(run(&out, args) == 0, "%s", out.p);
     ft_json_doc *d = ft_json_parse("doctor", out.p, out.n, &e);
     ck_assert_msg(d != NULL, "%s", e.msg);
-    ck_assert(ft_json_as_int(ft_json_get(ft_json_root(d), "bad"), &bad) && ft_json_as_int(ft_json_get(ft_json_root(d), "warn"), &warn));
+    ck_assert(ft_json_as_int(ft_json_get(ft_json_root(d), "bad"), &bad) &&
+              ft_json_as_int(ft_json_get(ft_json_root(d), "warn"), &warn));
     ck_assert_int_eq(bad, 0);
     ck_assert_int_ge(warn, 17);
     ft_json_done(d);

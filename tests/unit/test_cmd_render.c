@@ -45,18 +45,19 @@ static void check_command(int argc, const char **argv, int status, const char *w
     ft_buf_free(&got);
 }
 
-static const char rows[] =
-    "{\"messages\": [{\"role\": \"user\", \"content\": \"é\"}, {\"role\": \"assistant\", \"content\": "
-    "\"two\"}], \"kwargs\": {\"k\": \"K\"}, \"eos_token\": \"</s>\"}\n\n"
-    "{\"messages\": [], \"add_generation_prompt\": true}\n"
-    "{\"messages\": 5}\n{\"messages\"\n[1]\n";
+static const char rows[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"é\"}, {\"role\": "
+                           "\"assistant\", \"content\": "
+                           "\"two\"}], \"kwargs\": {\"k\": \"K\"}, \"eos_token\": \"</s>\"}\n\n"
+                           "{\"messages\": [], \"add_generation_prompt\": true}\n"
+                           "{\"messages\": 5}\n{\"messages\"\n[1]\n";
 
 START_TEST(rows_with_a_template)
 {
     char want[2000];
-    write_text(template_path, "{{ k }}{% if messages is number %}{{ raise_exception('no') }}{% endif %}"
-                              "{% for m in messages %}<{{ m.content }}>{{ eos_token }}{% endfor %}"
-                              "{{ '!' if add_generation_prompt }}");
+    write_text(template_path,
+               "{{ k }}{% if messages is number %}{{ raise_exception('no') }}{% endif %}"
+               "{% for m in messages %}<{{ m.content }}>{{ eos_token }}{% endfor %}"
+               "{{ '!' if add_generation_prompt }}");
     write_text(rows_path, rows);
     snprintf(want, sizeof want,
              "{\"text\": \"K<é></s><two></s>\", \"assistant_spans\": [[10, 13]]}\n"

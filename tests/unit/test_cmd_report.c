@@ -1,5 +1,5 @@
-/* test_cmd_report.c -- `pipeline report`: the page of a real run, made again from its folder to the byte,
- * to another place, and after files of the run are gone. */
+/* test_cmd_report.c -- `pipeline report`: the page of a real run, made again from its folder to the
+ * byte, to another place, and after files of the run are gone. */
 #include "harness.h"
 #include "tests/talker.h"
 
@@ -9,9 +9,12 @@ static void begin(void)
     ft_buf said = { 0 };
     tiny_begin();
     talker_chats(tiny_path("train.jsonl"), 0, 8);
-    snprintf(stages, sizeof stages, "  - use: data-chatml\n    with: { path: %s, val_size: 2 }\n  - use: tokenizer-bpe\n"
-             "  - use: lora\n    with: { r: 2 }\n  - use: train-sft\n    with: { max_steps: 3, per_device_train_batch_size: 2 }\n"
-             "  - use: eval-loss\n    with: { max_new_tokens: 4 }\n", tiny_path("train.jsonl"));
+    snprintf(stages, sizeof stages,
+             "  - use: data-chatml\n    with: { path: %s, val_size: 2 }\n  - use: tokenizer-bpe\n"
+             "  - use: lora\n    with: { r: 2 }\n  - use: train-sft\n    with: { max_steps: 3, "
+             "per_device_train_batch_size: 2 }\n"
+             "  - use: eval-loss\n    with: { max_new_tokens: 4 }\n",
+             tiny_path("train.jsonl"));
     ck_assert_msg(talker_pipeline(&said, talker_model(), "out", stages) == 0, "%s", said.p);
     ft_buf_free(&said);
 }
@@ -25,7 +28,8 @@ static int report(const char *dir, const char *option, const char *value)
 
 START_TEST(the_same_page_again)
 {
-    const char *page = tiny_path("out/report.html"), *kept = tiny_path("kept.html"), *other = tiny_path("other.html");
+    const char *page = tiny_path("out/report.html"), *kept = tiny_path("kept.html"),
+               *other = tiny_path("other.html");
     ft_buf b = { 0 };
     ft_err e = { 0 };
     tiny_copy(page, kept);
@@ -35,9 +39,14 @@ START_TEST(the_same_page_again)
     ck_assert_int_eq(report(tiny_path("out"), "--out", other), 0);
     ck_assert(tiny_same(other, kept));
     tiny_must(ft_file_read(&b, kept, 1 << 24, &e), &e);
-    static const char *const has[] = { "<tr><th>steps</th><td>3</td></tr>", "data-chatml → tokenizer-bpe → lora → train-sft",
-        "<svg", "class=\"tokens\"", "eval-loss.loss_after", "output_dir:" };
-    for (size_t i = 0; i < sizeof has / sizeof *has; i++) ck_assert_msg(strstr(b.p, has[i]) != NULL, "no \"%s\"", has[i]);
+    static const char *const has[] = { "<tr><th>steps</th><td>3</td></tr>",
+                                       "data-chatml → tokenizer-bpe → lora → train-sft",
+                                       "<svg",
+                                       "class=\"tokens\"",
+                                       "eval-loss.loss_after",
+                                       "output_dir:" };
+    for (size_t i = 0; i < sizeof has / sizeof *has; i++)
+        ck_assert_msg(strstr(b.p, has[i]) != NULL, "no \"%s\"", has[i]);
     ft_buf_free(&b);
 }
 END_TEST

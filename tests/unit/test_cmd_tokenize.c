@@ -15,7 +15,8 @@ static int run(ft_buf *out, const char *input, const char *args)
     const char *tmp = getenv("TMPDIR");
     snprintf(path, sizeof path, "%s/tokenize-%d.in", tmp && *tmp ? tmp : "/tmp", (int)getpid());
     ck_assert_msg(!ft_file_write(path, input, strlen(input), &e), "%s", e.msg);
-    snprintf(cmd, sizeof cmd, "unset PIPELINE_PLUGIN_PATH; %s/pipeline tokenize %s < %s 2>&1", test_build(), args, path);
+    snprintf(cmd, sizeof cmd, "unset PIPELINE_PLUGIN_PATH; %s/pipeline tokenize %s < %s 2>&1",
+             test_build(), args, path);
     FILE *f = popen(cmd, "r");
     ck_assert_ptr_nonnull(f);
     out->n = 0;
@@ -30,24 +31,29 @@ static int run(ft_buf *out, const char *input, const char *args)
 static bool same(const ft_json *a, const ft_json *b)
 {
     if (!a || !b || a->type != b->type || a->len != b->len) return false;
-    if (a->type == FT_JSON_STRING || a->type == FT_JSON_NUMBER) return !memcmp(a->text, b->text, a->len);
+    if (a->type == FT_JSON_STRING || a->type == FT_JSON_NUMBER)
+        return !memcmp(a->text, b->text, a->len);
     for (size_t i = 0; i < a->len; i++) {
         if (!same(&a->item[i], &b->item[i])) return false;
     }
     return true;
 }
 
-/* Line by line, `got_key` of the output is `want_key` of the vectors; returns the number of lines. */
-static int compare(const ft_buf *out, const ft_buf *golden, const char *got_key, const char *want_key)
+/* Line by line, `got_key` of the output is `want_key` of the vectors; returns the number of
+ * lines. */
+static int compare(const ft_buf *out, const ft_buf *golden, const char *got_key,
+                   const char *want_key)
 {
     const char *a = out->p, *b = golden->p;
     int lines = 0;
     for (; *b; lines++) {
         size_t na = strcspn(a, "\n"), nb = strcspn(b, "\n");
         ft_err e = { 0 };
-        ft_json_doc *got = ft_json_parse("output", a, na, &e), *want = ft_json_parse("vectors", b, nb, &e);
+        ft_json_doc *got = ft_json_parse("output", a, na, &e),
+                    *want = ft_json_parse("vectors", b, nb, &e);
         ck_assert_msg(got && want, "%s: %.*s", e.msg, (int)na, a);
-        ck_assert_msg(same(ft_json_get(ft_json_root(got), got_key), ft_json_get(ft_json_root(want), want_key)),
+        ck_assert_msg(same(ft_json_get(ft_json_root(got), got_key),
+                           ft_json_get(ft_json_root(want), want_key)),
                       "%s of line %d: %.*s", want_key, lines + 1, (int)na, a);
         ft_json_done(got);
         ft_json_done(want);
@@ -60,9 +66,13 @@ static int compare(const ft_buf *out, const ft_buf *golden, const char *got_key,
 
 START_TEST(files_of_rows)
 {
-    static const char *const dirs[] = { "smollm2", "llama3", "gpt2", "qwen2", "llama2", "metaspace", "gguf-llama" };
-    static const struct { const char *option, *got, *want; } cases[] = {
-        { "", "ids", "ids" }, { "--add-special", "ids", "ids_special" }, { "--decode", "text", "decoded" },
+    static const char *const dirs[] = { "smollm2", "llama3",    "gpt2",      "qwen2",
+                                        "llama2",  "metaspace", "gguf-llama" };
+    static const struct { const char *option, *got, *want;
+    } cases[] = {
+        { "", "ids", "ids" },
+        { "--add-special", "ids", "ids_special" },
+        { "--decode", "text", "decoded" },
     };
     ft_buf out = { 0 }, golden = { 0 };
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
@@ -72,8 +82,8 @@ START_TEST(files_of_rows)
         golden.n = 0;
         ck_assert_msg(!ft_file_read(&golden, path, 1 << 24, &e), "%s", e.msg);
         for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-            snprintf(args, sizeof args, "%s --model tests/data/tok/%s%s %s", cases[k].option, dirs[i],
-                     strncmp(dirs[i], "gguf", 4) ? "" : "/tokenizer.gguf", path);
+            snprintf(args, sizeof args, "%s --model tests/data/tok/%s%s %s", cases[k].option,
+                     dirs[i], strncmp(dirs[i], "gguf", 4) ? "" : "/tokenizer.gguf", path);
             ck_assert_msg(run(&out, "", args) == 0, "%s: %.300s", args, out.p);
             ck_assert_int_gt(compare(&out, &golden, cases[k].got, cases[k].want), 10);
         }
@@ -87,14 +97,17 @@ END_TEST
 
 START_TEST(texts)
 {
-    static const struct { const char *args, *input, *want; int status; } cases[] = {
+    static const struct { const char *args, *input, *want; int status;
+    } cases[] = {
         { MODEL "'H\xC3\xA9 y'", "", "[40, 128, 103, 221, 89]\n", 0 },
         { MODEL, "H\xC3\xA9 y", "[40, 128, 103, 221, 89]\n", 0 },
         { MODEL, "", "[]\n", 0 },
-        { MODEL "--offsets", "H\xC3\xA9", "40\t0\t1\t\"H\"\n128\t1\t3\t\"\xC3\xA9\"\n103\t1\t3\t\"\xC3\xA9\"\n", 0 },
+        { MODEL "--offsets", "H\xC3\xA9",
+          "40\t0\t1\t\"H\"\n128\t1\t3\t\"\xC3\xA9\"\n103\t1\t3\t\"\xC3\xA9\"\n", 0 },
         { MODEL "--decode '[40, 128, 103, 221, 89]'", "", "H\xC3\xA9 y\n", 0 },
         { MODEL "--decode", "[40]\n{\"ids\": [89]}\n", "H\ny\n", 0 },
-        { MODEL "--decode '[999999]'", "", "pipeline: token id 999999 is outside of the vocabulary of ", 1 },
+        { MODEL "--decode '[999999]'", "",
+          "pipeline: token id 999999 is outside of the vocabulary of ", 1 },
         { MODEL "--decode '[-1]'", "", "pipeline: place 0 of the ids is no token id", 1 },
         { MODEL "--decode '[1.5]'", "", "pipeline: place 0 of the ids is no token id", 1 },
         { MODEL "--decode '{}'", "", "pipeline: --decode wants [1, 2", 1 },
@@ -110,7 +123,9 @@ START_TEST(texts)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int status = run(&out, cases[i].input, cases[i].args);
         ck_assert_msg(status == cases[i].status, "%s: status %d\n%s", cases[i].args, status, out.p);
-        ck_assert_msg(cases[i].status ? strstr(out.p, cases[i].want) != NULL : !strcmp(out.p, cases[i].want), "%s:\n%s", cases[i].args, out.p);
+        ck_assert_msg(cases[i].status ? strstr(out.p, cases[i].want) != NULL
+                                      : !strcmp(out.p, cases[i].want),
+                      "%s:\n%s", cases[i].args, out.p);
     }
     ft_buf_free(&out);
 }
@@ -131,8 +146,10 @@ START_TEST(chats)
 {
     chat("hi", "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n\n");
     chat("[1, 2]", "<|im_start|>user\n[1, 2]<|im_end|>\n<|im_start|>assistant\n\n");
-    chat("[{\"role\": \"user\", \"content\": \"a\"}]", "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n\n");
-    chat("[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]",
+    chat("[{\"role\": \"user\", \"content\": \"a\"}]",
+         "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n\n");
+    chat("[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": "
+         "\"b\"}]",
          "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n\n");
     ft_buf out = { 0 };
     ck_assert_int_eq(run(&out, "[{\"role\": \"user\", \"content\": }]", MODEL "--chat"), 1);
@@ -144,7 +161,8 @@ END_TEST
 /* Rows of data: ids, text, and labels that train the reply alone. */
 START_TEST(rows_of_chats)
 {
-    static const char row[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"yes\"}]}\n";
+    static const char row[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                              "{\"role\": \"assistant\", \"content\": \"yes\"}]}\n";
     char path[200], args[500];
     ft_buf out = { 0 }, reply = { 0 };
     ft_err e = { 0 };
@@ -159,8 +177,10 @@ START_TEST(rows_of_chats)
     ck_assert_ptr_nonnull(line);
     ft_json_doc *d = ft_json_parse("output", line, strlen(line), &e);
     ck_assert_msg(d != NULL, "%s", e.msg);
-    const ft_json *ids = ft_json_get(ft_json_root(d), "ids"), *labels = ft_json_get(ft_json_root(d), "labels");
-    ck_assert_str_eq(ft_json_str(ft_json_root(d), "text", ""), "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>\n");
+    const ft_json *ids = ft_json_get(ft_json_root(d), "ids"),
+                  *labels = ft_json_get(ft_json_root(d), "labels");
+    ck_assert_str_eq(ft_json_str(ft_json_root(d), "text", ""),
+                     "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>\n");
     ck_assert_uint_eq(ids->len, labels->len);
     ck_assert_uint_eq(ft_json_get(ft_json_root(d), "offsets")->len, ids->len);
     ft_buf_putc(&reply, '[');
@@ -184,7 +204,8 @@ static const char *row_file(const char *ending, const char *text)
     static char path[200];
     ft_err e = { 0 };
     const char *tmp = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%s/tokenize-%d%s", tmp && *tmp ? tmp : "/tmp", (int)getpid(), ending);
+    snprintf(path, sizeof path, "%s/tokenize-%d%s", tmp && *tmp ? tmp : "/tmp", (int)getpid(),
+             ending);
     ck_assert_msg(!ft_file_write(path, text, strlen(text), &e), "%s", e.msg);
     return path;
 }
@@ -192,18 +213,23 @@ static const char *row_file(const char *ending, const char *text)
 /* --show: trained, context and template apart; what could steer a terminal is spelled out. */
 START_TEST(shown_rows)
 {
-    static const char rows[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\\u001b[31m\\u009b\"}, "
-                               "{\"role\": \"assistant\", \"content\": \"\xC3\xA9s\"}]}\n"
-                               "{\"prompt\": \"q\", \"chosen\": \"yes\", \"rejected\": \"no\"}\n"
-                               "{\"prompt\": \"q\", \"completion\": \"w\", \"label\": false}\n";
+    static const char rows[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\\u001b[31m\\u009b\"}, "
+        "{\"role\": \"assistant\", \"content\": \"\xC3\xA9s\"}]}\n"
+        "{\"prompt\": \"q\", \"chosen\": \"yes\", \"rejected\": \"no\"}\n"
+        "{\"prompt\": \"q\", \"completion\": \"w\", \"label\": false}\n";
     char args[500];
     ft_buf out = { 0 };
     const char *path = row_file(".jsonl", rows);
     snprintf(args, sizeof args, MODEL "--chat --show %s", path);
     ck_assert_int_eq(run(&out, "", args), 0);
     ck_assert_msg(strstr(out.p, "context  ‹template›  «trained»\n") != NULL, "%s", out.p);
-    ck_assert_msg(strstr(out.p, "‹<|im_start|>user\n›a\\x1b[31m\\x9b‹<|im_end|>\n<|im_start|>assistant\n›«\xC3\xA9s<|im_end|>»‹\n›\n") != NULL, "%s", out.p);
-    ck_assert_msg(strstr(out.p, "line 2, chosen: ") && strstr(out.p, "line 2, rejected: ") && strstr(out.p, "line 3, bad: "), "%s", out.p);
+    ck_assert_msg(strstr(out.p, "‹<|im_start|>user\n›a\\x1b[31m\\x9b‹<|im_end|>\n<|im_start|>"
+                                "assistant\n›«\xC3\xA9s<|im_end|>»‹\n›\n") != NULL,
+                  "%s", out.p);
+    ck_assert_msg(strstr(out.p, "line 2, chosen: ") && strstr(out.p, "line 2, rejected: ") &&
+                      strstr(out.p, "line 3, bad: "),
+                  "%s", out.p);
     ck_assert_ptr_nonnull(strstr(out.p, "q«yes"));
     snprintf(args, sizeof args, MODEL "--chat %s", path);
     ck_assert_int_eq(run(&out, "", args), 0);

@@ -1,13 +1,13 @@
 /* test_contract.c -- does the adapter contract hold the methods of the field?  Each is written here
- * against the public header alone, as a plugin would, none naming a mode, a device or a thread; on a
- * small model each must start as the identity, have the gradient that differences give, and need no
- * memory of its own.  (lora, dora: the plugins themselves; VeRA: docs/examples/vera.c.) */
+ * against the public header alone, as a plugin would, none naming a mode, a device or a thread; on
+ * a small model each must start as the identity, have the gradient that differences give, and need
+ * no memory of its own.  (lora, dora: the plugins themselves; VeRA: docs/examples/vera.c.) */
 #include "ft/adapter.h"
 #include "tests/graph_test.h"
 
 enum { VOCAB = 11, D = 8, INNER = 6, LAYERS = 2, KV = 4 };
 
-/* ---- the methods ----------------------------------------------------------------------------------- */
+/* ---- the methods ----------------------------------------------------------------------------- */
 
 /* LoRA with dropout, Hu et al. 2021. */
 static ft_val lora(void *self, ft_graph *g, const ft_site *s, ft_val x)
@@ -15,7 +15,8 @@ static ft_val lora(void *self, ft_graph *g, const ft_site *s, ft_val x)
     (void)self;
     ft_val A = ft_parameter(g, s, "lora_A", ft_2d(3, s->in), FT_TRAIN, ft_normal(0.5));
     ft_val B = ft_parameter(g, s, "lora_B", ft_2d(s->out, 3), FT_TRAIN, ft_fill(0));
-    return ft_add(g, ft_base(g, s, x), ft_scale(g, ft_linear(g, ft_linear(g, ft_dropout(g, x, 0.3), A), B), 2));
+    return ft_add(g, ft_base(g, s, x),
+                  ft_scale(g, ft_linear(g, ft_linear(g, ft_dropout(g, x, 0.3), A), B), 2));
 }
 
 /* (IA)^3, Liu et al. 2022: outputs are scaled, and the input of the last MLP layer. */
@@ -31,10 +32,13 @@ static ft_val ia3(void *self, ft_graph *g, const ft_site *s, ft_val x)
 static ft_val houlsby(void *self, ft_graph *g, const ft_site *s, ft_val x)
 {
     (void)self;
-    ft_val h = ft_linear(g, x, ft_parameter(g, s, "down.weight", ft_2d(3, s->in), FT_TRAIN, ft_normal(0.5)));
+    ft_val h = ft_linear(g, x,
+                         ft_parameter(g, s, "down.weight", ft_2d(3, s->in), FT_TRAIN,
+                                      ft_normal(0.5)));
     h = ft_gelu(g, ft_add(g, h, ft_parameter(g, s, "down.bias", ft_1d(3), FT_TRAIN, ft_fill(0))));
     h = ft_linear(g, h, ft_parameter(g, s, "up.weight", ft_2d(s->out, 3), FT_TRAIN, ft_fill(0)));
-    return ft_add(g, x, ft_add(g, h, ft_parameter(g, s, "up.bias", ft_1d(s->out), FT_TRAIN, ft_fill(0))));
+    return ft_add(g, x,
+                  ft_add(g, h, ft_parameter(g, s, "up.bias", ft_1d(s->out), FT_TRAIN, ft_fill(0))));
 }
 
 /* Prefix tuning with its projection, Li and Liang 2021: keys and values from a small network. */
@@ -43,9 +47,11 @@ static ft_val prefix(void *self, ft_graph *g, const ft_site *s, ft_val q)
     (void)self;
     int64_t kv = s->kv_heads * s->head_dim, all = 2 * s->all->layers * kv, at = 2 * s->index * kv;
     ft_val e = ft_shared(g, "prompt_embeddings", ft_2d(3, 5), FT_TRAIN, ft_normal(0.5));
-    ft_val h = ft_tanh(g, ft_linear(g, e, ft_shared(g, "mlp.0", ft_2d(4, 5), FT_TRAIN, ft_normal(0.5))));
+    ft_val h = ft_tanh(g, ft_linear(g, e,
+                                    ft_shared(g, "mlp.0", ft_2d(4, 5), FT_TRAIN, ft_normal(0.5))));
     ft_val all_kv = ft_linear(g, h, ft_shared(g, "mlp.2", ft_2d(all, 4), FT_TRAIN, ft_normal(0.5)));
-    ft_extra_kv(g, s, ft_slice(g, all_kv, 1, at, at + kv), ft_slice(g, all_kv, 1, at + kv, at + 2 * kv));
+    ft_extra_kv(g, s, ft_slice(g, all_kv, 1, at, at + kv),
+                ft_slice(g, all_kv, 1, at + kv, at + 2 * kv));
     return q;
 }
 
@@ -93,7 +99,7 @@ static const struct {
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 
-/* ---- a small model, as a model plugin writes it ------------------------------------------------------- */
+/* ---- a small model, as a model plugin writes it ---------------------------------------------- */
 
 static ft_val model(ft_graph *g, ft_val ids, ft_val pos, ft_val targets)
 {
@@ -108,7 +114,8 @@ static ft_val model(ft_graph *g, ft_val ids, ft_val pos, ft_val targets)
         ft_val h = ft_rms_norm(g, x, ft_weight(g, n[0], ft_1d(D)), 1e-5, 0);
         ft_val q = ft_rope(g, ft_site_linear(g, n[1], h, 2 * KV, false), pos, f, 1);
         ft_val k = ft_rope(g, ft_site_linear(g, n[2], h, KV, true), pos, f, 1);
-        ft_val o = ft_attention(g, n[3], q, k, ft_site_linear(g, n[3], h, KV, false), &a, (ft_val){ 0 });
+        ft_val o = ft_attention(g, n[3], q, k, ft_site_linear(g, n[3], h, KV, false), &a,
+                                (ft_val){ 0 });
         x = ft_add(g, x, ft_sublayer(g, n[4], ft_site_linear(g, n[4], o, D, false)));
         h = ft_rms_norm(g, x, ft_weight(g, n[5], ft_1d(D)), 1e-5, 0);
         h = ft_silu(g, ft_site_linear(g, n[6], h, INNER, false));
@@ -128,15 +135,20 @@ static void bind_weights(test_run *r)
         int64_t n = g_rows(&d) * g_cols(&d);
         uint64_t seed = g_hash(r->g->weight[i].name, 5);
         for (int64_t k = 0; k < n; k++) weights[i][k] = test_random(&seed);
-        r->weight[i] = (ft_arg){ .data = weights[i], .rows = g_rows(&d), .cols = g_cols(&d), .ld = g_cols(&d), .dtype = FT_F64 };
+        r->weight[i] = (ft_arg){ .data = weights[i],
+                                 .rows = g_rows(&d),
+                                 .cols = g_cols(&d),
+                                 .ld = g_cols(&d),
+                                 .dtype = FT_F64 };
     }
 }
 
-/* ---- the method ---------------------------------------------------------------------------------------- */
+/* ---- the method ------------------------------------------------------------------------------ */
 
 typedef struct { const ft_adapter *a; int32_t next; ft_site_set set; } choice;
 
-static const ft_adapter *choose(void *ctx, const ft_site *s, void **self, int32_t *index, const ft_site_set **all, const char **plugin)
+static const ft_adapter *choose(void *ctx, const ft_site *s, void **self, int32_t *index,
+                                const ft_site_set **all, const char **plugin)
 {
     choice *c = ctx;
     *self = NULL;
@@ -152,7 +164,8 @@ static void open_run(test_run *r, choice *c, bool derive)
 {
     g_method m = { .adapter = choose, .ctx = c };
     c->next = 0;
-    test_open_with(r, model, c->a ? &m : NULL, FT_F64, "reference", G_KEEP, 1, derive, 3, bind_weights);
+    test_open_with(r, model, c->a ? &m : NULL, FT_F64, "reference", G_KEEP, 1, derive, 3,
+                   bind_weights);
 }
 
 static void set_params(test_run *r, bool perturb)
@@ -164,7 +177,8 @@ static void set_params(test_run *r, bool perturb)
         double *w = (double *)(void *)((char *)r->mem.param + r->plan.value[p->value].offset);
         for (int64_t j = 0; j < g_rows(d) * g_cols(d); j++) {
             double noise = test_random(&seed);
-            w[j] = p->init.kind == FT_INIT_FILL ? p->init.a + (perturb ? 0.3 * noise : 0) : p->init.b * noise;
+            w[j] = p->init.kind == FT_INIT_FILL ? p->init.a + (perturb ? 0.3 * noise : 0)
+                                                : p->init.b * noise;
         }
     }
 }
@@ -191,7 +205,8 @@ START_TEST(starts_as_the_base)
     open_run(&base, &without, false);
     set_params(&r, false);
     double have = test_step(&r, one, 1), want = test_step(&base, one, 1);
-    ck_assert_msg(fabs(have - want) < 1e-12, "%s: %.15g, the base %.15g", methods[_i].name, have, want);
+    ck_assert_msg(fabs(have - want) < 1e-12, "%s: %.15g, the base %.15g", methods[_i].name, have,
+                  want);
     ck_assert(r.g->n_param > 0);
     test_close(&r);
     test_close(&base);
@@ -232,7 +247,8 @@ START_TEST(gradient_equals_difference)
             w[j] = keep;
             double want = (up - down) / (2 * h), have = grad[r.plan.grad_at[i] + (uint64_t)j];
             biggest = fmax(biggest, fabs(want));
-            ck_assert_msg(fabs(want - have) < 1e-6, "%s: d/d %s[%d]: %.9g, by difference %.9g", methods[_i].name, p->name, (int)j, have, want);
+            ck_assert_msg(fabs(want - have) < 1e-6, "%s: d/d %s[%d]: %.9g, by difference %.9g",
+                          methods[_i].name, p->name, (int)j, have, want);
         }
     }
     ck_assert_msg(biggest > 1e-4, "%s: the gradient vanishes", methods[_i].name);

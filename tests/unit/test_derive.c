@@ -1,9 +1,9 @@
-/* test_derive.c -- every op's backward rule against finite differences, in double precision with the
- * reference kernels, through the whole machinery: derivation, recomputation, planning with freed
- * buffers poisoned, execution.
+/* test_derive.c -- every op's backward rule against finite differences, in double precision with
+ * the reference kernels, through the whole machinery: derivation, recomputation, planning with
+ * freed buffers poisoned, execution.
  *
- * Each case is a small network of parameters alone; the derivative of the loss with respect to every
- * parameter element is compared with a central difference. */
+ * Each case is a small network of parameters alone; the derivative of the loss with respect to
+ * every parameter element is compared with a central difference. */
 #include "tests/graph_test.h"
 
 enum { VOCAB = 11, D = 8, HEADS = 2 };
@@ -13,7 +13,10 @@ static ft_val P(ft_graph *g, const char *name, int64_t rows, int64_t cols)
     return ft_shared(g, name, rows ? ft_2d(rows, cols) : ft_1d(cols), FT_TRAIN, ft_normal(0.7));
 }
 
-static ft_val embed(ft_graph *g, ft_val ids) { return ft_embedding(g, ids, P(g, "embed", VOCAB, D)); }
+static ft_val embed(ft_graph *g, ft_val ids)
+{
+    return ft_embedding(g, ids, P(g, "embed", VOCAB, D));
+}
 
 static ft_val finish(ft_graph *g, ft_val x, ft_val targets)
 {
@@ -54,7 +57,8 @@ static ft_val c_binary(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
     y = ft_sub(g, y, v);
     ft_val s = ft_sum(g, ft_mul(g, v, v)); /* scalar */
     y = ft_add(g, ft_mul(g, y, s), ft_div(g, x, ft_shift(g, s, 1)));
-    ft_val column = ft_reshape(g, ft_row_sum(g, x), (ft_shape){ 2, { ft_describe(g, x)->shape.dim[0], 1 } });
+    ft_val column = ft_reshape(g, ft_row_sum(g, x),
+                               (ft_shape){ 2, { ft_describe(g, x)->shape.dim[0], 1 } });
     y = ft_add(g, ft_mul(g, y, column), column);
     return finish(g, ft_div(g, y, ft_shift(g, ft_mul(g, column, column), 2)), t);
 }
@@ -62,7 +66,8 @@ static ft_val c_binary(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 static ft_val c_glu(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
     (void)pos;
-    ft_val x = embed(g, ids), gate = ft_linear(g, x, P(g, "gate", 6, D)), up = ft_linear(g, x, P(g, "up", 6, D));
+    ft_val x = embed(g, ids), gate = ft_linear(g, x, P(g, "gate", 6, D)),
+           up = ft_linear(g, x, P(g, "up", 6, D));
     ft_val y = ft_add(g, ft_glu(g, "silu", gate, up), ft_glu(g, "gelu_tanh", up, gate));
     return finish(g, ft_linear(g, y, P(g, "down", D, 6)), t);
 }
@@ -71,18 +76,22 @@ static ft_val c_norm(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
     (void)pos;
     ft_val x = embed(g, ids), y = ft_rms_norm(g, x, P(g, "n1", 0, D), 1e-5, 0);
-    y = ft_add(g, y, ft_rms_norm(g, ft_linear(g, x, P(g, "w", D, D)), P(g, "n2", 0, D / HEADS), 1e-6, 1));
+    y = ft_add(g, y,
+               ft_rms_norm(g, ft_linear(g, x, P(g, "w", D, D)), P(g, "n2", 0, D / HEADS), 1e-6, 1));
     return finish(g, y, t);
 }
 
-static ft_val attend(ft_graph *g, ft_val ids, ft_val pos, const ft_attention_args *a, bool sinks, bool rope)
+static ft_val attend(ft_graph *g, ft_val ids, ft_val pos, const ft_attention_args *a, bool sinks,
+                     bool rope)
 {
     static const float freq[2] = { 1.0f, 0.1f };
     ft_val x = embed(g, ids), f = ft_constant(g, "freq", ft_1d(2), freq);
     ft_val q = ft_linear(g, x, P(g, "q", a->heads * a->head_dim, D));
-    ft_val k = ft_linear(g, x, P(g, "k", a->kv_heads * a->head_dim, D)), v = ft_linear(g, x, P(g, "v", a->kv_heads * a->head_dim, D));
+    ft_val k = ft_linear(g, x, P(g, "k", a->kv_heads * a->head_dim, D)),
+           v = ft_linear(g, x, P(g, "v", a->kv_heads * a->head_dim, D));
     if (rope) q = ft_rope(g, q, pos, f, 1.2), k = ft_rope(g, k, pos, f, 1.2);
-    ft_val o = ft_attention(g, "attn", q, k, v, a, sinks ? P(g, "sinks", 0, a->heads) : (ft_val){ 0 });
+    ft_val o = ft_attention(g, "attn", q, k, v, a,
+                            sinks ? P(g, "sinks", 0, a->heads) : (ft_val){ 0 });
     return ft_linear(g, o, P(g, "o", D, a->heads * a->head_dim));
 }
 
@@ -94,7 +103,9 @@ static ft_val c_attention(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 
 static ft_val c_attention_more(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
-    ft_attention_args a = { .heads = 4, .kv_heads = 1, .head_dim = 4, .window = 3, .scale = 0.8, .softcap = 1.5 };
+    ft_attention_args a = {
+        .heads = 4, .kv_heads = 1, .head_dim = 4, .window = 3, .scale = 0.8, .softcap = 1.5
+    };
     return finish(g, attend(g, ids, pos, &a, true, false), t);
 }
 
@@ -116,7 +127,8 @@ static ft_val c_step(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
     (void)pos;
     ft_val x = embed(g, ids), A = P(g, "A", 3, D), B = P(g, "B", D, 3), W = P(g, "W", D, D);
-    ft_val n2 = ft_add(g, ft_row_dot(g, W, W), ft_scale(g, ft_row_dot(g, ft_linear(g, W, A), B), 2));
+    ft_val n2 = ft_add(g, ft_row_dot(g, W, W),
+                       ft_scale(g, ft_row_dot(g, ft_linear(g, W, A), B), 2));
     n2 = ft_add(g, n2, ft_row_dot(g, ft_linear(g, B, ft_linear(g, A, A)), B));
     ft_val scale = ft_div(g, P(g, "m", 0, D), ft_sqrt(g, ft_shift(g, n2, 0.5)));
     ft_val y = ft_add(g, ft_linear(g, x, W), ft_linear(g, ft_linear(g, x, A), B));
@@ -134,21 +146,29 @@ static ft_val c_layers(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
         for (int k = 0; k < 8; k++) snprintf(n[k], sizeof n[k], "l%d.%d", i, k);
         x = ft_layer(g, i, x);
         ft_val h = ft_rms_norm(g, x, P(g, n[0], 0, D), 1e-5, 0);
-        ft_val q = ft_rope(g, ft_linear(g, h, P(g, n[1], 8, D)), pos, f, 1), k = ft_rope(g, ft_linear(g, h, P(g, n[2], 4, D)), pos, f, 1);
-        ft_val o = ft_attention(g, n[3], q, k, ft_linear(g, h, P(g, n[3], 4, D)), &a, (ft_val){ 0 });
+        ft_val q = ft_rope(g, ft_linear(g, h, P(g, n[1], 8, D)), pos, f, 1),
+               k = ft_rope(g, ft_linear(g, h, P(g, n[2], 4, D)), pos, f, 1);
+        ft_val o = ft_attention(g, n[3], q, k, ft_linear(g, h, P(g, n[3], 4, D)), &a,
+                                (ft_val){ 0 });
         x = ft_add(g, x, ft_dropout(g, ft_linear(g, o, P(g, n[4], D, 8)), 0.25));
         h = ft_rms_norm(g, x, P(g, n[5], 0, D), 1e-5, 0);
-        x = ft_add(g, x, ft_linear(g, ft_glu(g, "silu", ft_linear(g, h, P(g, n[6], 6, D)), ft_linear(g, h, P(g, n[7], 6, D))), P(g, n[6] + 1, D, 6)));
+        x = ft_add(g, x,
+                   ft_linear(g,
+                             ft_glu(g, "silu", ft_linear(g, h, P(g, n[6], 6, D)),
+                                    ft_linear(g, h, P(g, n[7], 6, D))),
+                             P(g, n[6] + 1, D, 6)));
     }
     return finish(g, ft_rms_norm(g, ft_layer(g, -1, x), P(g, "norm", 0, D), 1e-5, 0), t);
 }
 
-/* A head whose rows have weights of their own: the general rule instead of the fused one; softcap. */
+/* A head whose rows have weights of their own: the general rule instead of the fused one;
+ * softcap. */
 static ft_val c_head(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
     (void)pos;
     ft_val x = embed(g, ids), h = ft_linear(g, x, P(g, "A", 3, D));
-    ft_val l = ft_add(g, ft_linear(g, x, P(g, "head", VOCAB, D)), ft_linear(g, h, P(g, "B", VOCAB, 3)));
+    ft_val l = ft_add(g, ft_linear(g, x, P(g, "head", VOCAB, D)),
+                      ft_linear(g, h, P(g, "B", VOCAB, 3)));
     l = ft_add(g, l, P(g, "hb", 0, VOCAB));
     l = ft_scale(g, ft_tanh(g, ft_scale(g, l, 0.5)), 2);
     return ft_scale(g, ft_log_sigmoid(g, ft_shift(g, ft_logprob(g, l, t), 1)), -1);
@@ -159,16 +179,26 @@ static ft_val c_head_fused(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
     (void)pos;
     ft_val x = embed(g, ids), h = ft_linear(g, x, P(g, "A", 3, D));
-    ft_val l = ft_add(g, ft_linear(g, x, P(g, "embed", VOCAB, D)), ft_linear(g, h, P(g, "B", VOCAB, 3)));
+    ft_val l = ft_add(g, ft_linear(g, x, P(g, "embed", VOCAB, D)),
+                      ft_linear(g, h, P(g, "B", VOCAB, 3)));
     l = ft_add(g, l, P(g, "hb", 0, VOCAB));
     l = ft_scale(g, ft_tanh(g, ft_scale(g, l, 0.5)), 2);
     return ft_scale(g, ft_logprob(g, l, t), -1);
 }
 
-static const struct { const char *name; test_build_fn build; } cases[] = {
-    { "linear", c_linear }, { "unary", c_unary }, { "binary", c_binary }, { "glu", c_glu }, { "norm", c_norm },
-    { "attention", c_attention }, { "attention with window, softcap and sinks", c_attention_more },
-    { "shape", c_shape }, { "step values", c_step }, { "layers", c_layers }, { "head", c_head },
+static const struct { const char *name; test_build_fn build;
+} cases[] = {
+    { "linear", c_linear },
+    { "unary", c_unary },
+    { "binary", c_binary },
+    { "glu", c_glu },
+    { "norm", c_norm },
+    { "attention", c_attention },
+    { "attention with window, softcap and sinks", c_attention_more },
+    { "shape", c_shape },
+    { "step values", c_step },
+    { "layers", c_layers },
+    { "head", c_head },
     { "fused head", c_head_fused },
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
@@ -202,8 +232,8 @@ START_TEST(gradient_equals_difference)
             double want = (up - down) / (2 * h), have = grad[r.plan.grad_at[i] + (uint64_t)j];
             biggest = fmax(biggest, fabs(want));
             worst = fmax(worst, fabs(want - have));
-            ck_assert_msg(fabs(want - have) < 1e-6, "%s: d/d %s[%d]: %.9g, by difference %.9g", cases[_i].name, p->name,
-                          (int)j, have, want);
+            ck_assert_msg(fabs(want - have) < 1e-6, "%s: d/d %s[%d]: %.9g, by difference %.9g",
+                          cases[_i].name, p->name, (int)j, have, want);
         }
     }
     ck_assert_msg(biggest > 1e-3, "%s: the gradient vanishes", cases[_i].name);
@@ -227,11 +257,15 @@ START_TEST(recomputing_changes_nothing)
         void *first = NULL;
         for (int m = 0; m < 3; m++) {
             test_run r;
-            test_open(&r, cases[_i].build, NULL, types[t], test_backend()->variants()[0], modes[m], 1 + m, true, 99);
+            test_open(&r, cases[_i].build, NULL, types[t], test_backend()->variants()[0], modes[m],
+                      1 + m, true, 99);
             double loss = test_step(&r, both, 2);
             ck_assert(isfinite(loss));
-            if (!first) first = memcpy(malloc(r.plan.grad_count * 4), r.mem.grad, r.plan.grad_count * 4);
-            else ck_assert_msg(!memcmp(first, r.mem.grad, r.plan.grad_count * 4), "%s: mode %d differs", cases[_i].name, m);
+            if (!first)
+                first = memcpy(malloc(r.plan.grad_count * 4), r.mem.grad, r.plan.grad_count * 4);
+            else
+                ck_assert_msg(!memcmp(first, r.mem.grad, r.plan.grad_count * 4),
+                              "%s: mode %d differs", cases[_i].name, m);
             test_close(&r);
         }
         free(first);

@@ -1,35 +1,50 @@
-/* test_determinism.c -- the same bytes: on 1, 3 and 8 threads, with activations kept and recomputed, with
- * a step's rows together and one at a time, adapter and metrics of the program are identical.
+/* test_determinism.c -- the same bytes: on 1, 3 and 8 threads, with activations kept and
+ * recomputed, with a step's rows together and one at a time, adapter and metrics of the program are
+ * identical.
  *
  * And the loss: each token's is the same to the bit, packed or alone; a step's is the sum over its
  * trained tokens divided by their number, however unequally its micro-batches hold them. */
 #include "harness.h"
 #include "training.h"
 
-/* ---- the same bytes -------------------------------------------------------------------------------- */
+/* ---- the same bytes -------------------------------------------------------------------------- */
 
 typedef struct { const char *name, *stages, *dtype; int64_t length; } method;
 
-#define LORA "  - { use: lora, with: { r: 4, lora_alpha: 8, lora_dropout: 0.1, target_modules: all-linear } }\n"
+#define LORA                                                                                       \
+    "  - { use: lora, with: { r: 4, lora_alpha: 8, lora_dropout: 0.1, target_modules: all-linear " \
+    "} }\n"
 static const method methods[] = {
     { "lora fp32", LORA, "fp32", 240 },
     { "lora bf16", LORA, "bf16", 240 },
     { "lora fp32, rows over a block", LORA, "fp32", 300 },
-    { "dora fp32", "  - { use: dora, with: { r: 3, lora_alpha: 6, lora_dropout: 0.1, target_modules: [q_proj, v_proj, down_proj] } }\n", "fp32", 240 },
-    { "dora bf16", "  - { use: dora, with: { r: 3, lora_alpha: 6, target_modules: [q_proj, v_proj, down_proj] } }\n", "bf16", 300 },
+    { "dora fp32",
+      "  - { use: dora, with: { r: 3, lora_alpha: 6, lora_dropout: 0.1, target_modules: [q_proj, "
+      "v_proj, down_proj] } }\n",
+      "fp32", 240 },
+    { "dora bf16",
+      "  - { use: dora, with: { r: 3, lora_alpha: 6, target_modules: [q_proj, v_proj, down_proj] } "
+      "}\n",
+      "bf16", 300 },
     { "qlora bf16", "  - { use: quant-nf4, with: { double_quant: true } }\n" LORA, "bf16", 240 },
     { "qlora fp32", "  - { use: quant-nf4, with: { double_quant: true } }\n" LORA, "fp32", 300 },
-    { "saved head fp32", "  - { use: lora, with: { r: 2, target_modules: [o_proj, embed_tokens], modules_to_save: [lm_head] } }\n", "fp32", 240 },
+    { "saved head fp32",
+      "  - { use: lora, with: { r: 2, target_modules: [o_proj, embed_tokens], modules_to_save: "
+      "[lm_head] } }\n",
+      "fp32", 240 },
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 
 static const char *write_yaml(const method *m)
 {
     const char *rows = tiny_rows(tiny_path("rows.safetensors"), 10, m->length, 3, 7);
-    return tiny_file(tiny_path("run.yaml"), "version: 1\nmodel: %s\noutput_dir: %s/out\nseed: 5\nstages:\n"
-        "  - { use: data-tokens, with: { path: %s } }\n%s"
-        "  - { use: train-sft, with: { per_device_train_batch_size: 4, num_train_epochs: 2, learning_rate: 1e-3,\n"
-        "      gradient_checkpointing: false, compute_dtype: %s } }\n", tiny_model("untied"), tiny_dir, rows, m->stages, m->dtype);
+    return tiny_file(tiny_path("run.yaml"),
+                     "version: 1\nmodel: %s\noutput_dir: %s/out\nseed: 5\nstages:\n"
+                     "  - { use: data-tokens, with: { path: %s } }\n%s"
+                     "  - { use: train-sft, with: { per_device_train_batch_size: 4, "
+                     "num_train_epochs: 2, learning_rate: 1e-3,\n"
+                     "      gradient_checkpointing: false, compute_dtype: %s } }\n",
+                     tiny_model("untied"), tiny_dir, rows, m->stages, m->dtype);
 }
 
 /* The planned peak, in bytes, with some threads. */
@@ -47,7 +62,8 @@ static int64_t planned_peak(const char *yaml, const char *threads)
 }
 
 /* Runs with overrides; hashes of the adapter and of the metrics into sha. */
-static void run(char sha[2][65], const char *yaml, const char *threads, const char *more, const char *must_say)
+static void run(char sha[2][65], const char *yaml, const char *threads, const char *more,
+                const char *must_say)
 {
     const char *argv[] = { "run", yaml, "--threads", threads, more, NULL };
     ft_buf said = { 0 };
@@ -73,12 +89,14 @@ START_TEST(same_bytes)
         { "2", limit, one_row },
         { "3", "train-sft.gradient_checkpointing=true", "layers recomputed" },
     };
-    run(base, yaml, "2", NULL, m->length == 240 ? " 960 tokens a micro-batch" : " 1024 tokens a micro-batch");
+    run(base, yaml, "2", NULL,
+        m->length == 240 ? " 960 tokens a micro-batch" : " 1024 tokens a micro-batch");
     for (size_t i = 0; i < sizeof variant / sizeof *variant; i++) {
         run(sha, yaml, variant[i].threads, variant[i].more, variant[i].say);
         for (int k = 0; k < 2; k++)
-            ck_assert_msg(!strcmp(base[k], sha[k]), "%s: %s differs with %s threads %s", m->name, k ? "metrics" : "the adapter",
-                          variant[i].threads, variant[i].more ? variant[i].more : "");
+            ck_assert_msg(!strcmp(base[k], sha[k]), "%s: %s differs with %s threads %s", m->name,
+                          k ? "metrics" : "the adapter", variant[i].threads,
+                          variant[i].more ? variant[i].more : "");
     }
     /* Another seed gives other bytes: the comparison can fail. */
     run(sha, yaml, "2", "seed=6", "threads");
@@ -86,7 +104,7 @@ START_TEST(same_bytes)
 }
 END_TEST
 
-/* ---- packed or alone -------------------------------------------------------------------------------- */
+/* ---- packed or alone ------------------------------------------------------------------------- */
 
 enum { DOCS = 14, LONGEST = 100 };
 
@@ -118,11 +136,13 @@ static const char *documents(const char *path, bool packed)
 
 static const char *train_yaml(const char *rows, const char *dtype)
 {
-    return tiny_file(tiny_path("train.yaml"), "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
-        "  - { use: data-tokens, with: { path: %s } }\n"
-        "  - { use: lora, with: { r: 4, target_modules: all-linear } }\n"
-        "  - { use: train-sft, with: { per_device_train_batch_size: 14, max_steps: 1, shuffle: false, compute_dtype: %s } }\n",
-        tiny_model("biased"), tiny_dir, rows, dtype);
+    return tiny_file(tiny_path("train.yaml"),
+                     "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
+                     "  - { use: data-tokens, with: { path: %s } }\n"
+                     "  - { use: lora, with: { r: 4, target_modules: all-linear } }\n"
+                     "  - { use: train-sft, with: { per_device_train_batch_size: 14, max_steps: 1, "
+                     "shuffle: false, compute_dtype: %s } }\n",
+                     tiny_model("biased"), tiny_dir, rows, dtype);
 }
 
 START_TEST(packed_or_alone)
@@ -140,7 +160,8 @@ START_TEST(packed_or_alone)
     for (int64_t at_once = 1; at_once <= 7; at_once += 3) {
         training_step(&x, 0, DOCS, at_once, alone);
         for (int64_t i = 0; i < n; i++)
-            ck_assert_msg(together[i] == alone[i], "%s: token %d, %d rows at once: %.9g packed, %.9g alone", dtype, (int)i,
+            ck_assert_msg(together[i] == alone[i],
+                          "%s: token %d, %d rows at once: %.9g packed, %.9g alone", dtype, (int)i,
                           (int)at_once, together[i], alone[i]);
     }
     training_close(&x);
@@ -148,7 +169,7 @@ START_TEST(packed_or_alone)
 }
 END_TEST
 
-/* ---- unequal micro-batches ---------------------------------------------------------------------------- */
+/* ---- unequal micro-batches ------------------------------------------------------------------- */
 
 static double metric(const char *file, const char *key)
 {
@@ -188,11 +209,13 @@ START_TEST(unequal)
     char sha[3][2][65];
     double right, wrong;
     const char *rows = tiny_rows(tiny_path("unequal.safetensors"), 6, 40, 1, 11);
-    const char *yaml = tiny_file(tiny_path("unequal.yaml"), "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
-        "  - { use: data-tokens, with: { path: %s } }\n"
-        "  - { use: lora, with: { r: 4, target_modules: all-linear } }\n"
-        "  - { use: train-sft, with: { per_device_train_batch_size: 6, max_steps: 3, shuffle: false, compute_dtype: fp32 } }\n",
-        tiny_model("tied"), tiny_dir, rows);
+    const char *yaml = tiny_file(tiny_path("unequal.yaml"),
+                                 "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
+                                 "  - { use: data-tokens, with: { path: %s } }\n"
+                                 "  - { use: lora, with: { r: 4, target_modules: all-linear } }\n"
+                                 "  - { use: train-sft, with: { per_device_train_batch_size: 6, "
+                                 "max_steps: 3, shuffle: false, compute_dtype: fp32 } }\n",
+                                 tiny_model("tied"), tiny_dir, rows);
     formula(yaml, &right, &wrong);
     ck_assert_double_gt(fabs(right - wrong), 1e-3);
     static const char *const split[][2] = { { "6", "1" }, { "1", "6" }, { "2", "3" } };
@@ -205,7 +228,8 @@ START_TEST(unequal)
         int status = tiny_run(&said, argv);
         ck_assert_msg(status == 0, "status %d: %s", status, said.p);
         double loss = metric(tiny_path("out/metrics.jsonl"), "loss");
-        ck_assert_msg(fabs(loss - right) <= 1e-9 * right, "%s: loss %.12g, the formula %.12g", a, loss, right);
+        ck_assert_msg(fabs(loss - right) <= 1e-9 * right, "%s: loss %.12g, the formula %.12g", a,
+                      loss, right);
         tiny_sha(sha[i][0], tiny_path("out/adapter/adapter_model.safetensors"));
         tiny_sha(sha[i][1], tiny_path("out/metrics.jsonl"));
         ck_assert_int_eq(ft_remove_tree(tiny_path("out"), NULL), 0);
@@ -217,7 +241,8 @@ START_TEST(unequal)
     ft_buf said = { 0 };
     ck_assert_int_eq(tiny_run(&said, argv), 0);
     double scored = strtod(strchr(said.p, ':') + 1, NULL);
-    ck_assert_msg(fabs(scored - right) <= 1e-6 * right, "score says %.9g, the formula %.9g", scored, right);
+    ck_assert_msg(fabs(scored - right) <= 1e-6 * right, "score says %.9g, the formula %.9g", scored,
+                  right);
     ft_buf_free(&said);
 }
 END_TEST

@@ -1,6 +1,6 @@
-/* test_generate.c -- continuing prompts: greedy answers against the likeliest token of `score` logits,
- * token by token; cached against uncached; prompts together against each alone; stop tokens, limits,
- * seeds; and `pipeline generate` with and without the chat template. */
+/* test_generate.c -- continuing prompts: greedy answers against the likeliest token of `score`
+ * logits, token by token; cached against uncached; prompts together against each alone; stop
+ * tokens, limits, seeds; and `pipeline generate` with and without the chat template. */
 #include "harness.h"
 #include "core/run/generate.h"
 #include "core/run/services.h"
@@ -38,7 +38,7 @@ static void ask_close(asking *a)
     ft_log_close(&a->log);
 }
 
-/* ---- prompts ------------------------------------------------------------------------------------ */
+/* ---- prompts --------------------------------------------------------------------------------- */
 
 typedef struct {
     int32_t prompt[PROMPTS][MOST], out[PROMPTS][MOST];
@@ -50,7 +50,8 @@ static void make_prompts(prompts *p)
 {
     for (int i = 0; i < PROMPTS; i++) {
         int64_t n = 1 + (int64_t)(tiny_number(3, (uint64_t)i) % 24);
-        for (int64_t k = 0; k < n; k++) p->prompt[i][k] = (int32_t)(3 + tiny_number((uint64_t)i, (uint64_t)k) % 93);
+        for (int64_t k = 0; k < n; k++)
+            p->prompt[i][k] = (int32_t)(3 + tiny_number((uint64_t)i, (uint64_t)k) % 93);
         p->text[i] = (ft_continuation){ .prompt = p->prompt[i], .n_prompt = n, .out = p->out[i] };
     }
 }
@@ -63,12 +64,14 @@ static void generate(asking *a, const ft_generate_args *g, ft_continuation *t, i
 
 static void same_text(const ft_continuation *a, const ft_continuation *b, const char *what, int i)
 {
-    ck_assert_msg(a->n_out == b->n_out && a->stopped == b->stopped, "%s, prompt %d: %lld tokens, not %lld", what, i,
-                  (long long)a->n_out, (long long)b->n_out);
-    ck_assert_msg(!memcmp(a->out, b->out, (size_t)a->n_out * sizeof *a->out), "%s, prompt %d: other tokens", what, i);
+    ck_assert_msg(a->n_out == b->n_out && a->stopped == b->stopped,
+                  "%s, prompt %d: %lld tokens, not %lld", what, i, (long long)a->n_out,
+                  (long long)b->n_out);
+    ck_assert_msg(!memcmp(a->out, b->out, (size_t)a->n_out * sizeof *a->out),
+                  "%s, prompt %d: other tokens", what, i);
 }
 
-/* ---- tests ----------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* Every new token is the likeliest after all that stand before it. */
 static void check_greedy(const char *model, const char *adapter)
@@ -88,8 +91,9 @@ static void check_greedy(const char *model, const char *adapter)
         memcpy(all + n, p.out[i], NEW * sizeof *all);
         ft_tensor logits = talker_logits(&v, model, adapter, all, n + NEW);
         for (int64_t k = 0; k < NEW; k++)
-            ck_assert_msg(talker_argmax(&logits, n + k - 1) == all[n + k], "prompt %d, token %lld: %d, not %d", i,
-                          (long long)k, all[n + k], talker_argmax(&logits, n + k - 1));
+            ck_assert_msg(talker_argmax(&logits, n + k - 1) == all[n + k],
+                          "prompt %d, token %lld: %d, not %d", i, (long long)k, all[n + k],
+                          talker_argmax(&logits, n + k - 1));
         vectors_close(&v);
     }
     ask_close(&a);
@@ -106,7 +110,8 @@ START_TEST(cached_equals_uncached)
 {
     static prompts p;
     asking a;
-    ft_generate_args g = { .max_new_tokens = NEW, .top_p = 1 }, one = { .max_new_tokens = 1, .top_p = 1 };
+    ft_generate_args g = { .max_new_tokens = NEW, .top_p = 1 },
+                     one = { .max_new_tokens = 1, .top_p = 1 };
     make_prompts(&p);
     ask_open(&a, tiny_model("tied"), NULL, 2);
     generate(&a, &g, p.text, PROMPTS);
@@ -117,7 +122,8 @@ START_TEST(cached_equals_uncached)
         for (int64_t k = 0; k < NEW; k++) {
             generate(&a, &one, &t, 1);
             ck_assert_int_eq(t.n_out, 1);
-            ck_assert_msg(next == p.out[i][k], "prompt %d, token %lld: %d, cached %d", i, (long long)k, next, p.out[i][k]);
+            ck_assert_msg(next == p.out[i][k], "prompt %d, token %lld: %d, cached %d", i,
+                          (long long)k, next, p.out[i][k]);
             all[t.n_prompt++] = next;
         }
     }
@@ -162,8 +168,9 @@ START_TEST(stop_tokens)
     for (int i = 0; i < PROMPTS; i++) {
         int64_t n = 0;
         while (n < NEW && p.out[i][n] != stop[0] && p.out[i][n] != stop[1]) n++;
-        ck_assert_msg(q.text[i].n_out == n && q.text[i].stopped == (n < NEW), "prompt %d: %lld tokens, not %lld", i,
-                      (long long)q.text[i].n_out, (long long)n);
+        ck_assert_msg(q.text[i].n_out == n && q.text[i].stopped == (n < NEW),
+                      "prompt %d: %lld tokens, not %lld", i, (long long)q.text[i].n_out,
+                      (long long)n);
         ck_assert_int_eq(memcmp(p.out[i], q.out[i], (size_t)n * sizeof(int32_t)), 0);
     }
     ck_assert(q.text[0].stopped && q.text[1].stopped && q.text[1].n_out == 0);
@@ -210,7 +217,8 @@ START_TEST(seeds)
     for (int i = 0; i < PROMPTS; i++) same_text(&p.text[i], &q.text[i], "the same seed", i);
     g.seed = 10;
     generate(&a, &g, q.text, PROMPTS);
-    for (int i = 0; i < PROMPTS; i++) differ += memcmp(p.out[i], q.out[i], NEW * sizeof(int32_t)) != 0;
+    for (int i = 0; i < PROMPTS; i++)
+        differ += memcmp(p.out[i], q.out[i], NEW * sizeof(int32_t)) != 0;
     ck_assert_int_gt(differ, PROMPTS / 2);
     generate(&a, &(ft_generate_args){ .max_new_tokens = NEW, .top_p = 1 }, p.text, PROMPTS);
     g.top_k = 1;
@@ -224,18 +232,30 @@ START_TEST(seeds)
 }
 END_TEST
 
-/* ---- the command --------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 /* `pipeline generate --json` with up to four more arguments; ids of prompt and answer. */
-static int64_t command(const char *a, const char *b, const char *c, const char *d, int32_t *prompt, int64_t *n_prompt,
-                       int32_t *ids)
+static int64_t command(const char *a, const char *b, const char *c, const char *d, int32_t *prompt,
+                       int64_t *n_prompt, int32_t *ids)
 {
-    const char *argv[] = { "generate", "--model", talker_model(), "--prompt", "Hé y", "--json", "--max-new-tokens", "6",
-                           a, b, c, d, NULL };
+    const char *argv[] = { "generate",
+                           "--model",
+                           talker_model(),
+                           "--prompt",
+                           "Hé y",
+                           "--json",
+                           "--max-new-tokens",
+                           "6",
+                           a,
+                           b,
+                           c,
+                           d,
+                           NULL };
     ft_buf out = { 0 };
     ft_err e = { 0 };
     talker_run(&out, argv);
-    ft_json_doc *doc = ft_json_parse("generate", strchr(out.p, '{'), strlen(strchr(out.p, '{')), &e);
+    ft_json_doc *doc = ft_json_parse("generate", strchr(out.p, '{'), strlen(strchr(out.p, '{')),
+                                     &e);
     ck_assert_msg(doc != NULL, "%s:\n%s", e.msg, out.p);
     *n_prompt = talker_ids(ft_json_get(ft_json_root(doc), "prompt_ids"), prompt, MOST);
     int64_t n = talker_ids(ft_json_get(ft_json_root(doc), "ids"), ids, MOST);
@@ -278,7 +298,8 @@ START_TEST(raw_and_template)
     vectors_close(&v);
     n = command(NULL, NULL, NULL, NULL, prompt, &n_prompt, ids);
     same_ids(prompt, n_prompt, want, tokenize("Hé y", "--chat", want));
-    same_ids(prompt, n_prompt, want, tokenize("<|start|>user\nHé y<|end|><|start|>assistant\n", NULL, want));
+    same_ids(prompt, n_prompt, want,
+             tokenize("<|start|>user\nHé y<|end|><|start|>assistant\n", NULL, want));
     logits = talker_logits(&v, talker_model(), NULL, prompt, n_prompt);
     int32_t likeliest = talker_argmax(&logits, n_prompt - 1);
     ck_assert(n ? ids[0] == likeliest : likeliest == TALKER_END || likeliest == 0);
@@ -308,21 +329,29 @@ START_TEST(calls)
 {
     const char *file = tiny_file(tiny_path("prompts.jsonl"), "\"Hé y\"\n{\"prompt\": \"Hé y\"}\n"
         "{\"messages\": [{\"role\": \"user\", \"content\": \"Hé y\"}]}\n");
-    const char *argv[] = { "generate", "--model", talker_model(), "--prompts", file, "--json", "--max-new-tokens", "3", NULL };
+    const char *argv[] = { "generate",         "--model", talker_model(),
+                           "--prompts",        file,      "--json",
+                           "--max-new-tokens", "3",       NULL };
     ft_buf out = { 0 };
     talker_run(&out, argv);
     const char *first = strchr(out.p, '{');
     size_t line = strcspn(first, "\n") + 1;
     ck_assert_uint_ge(strlen(first), 3 * line);
     ck_assert(!strncmp(first, first + line, line) && !strncmp(first, first + 2 * line, line));
-    static const struct { const char *option, *value, *says; int status; } bad[] = {
-        { "--top-p", "0", "--top-p 0: above 0, at most 1", 2 }, { "--temperature", "-1", "--temperature -1: 0 to 100", 2 },
-        { "--max-new-tokens", "0", "--max-new-tokens 0: 1 to 1048576", 2 }, { "--seed", "x", "--seed x: a whole number", 2 },
-        { "--dtype", "int8", "--dtype int8: auto, fp32 or bf16", 2 }, { "--top-k", "-2", "--top-k -2: 0 (all) or more", 2 },
-        { "--max-new-tokens", "128", "model's context of 128", 1 }, { "--prompts", "/nonexistent", "/nonexistent", 1 },
+    static const struct { const char *option, *value, *says; int status;
+    } bad[] = {
+        { "--top-p", "0", "--top-p 0: above 0, at most 1", 2 },
+        { "--temperature", "-1", "--temperature -1: 0 to 100", 2 },
+        { "--max-new-tokens", "0", "--max-new-tokens 0: 1 to 1048576", 2 },
+        { "--seed", "x", "--seed x: a whole number", 2 },
+        { "--dtype", "int8", "--dtype int8: auto, fp32 or bf16", 2 },
+        { "--top-k", "-2", "--top-k -2: 0 (all) or more", 2 },
+        { "--max-new-tokens", "128", "model's context of 128", 1 },
+        { "--prompts", "/nonexistent", "/nonexistent", 1 },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        const char *call[] = { "generate", "--model", talker_model(), "--prompt", "H", bad[i].option, bad[i].value, NULL };
+        const char *call[] = { "generate", "--model",     talker_model(), "--prompt",
+                               "H",        bad[i].option, bad[i].value,   NULL };
         ck_assert_int_eq(tiny_run(&out, call), bad[i].status);
         ck_assert_msg(strstr(out.p, bad[i].says) != NULL, "%s", out.p);
     }

@@ -1,9 +1,9 @@
-/* test_hostile.c -- wrong inputs through the program: each ends with a named error and the right status
- * (2: the configuration, 1: all else), by `check` and by `run`, no signal, and nothing in the output
- * folder of an earlier, good run is created or changed.
+/* test_hostile.c -- wrong inputs through the program: each ends with a named error and the right
+ * status (2: the configuration, 1: all else), by `check` and by `run`, no signal, and nothing in
+ * the output folder of an earlier, good run is created or changed.
  *
- * Wrong YAML files, safetensors files as a model and as rows, GGUF files, saved adapters, and plugins
- * that are refused, fail, crash or leave. */
+ * Wrong YAML files, safetensors files as a model and as rows, GGUF files, saved adapters, and
+ * plugins that are refused, fail, crash or leave. */
 #include "harness.h"
 #include "gguf_plans.h"
 #include "safetensors_rules.h"
@@ -11,7 +11,7 @@
 
 static const char *good_yaml, *good_rows;
 
-/* ---- what lies in a folder: names, sizes, times and contents -------------------------------------- */
+/* ---- what lies in a folder: names, sizes, times and contents --------------------------------- */
 
 static void add_tree(ft_sha256 *h, const char *dir)
 {
@@ -48,10 +48,10 @@ static void tree(char hex[65], const char *dir)
     ft_sha256_hex(&h, hex);
 }
 
-/* ---- a call that must be refused -------------------------------------------------------------------- */
+/* ---- a call that must be refused ------------------------------------------------------------- */
 
-/* The program with these arguments ends with `status` and words that hold `says`; the output folder is
- * as before. */
+/* The program with these arguments ends with `status` and words that hold `says`; the output folder
+ * is as before. */
 static void refuse(const char *what, const char *const *argv, int status, const char *says)
 {
     char before[65], after[65];
@@ -59,14 +59,18 @@ static void refuse(const char *what, const char *const *argv, int status, const 
     tree(before, tiny_path("out"));
     int got = tiny_run(&said, argv);
     tree(after, tiny_path("out"));
-    ck_assert_msg(got == status, "%s, %s: status %d, not %d:\n%s", argv[0], what, got, status, said.p);
-    ck_assert_msg(strstr(said.p, says) != NULL, "%s, %s: does not say \"%s\":\n%s", argv[0], what, says, said.p);
-    ck_assert_msg(!strstr(said.p, "Sanitizer") && !strstr(said.p, "runtime error"), "%s, %s:\n%s", argv[0], what, said.p);
+    ck_assert_msg(got == status, "%s, %s: status %d, not %d:\n%s", argv[0], what, got, status,
+                  said.p);
+    ck_assert_msg(strstr(said.p, says) != NULL, "%s, %s: does not say \"%s\":\n%s", argv[0], what,
+                  says, said.p);
+    ck_assert_msg(!strstr(said.p, "Sanitizer") && !strstr(said.p, "runtime error"), "%s, %s:\n%s",
+                  argv[0], what, said.p);
     ck_assert_msg(!strcmp(before, after), "%s, %s: changed the output folder", argv[0], what);
     ft_buf_free(&said);
 }
 
-static void refuse_both(const char *what, const char *yaml, const char *more, const char *more2, int status, const char *says)
+static void refuse_both(const char *what, const char *yaml, const char *more, const char *more2,
+                        int status, const char *says)
 {
     static const char *const command[] = { "check", "run" };
     for (int i = 0; i < 2; i++) {
@@ -79,10 +83,12 @@ static void begin(void)
 {
     tiny_begin();
     good_rows = tiny_rows(tiny_path("rows.safetensors"), 4, 24, 1, 5);
-    good_yaml = tiny_file(tiny_path("good.yaml"), "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
-        "  - { use: data-tokens, with: { path: %s } }\n"
-        "  - { use: lora, with: { r: 2, target_modules: [q_proj] } }\n"
-        "  - { use: train-sft, with: { max_steps: 1 } }\n", tiny_model("tied"), tiny_dir, good_rows);
+    good_yaml = tiny_file(tiny_path("good.yaml"),
+                          "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
+                          "  - { use: data-tokens, with: { path: %s } }\n"
+                          "  - { use: lora, with: { r: 2, target_modules: [q_proj] } }\n"
+                          "  - { use: train-sft, with: { max_steps: 1 } }\n",
+                          tiny_model("tied"), tiny_dir, good_rows);
     const char *argv[] = { "run", good_yaml, NULL };
     ft_buf said = { 0 };
     int status = tiny_run(&said, argv);
@@ -90,41 +96,73 @@ static void begin(void)
     ft_buf_free(&said);
 }
 
-/* ---- YAML -------------------------------------------------------------------------------------------- */
+/* ---- YAML ------------------------------------------------------------------------------------ */
 
 /* $ stands for the good head: version, model, output_dir; @ for the path of the rows. */
-static const struct { const char *text, *says; int status; } yaml[] = {
+static const struct { const char *text, *says; int status;
+} yaml[] = {
     { "", "", 2 },
     { "version: 1\nstages: []\n", "is missing or empty", 2 },
     { "$", "is missing or empty", 2 },
     { "$stages:\n  - { use: lora }\n  - { use: train-sft }\n", "train-sft needs tokens", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lorra }\n", "did you mean", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 0 } }\n", "below the limit 1", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: two } }\n", "lora", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { rank: 2 } }\n", "rank", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 2, r: 3 } }\n", "r", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lorra }\n", "did you mean",
+      2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 0 } }\n",
+      "below the limit 1", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: two } "
+      "}\n",
+      "lora", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { rank: 2 } "
+      "}\n",
+      "rank", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 2, r: 3 "
+      "} }\n",
+      "r", 2 },
     { "$stages:\n  - { use: data-tokens }\n", "path", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { target_modules: { a: 1 } } }\n", "target_modules", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: train-sft, with: { learning_rate: fast } }\n", "learning_rate", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: train-sft, with: { compute_dtype: fp8 } }\n", "fp8", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: optim-adamw }\n", "is no stage", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { "
+      "target_modules: { a: 1 } } }\n",
+      "target_modules", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: train-sft, with: { "
+      "learning_rate: fast } }\n",
+      "learning_rate", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: train-sft, with: { "
+      "compute_dtype: fp8 } }\n",
+      "fp8", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: optim-adamw }\n",
+      "is no stage", 2 },
     { "$stages:\n  - { use: ../../etc/passwd }\n", "passwd", 2 },
     { "$stages:\n  - { use: /bin/true }\n", "true", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: data-tokens, with: { path: @ } }\n", "data-tokens", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: data-tokens, with: { "
+      "path: @ } }\n",
+      "data-tokens", 2 },
     { "$stages: [ [ [ { use: data-tokens\n", "", 2 },
     { "$stages: &a [ *a ]\n", "", 2 },
     { "$stages: !!python/object:os.system [ls]\n", "", 2 },
-    { "$memory_limit: lots\nstages:\n  - { use: data-tokens, with: { path: @ } }\n", "memory_limit", 2 },
+    { "$memory_limit: lots\nstages:\n  - { use: data-tokens, with: { path: @ } }\n", "memory_limit",
+      2 },
     { "$seed: 1.5\nstages:\n  - { use: data-tokens, with: { path: @ } }\n", "seed", 2 },
-    { "$stages:\n  - { use: quant-nf4, with: { block_size: 100 } }\n  - { use: data-tokens, with: { path: @ } }\n", "block_size", 2 },
-    { "version: 1\noutput_dir: OUT\nstages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: train-sft }\n", "model", 2 },
+    { "$stages:\n  - { use: quant-nf4, with: { block_size: 100 } }\n  - { use: data-tokens, with: "
+      "{ path: @ } }\n",
+      "block_size", 2 },
+    { "version: 1\noutput_dir: OUT\nstages:\n  - { use: data-tokens, with: { path: @ } }\n  - { "
+      "use: train-sft }\n",
+      "model", 2 },
     { "version: 2\nstages:\n  - { use: data-tokens, with: { path: @ } }\n", "version", 2 },
     /* Right in form, and wrong for this model or these files. */
-    { "$stages:\n  - { use: data-tokens, with: { path: /no/such/rows } }\n  - { use: train-sft }\n", "/no/such/rows", 2 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { target_modules: [q_prj] } }\n  - { use: train-sft }\n", "q_proj", 1 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 65 } }\n  - { use: train-sft, with: { optim: optim-adamx } }\n", "optim-adam", 1 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora }\n  - { use: train-sft, with: { lr_scheduler_type: sine } }\n", "sine", 1 },
-    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { init_adapter: /no/such } }\n  - { use: train-sft }\n", "/no/such", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: /no/such/rows } }\n  - { use: train-sft }\n",
+      "/no/such/rows", 2 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { "
+      "target_modules: [q_prj] } }\n  - { use: train-sft }\n",
+      "q_proj", 1 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 65 } }\n "
+      " - { use: train-sft, with: { optim: optim-adamx } }\n",
+      "optim-adam", 1 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora }\n  - { use: "
+      "train-sft, with: { lr_scheduler_type: sine } }\n",
+      "sine", 1 },
+    { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { "
+      "init_adapter: /no/such } }\n  - { use: train-sft }\n",
+      "/no/such", 2 },
 };
 enum { N_YAML = sizeof yaml / sizeof *yaml };
 
@@ -133,7 +171,9 @@ START_TEST(wrong_yaml)
     ft_buf b = { 0 };
     ft_err e = { 0 };
     for (const char *p = yaml[_i].text; *p; p++) {
-        if (*p == '$') ft_buf_printf(&b, "version: 1\nmodel: %s\noutput_dir: %s/out\n", tiny_model("tied"), tiny_dir);
+        if (*p == '$')
+            ft_buf_printf(&b, "version: 1\nmodel: %s\noutput_dir: %s/out\n", tiny_model("tied"),
+                          tiny_dir);
         else if (*p == '@') ft_buf_puts(&b, good_rows);
         else ft_buf_putc(&b, *p);
     }
@@ -161,7 +201,8 @@ START_TEST(config_files)
         char path[600], txt[600];
         size_t k = strlen(x[i]->d_name);
         snprintf(path, sizeof path, "tests/data/config/%s", x[i]->d_name);
-        snprintf(txt, sizeof txt, "tests/data/config/%.*s.txt", (int)(k > 5 ? k - 5 : 0), x[i]->d_name);
+        snprintf(txt, sizeof txt, "tests/data/config/%.*s.txt", (int)(k > 5 ? k - 5 : 0),
+                 x[i]->d_name);
         if (k > 5 && !strcmp(x[i]->d_name + k - 5, ".yaml") && ft_file_exists(txt)) {
             refuse_both(path, path, NULL, NULL, 2, "");
             tried++;
@@ -173,7 +214,7 @@ START_TEST(config_files)
 }
 END_TEST
 
-/* ---- safetensors --------------------------------------------------------------------------------------- */
+/* ---- safetensors ----------------------------------------------------------------------------- */
 
 static ft_buf rule_file(const rule *r)
 {
@@ -197,7 +238,8 @@ START_TEST(safetensors)
         ft_buf b = rule_file(r);
         tiny_must(ft_file_write_buf(file, &b, &e), &e);
         snprintf(over, sizeof over, "model=%s", model);
-        refuse_both(r->rule, good_yaml, over, NULL, 1, r->says ? r->says : "model.embed_tokens.weight");
+        refuse_both(r->rule, good_yaml, over, NULL, 1,
+                    r->says ? r->says : "model.embed_tokens.weight");
         snprintf(over, sizeof over, "data-tokens.path=%s", file);
         const char *argv[] = { "run", good_yaml, over, NULL };
         refuse(r->rule, argv, 1, r->says ? r->says : "input_ids is missing");
@@ -229,7 +271,7 @@ START_TEST(safetensors_start)
 }
 END_TEST
 
-/* ---- GGUF ------------------------------------------------------------------------------------------------ */
+/* ---- GGUF ------------------------------------------------------------------------------------ */
 
 START_TEST(gguf)
 {
@@ -241,7 +283,8 @@ START_TEST(gguf)
     for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
         ft_buf b = build(&plans[i]);
         tiny_must(ft_file_write_buf(file, &b, &e), &e);
-        refuse_both(plans[i].test, good_yaml, over, NULL, 1, plans[i].says ? plans[i].says : "bad.gguf");
+        refuse_both(plans[i].test, good_yaml, over, NULL, 1,
+                    plans[i].says ? plans[i].says : "bad.gguf");
         bad += plans[i].says != NULL;
         ft_buf_free(&b);
     }
@@ -249,11 +292,12 @@ START_TEST(gguf)
 }
 END_TEST
 
-/* ---- saved adapters ---------------------------------------------------------------------------------------- */
+/* ---- saved adapters -------------------------------------------------------------------------- */
 
 START_TEST(adapters)
 {
-    static const struct { const char *config, *says; } bad[] = {
+    static const struct { const char *config, *says;
+    } bad[] = {
         { "", "" },
         { "[]", "" },
         { "{\"peft_type\": \"LOHA\", \"r\": 2}", "LOHA" },
@@ -262,13 +306,15 @@ START_TEST(adapters)
         { "{\"peft_type\": \"LORA\", \"r\": 2, \"target_modules\": [\"nothing\"]}", "nothing" },
         { "{\"peft_type\": \"LORA\", \"r\": 2, \"target_modules\": [\"q_proj\"], \"r\": 3}", "r" },
         { "{\"peft_type\": \"LORA\", \"r\": 3, \"target_modules\": [\"q_proj\"]}", "shape" },
-        { "{\"peft_type\": \"LORA\", \"r\": 2, \"target_modules\": [\"q_proj\", \"v_proj\"]}", "v_proj" },
+        { "{\"peft_type\": \"LORA\", \"r\": 2, \"target_modules\": [\"q_proj\", \"v_proj\"]}",
+          "v_proj" },
         { "{\"peft_type\": \"LORA\", \"r\": 2, \"target_modules\": \"(a+)+$\"}", "" },
     };
     ft_err e = { 0 };
     char over[600], over2[] = "~lora.target_modules";
     tiny_must(ft_make_dirs(tiny_path("bad-adapter"), &e), &e);
-    tiny_copy(tiny_path("out/adapter/adapter_model.safetensors"), tiny_path("bad-adapter/adapter_model.safetensors"));
+    tiny_copy(tiny_path("out/adapter/adapter_model.safetensors"),
+              tiny_path("bad-adapter/adapter_model.safetensors"));
     snprintf(over, sizeof over, "lora.init_adapter=%s", tiny_path("bad-adapter"));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         tiny_file(tiny_path("bad-adapter/adapter_config.json"), "%s", bad[i].config);
@@ -278,7 +324,7 @@ START_TEST(adapters)
 }
 END_TEST
 
-/* ---- plugins -------------------------------------------------------------------------------------------------- */
+/* ---- plugins --------------------------------------------------------------------------------- */
 
 static const char *plugin_folder(void)
 {
@@ -289,16 +335,22 @@ static const char *plugin_folder(void)
 
 static const char *plugin_yaml(const char *name, const char *what)
 {
-    return tiny_file(tiny_path("plugin.yaml"), "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
-        "  - { use: %s%s%s%s }\n  - { use: lora, with: { r: 2 } }\n  - { use: train-sft, with: { max_steps: 1 } }\n",
-        tiny_model("tied"), tiny_dir, name, what ? ", with: { what: " : "", what ? what : "", what ? " }" : "");
+    return tiny_file(tiny_path("plugin.yaml"),
+                     "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
+                     "  - { use: %s%s%s%s }\n  - { use: lora, with: { r: 2 } }\n  - { use: "
+                     "train-sft, with: { max_steps: 1 } }\n",
+                     tiny_model("tied"), tiny_dir, name, what ? ", with: { what: " : "",
+                     what ? what : "", what ? " }" : "");
 }
 
 START_TEST(refused_plugins)
 {
-    static const char *const name[] = { "no-note", "newer-major", "newer-minor", "larger-struct", "note-name", "descriptor-name", "other-abi",
-        "null-function", "null-vtable", "large-vtable", "unknown-role", "bad-offset", "bad-default", "undefined-symbol", "no-entry",
-        "null-entry", "bad-list", "no-shared" };
+    static const char *const name[] = { "no-note",       "newer-major",      "newer-minor",
+                                        "larger-struct", "note-name",        "descriptor-name",
+                                        "other-abi",     "null-function",    "null-vtable",
+                                        "large-vtable",  "unknown-role",     "bad-offset",
+                                        "bad-default",   "undefined-symbol", "no-entry",
+                                        "null-entry",    "bad-list",         "no-shared" };
     for (size_t i = 0; i < sizeof name / sizeof *name; i++)
         refuse_both(name[i], plugin_yaml(name[i], NULL), plugin_folder(), NULL, 2, name[i]);
 }
@@ -319,7 +371,8 @@ START_TEST(crashing_plugins)
         { "exit", "stage 'good' left the program with status 0" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        refuse_both(bad[i].what, plugin_yaml("good", bad[i].what), plugin_folder(), NULL, 1, bad[i].says);
+        refuse_both(bad[i].what, plugin_yaml("good", bad[i].what), plugin_folder(), NULL, 1,
+                    bad[i].says);
 }
 END_TEST
 

@@ -1,5 +1,6 @@
-/* test_model.c -- whole models against transformers: logits within 1e-4, the loss, and the gradient of
- * every weight within 1e-3 relative, for tied and untied heads, grouped queries, one key head, biases.
+/* test_model.c -- whole models against transformers: logits within 1e-4, the loss, and the gradient
+ * of every weight within 1e-3 relative, for tied and untied heads, grouped queries, one key head,
+ * biases.
  *
  * Own checkpoints (tests/tools/make-tiny-model.py) hold gradients as sketches: products with 32
  * vectors of signs.  The mean square of a difference's products is the square of its norm. */
@@ -23,7 +24,8 @@ static void sketch_of(float *out, const float *g, int64_t n, const char *name)
         snprintf(label, sizeof label, "sketch %d %s", k, name);
         uint64_t key = tiny_key(label);
         double sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += tiny_number(key, (uint64_t)i) >> 63 ? -(double)g[i] : (double)g[i];
+        for (int64_t i = 0; i < n; i++)
+            sum += tiny_number(key, (uint64_t)i) >> 63 ? -(double)g[i] : (double)g[i];
         out[k] = (float)sum;
     }
 }
@@ -54,7 +56,8 @@ static int count(const vectors *v)
 {
     int n = 0;
     const ft_json *o = ft_json_root(v->doc);
-    for (size_t i = 0; i < o->len; i++) n += !strncmp(o->item[i].key, "grad.", 5) || !strncmp(o->item[i].key, "sketch.", 7);
+    for (size_t i = 0; i < o->len; i++)
+        n += !strncmp(o->item[i].key, "grad.", 5) || !strncmp(o->item[i].key, "sketch.", 7);
     return n;
 }
 
@@ -71,12 +74,15 @@ static void hold(const char *dir, const char *golden_dir, const char *name)
     double logits = score_difference(dir, NULL, rows, &v, "logits");
     ck_assert_msg(logits <= 1e-4, "%s: logits differ by %g", name, logits);
     const char *yaml = tiny_file(tiny_path("full.yaml"),
-        "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
-        "  - { use: data-tokens, with: { path: %s } }\n"
-        "  - { use: train-sft, with: { max_steps: 1, shuffle: false, compute_dtype: fp32 } }\n", dir, tiny_dir, rows);
+                                 "version: 1\nmodel: %s\noutput_dir: %s/out\nstages:\n"
+                                 "  - { use: data-tokens, with: { path: %s } }\n"
+                                 "  - { use: train-sft, with: { max_steps: 1, shuffle: false, "
+                                 "compute_dtype: fp32 } }\n",
+                                 dir, tiny_dir, rows);
     training_open(&x, yaml);
     double loss = training_step(&x, 0, x.rows.n_rows, 8, NULL);
-    ck_assert_msg(fabs(loss - loss_of(&v)) <= 1e-5 * fabs(loss), "%s: loss %.8f, not %.8f", name, loss, loss_of(&v));
+    ck_assert_msg(fabs(loss - loss_of(&v)) <= 1e-5 * fabs(loss), "%s: loss %.8f, not %.8f", name,
+                  loss, loss_of(&v));
     for (uint32_t i = 0; i < x.t.train.g->n_param; i++) {
         int64_t n;
         const g_param *p = &x.t.train.g->param[i];
@@ -130,7 +136,9 @@ START_TEST(packed)
         return;
     }
     for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
-        static const char *const key[][2] = { { "packed_input_ids", "input_ids" }, { "packed_labels", "labels" }, { "packed_seq_ids", "seq_ids" } };
+        static const char *const key[][2] = { { "packed_input_ids", "input_ids" },
+                                              { "packed_labels", "labels" },
+                                              { "packed_seq_ids", "seq_ids" } };
         vectors v;
         snprintf(dir, sizeof dir, "%s/models/%s", test_goldens(), name[i]);
         vectors_open(&v, dir, "golden.safetensors");

@@ -1,5 +1,5 @@
-/* test_sample.c -- core/run/sample.c: the likeliest token, and how often drawn ones come, against the
- * probabilities that temperature, top_k and top_p leave. */
+/* test_sample.c -- core/run/sample.c: the likeliest token, and how often drawn ones come, against
+ * the probabilities that temperature, top_k and top_p leave. */
 #include "harness.h"
 #include <math.h>
 #include <string.h>
@@ -14,7 +14,8 @@ static void draw(int64_t *count, double temperature, int64_t top_k, double top_p
     ft_sampler s;
     ck_assert_int_eq(ft_sampler_open(&s, temperature, top_k, top_p, VOCAB, NULL), 0);
     memset(count, 0, VOCAB * sizeof *count);
-    for (uint64_t i = 0; i < DRAWS; i++) count[ft_sample_token(&s, logits, VOCAB, ft_sample_key(5, 0, i))]++;
+    for (uint64_t i = 0; i < DRAWS; i++)
+        count[ft_sample_token(&s, logits, VOCAB, ft_sample_key(5, 0, i))]++;
     ft_sampler_close(&s);
 }
 
@@ -22,11 +23,12 @@ static void draw(int64_t *count, double temperature, int64_t top_k, double top_p
 static void expect(const int64_t *count, double temperature, unsigned kept)
 {
     double p[VOCAB], sum = 0;
-    for (int i = 0; i < VOCAB; i++) sum += p[i] = kept >> i & 1 ? exp((double)logits[i] / temperature) : 0;
+    for (int i = 0; i < VOCAB; i++)
+        sum += p[i] = kept >> i & 1 ? exp((double)logits[i] / temperature) : 0;
     for (int i = 0; i < VOCAB; i++) {
         double want = p[i] / sum * DRAWS, spread = sqrt(want * (1 - p[i] / sum));
-        ck_assert_msg(fabs((double)count[i] - want) <= 5 * spread + (p[i] > 0), "id %d: %lld times, not %.0f",
-                      i, (long long)count[i], want);
+        ck_assert_msg(fabs((double)count[i] - want) <= 5 * spread + (p[i] > 0),
+                      "id %d: %lld times, not %.0f", i, (long long)count[i], want);
     }
 }
 
@@ -34,7 +36,9 @@ START_TEST(greedy)
 {
     ft_sampler s;
     ck_assert_int_eq(ft_sampler_open(&s, 0, 0, 1, VOCAB, NULL), 0);
-    for (uint64_t key = 0; key < 10; key++) ck_assert_int_eq(ft_sample_token(&s, logits, VOCAB, key << 60), 1); /* not 3 */
+    /* not 3 */
+    for (uint64_t key = 0; key < 10; key++)
+        ck_assert_int_eq(ft_sample_token(&s, logits, VOCAB, key << 60), 1);
     ck_assert_int_eq(ft_sample_token(&s, logits + 2, VOCAB - 2, 0), 1);
     ft_sampler_close(&s);
 }

@@ -38,11 +38,16 @@ static ft_val apply(void *self, ft_graph *g, const ft_site *s, ft_val x)
     ft_val b = ft_parameter(g, s, "b", ft_1d(s->out), FT_TRAIN, ft_fill(0.5));
     if (s->kind == FT_SITE_SUBLAYER) return ft_mul(g, x, b);
     ft_val y = ft_base(g, s, x);
-    return *((const self_t *)self)->c->what == 's' ? ft_add(g, y, ft_mul(g, ft_mul(g, y, y), b)) : ft_add(g, y, b);
+    return *((const self_t *)self)->c->what == 's' ? ft_add(g, y, ft_mul(g, ft_mul(g, y, y), b))
+                                                   : ft_add(g, y, b);
 }
 
 static const ft_adapter adapter = {
-    .size = sizeof adapter, .sites = SITES, .targets = offsetof(config, targets), .peft_type = "NONE", .apply = apply,
+    .size = sizeof adapter,
+    .sites = SITES,
+    .targets = offsetof(config, targets),
+    .peft_type = "NONE",
+    .apply = apply,
     .virtual_tokens = virtual_tokens,
 };
 static const ft_plugin plugin = {
