@@ -185,4 +185,50 @@ static inline double test_step(test_run *r, const ft_batch *const *b, int n)
     g_exec_end(r->x);
     return sum;
 }
+
+/* Loss and, once, the penalty. */
+static inline double test_total(test_run *r, const ft_batch *const *b, int n)
+{
+    double sum = test_step(r, b, n);
+    if (r->g->penalty) sum += *(const double *)g_exec_data(r->x, (ft_val){ r->g->penalty });
+    return sum;
+}
+
+/* Parameter i of an fp64 run: each gradient against the difference of the loss of two batches. The
+ * largest gradient. */
+static inline double test_differences_of(test_run *r, const char *name, uint32_t i,
+                                         const double *grad, const ft_batch *const *b)
+{
+    const g_param *p = &r->g->param[i];
+    const ft_desc *d = &g_value_at(r->g, p->value)->desc;
+    double *w = (double *)(void *)((char *)r->mem.param + r->plan.value[p->value].offset);
+    double biggest = 0;
+    for (int64_t j = 0; j < g_rows(d) * g_cols(d); j++) {
+        double h = 1e-5, keep = w[j];
+        w[j] = keep + h;
+        double up = test_total(r, b, 2);
+        w[j] = keep - h;
+        double down = test_total(r, b, 2);
+        w[j] = keep;
+        double want = (up - down) / (2 * h), have = grad[r->plan.grad_at[i] + (uint64_t)j];
+        biggest = fmax(biggest, fabs(want));
+        ck_assert_msg(fabs(want - have) < 1e-6, "%s: d/d %s[%d]: %.9g, by difference %.9g", name,
+                      p->name, (int)j, have, want);
+    }
+    return biggest;
+}
+
+/* All parameters; the largest gradient must be above `least`. */
+static inline void test_differences(test_run *r, const char *name, const ft_batch *const *b,
+                                    double least)
+{
+    double biggest = 0;
+    test_step(r, b, 2);
+    double *grad = malloc(r->plan.grad_count * 8);
+    memcpy(grad, r->mem.grad, r->plan.grad_count * 8);
+    for (uint32_t i = 0; i < r->g->n_param; i++)
+        biggest = fmax(biggest, test_differences_of(r, name, i, grad, b));
+    ck_assert_msg(biggest > least, "%s: the gradient vanishes", name);
+    free(grad);
+}
 #endif

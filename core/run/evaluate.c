@@ -186,36 +186,47 @@ static int continue_all(evaluation *v, int which, const size_t *at, int64_t n, f
     return code ? code : read_answers(v, n, out, e);
 }
 
+/* Empties the list of prompts. */
+static int begin_prompts(const ft_host *h, int which)
+{
+    of(h)->ids.n = of(h)->at.n = 0;
+    return check_which(h, which);
+}
+
+/* A prompt starts here. */
+static void next_prompt(evaluation *v) { ft_buf_add(&v->at, &v->ids.n, sizeof v->ids.n); }
+
+static int answer_prompts(const ft_host *h, int which, int64_t n, ft_lm_answer *out)
+{
+    evaluation *v = of(h);
+    ft_err e = { 0 };
+    const size_t *at = (const size_t *)(const void *)v->at.p;
+    return give(h, continue_all(v, which, at, n, out, &e), &e);
+}
+
 static int lm_answer(const ft_host *h, int which, const ft_json *const *messages, int64_t n,
                      ft_lm_answer *out)
 {
     evaluation *v = of(h);
     ft_err e = { 0 };
-    int code = check_which(h, which);
-    v->ids.n = v->at.n = 0;
+    int code = begin_prompts(h, which);
     for (int64_t i = 0; i < n && !code; i++) {
-        ft_buf_add(&v->at, &v->ids.n, sizeof v->ids.n);
+        next_prompt(v);
         code = give(h, ft_chat_prompt(&v->chat, messages[i], &v->ids, &e), &e);
     }
-    return code ? code
-                : give(h, continue_all(v, which, (const size_t *)(const void *)v->at.p, n, out, &e),
-                       &e);
+    return code ? code : answer_prompts(h, which, n, out);
 }
 
 static int lm_continue(const ft_host *h, int which, const int32_t *const *ids, const int64_t *n_ids,
                        int64_t n, ft_lm_answer *out)
 {
     evaluation *v = of(h);
-    ft_err e = { 0 };
-    int code = check_which(h, which);
-    v->ids.n = v->at.n = 0;
+    int code = begin_prompts(h, which);
     for (int64_t i = 0; i < n && !code; i++) {
-        ft_buf_add(&v->at, &v->ids.n, sizeof v->ids.n);
+        next_prompt(v);
         ft_buf_add(&v->ids, ids[i], (size_t)n_ids[i] * sizeof *ids[i]);
     }
-    return code ? code
-                : give(h, continue_all(v, which, (const size_t *)(const void *)v->at.p, n, out, &e),
-                       &e);
+    return code ? code : answer_prompts(h, which, n, out);
 }
 
 /* ---- results --------------------------------------------------------------------------------- */

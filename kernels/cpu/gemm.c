@@ -10,8 +10,8 @@
 #if defined(FT_ISA_avx512)
 enum { TILE = 14 };
 
-/* C = (fresh: 0, else C) + A panel for R rows; R, t and fresh are compile-time constants in every
- * caller. */
+/* C = (fresh: 0, else C) + A panel for R rows, in the order that gemm.h states; R, t and fresh are
+ * compile-time constants in every caller. */
 __attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld, gemm_a a,
                                                             const char *panel, int64_t steps,
                                                             ft_dtype t, bool fresh, const int R)
@@ -19,10 +19,11 @@ __attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld
     __m512 acc[TILE][2];
     const char *p0 = a.a, *p1 = a.a + 5 * a.row, *p2 = a.a + 10 * a.row;
     const int64_t row = a.row;
+    const bool zero = fresh || t == FT_F32, add = t == FT_F32 && !fresh;
 #pragma GCC unroll 14
     for (int m = 0; m < R; m++) {
-        acc[m][0] = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c + m * ld);
-        acc[m][1] = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(c + m * ld + 16);
+        acc[m][0] = zero ? _mm512_setzero_ps() : _mm512_loadu_ps(c + m * ld);
+        acc[m][1] = zero ? _mm512_setzero_ps() : _mm512_loadu_ps(c + m * ld + 16);
     }
     for (int64_t s = 0; s < steps; s++, panel += 128, p0 += a.step, p1 += a.step, p2 += a.step) {
         __m512 b0 = _mm512_load_ps(panel), b1 = _mm512_load_ps(panel + 64);
@@ -49,6 +50,10 @@ __attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld
     }
 #pragma GCC unroll 14
     for (int m = 0; m < R; m++) {
+        if (add) {
+            acc[m][0] = _mm512_add_ps(_mm512_loadu_ps(c + m * ld), acc[m][0]);
+            acc[m][1] = _mm512_add_ps(_mm512_loadu_ps(c + m * ld + 16), acc[m][1]);
+        }
         _mm512_storeu_ps(c + m * ld, acc[m][0]);
         _mm512_storeu_ps(c + m * ld + 16, acc[m][1]);
     }
@@ -87,8 +92,9 @@ __attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld
                                                             ft_dtype t, bool fresh, const int R)
 {
     __m256 acc[TILE];
+    const bool zero = fresh || t == FT_F32, add = t == FT_F32 && !fresh;
 #pragma GCC unroll 6
-    for (int m = 0; m < R; m++) acc[m] = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c + m * ld);
+    for (int m = 0; m < R; m++) acc[m] = zero ? _mm256_setzero_ps() : _mm256_loadu_ps(c + m * ld);
     for (int64_t s = 0; s < steps; s++, panel += 128) {
         __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)panel);
         __m256 lo = low_half(b), hi = high_half(b), whole = _mm256_castsi256_ps(b);
@@ -104,7 +110,9 @@ __attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld
         }
     }
 #pragma GCC unroll 6
-    for (int m = 0; m < R; m++) _mm256_storeu_ps(c + m * ld, acc[m]);
+    for (int m = 0; m < R; m++)
+        _mm256_storeu_ps(c + m * ld,
+                         add ? _mm256_add_ps(_mm256_loadu_ps(c + m * ld), acc[m]) : acc[m]);
 }
 
 __attribute__((always_inline)) static inline void tile_one(float *c, int64_t ld, gemm_a a,
@@ -127,7 +135,8 @@ static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t 
                      ft_dtype t, bool fresh)
 {
     (void)ld, (void)m;
-    if (fresh) memset(c, 0, GEMM_N * sizeof *c);
+    float acc[GEMM_N] = { 0 };
+    if (!fresh && t == FT_BF16) memcpy(acc, c, sizeof acc);
     for (int64_t s = 0; s < steps; s++, panel += 128) {
         uint16_t pair[2], b[2];
         float x, w;
@@ -137,11 +146,12 @@ static void tile_one(float *c, int64_t ld, gemm_a a, const char *panel, int64_t 
             memcpy(b, panel + 4 * j, 4);
             memcpy(&w, b, 4);
             if (t == FT_BF16)
-                c[j] = fmaf(bf16_get(pair[0]), bf16_get(b[0]),
-                            fmaf(bf16_get(pair[1]), bf16_get(b[1]), c[j]));
-            else c[j] = fmaf(x, w, c[j]);
+                acc[j] = fmaf(bf16_get(pair[0]), bf16_get(b[0]),
+                              fmaf(bf16_get(pair[1]), bf16_get(b[1]), acc[j]));
+            else acc[j] = fmaf(x, w, acc[j]);
         }
     }
+    for (int j = 0; j < GEMM_N; j++) c[j] = t == FT_BF16 || fresh ? acc[j] : c[j] + acc[j];
 }
 
 static int64_t tile_size(int64_t left) { return left > 0; }
@@ -158,18 +168,29 @@ __attribute__((always_inline)) static inline void tiles(float *c, int64_t ld, ge
     }
 }
 
+/* fp32 in runs of GEMM_RUN steps, each a chain of its own. */
+static void runs_f32(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m, int64_t steps,
+                     bool fresh)
+{
+    for (int64_t s = 0; s == 0 || s < steps; s += GEMM_RUN, fresh = false) {
+        int64_t n = steps - s < GEMM_RUN ? steps - s : GEMM_RUN;
+        tiles(c, ld, (gemm_a){ a.a + s * a.step, a.row, a.step }, panel + s * 128, m, n, FT_F32,
+              fresh);
+    }
+}
+
 void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps,
                         ft_dtype t)
 {
     if (t == FT_BF16) tiles(c, ld, a, panel, m, steps, FT_BF16, false);
-    else tiles(c, ld, a, panel, m, steps, FT_F32, false);
+    else runs_f32(c, ld, a, (const char *)panel, m, steps, false);
 }
 
 void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m,
                          int64_t steps, ft_dtype t)
 {
     if (t == FT_BF16) tiles(c, ld, a, panel, m, steps, FT_BF16, true);
-    else tiles(c, ld, a, panel, m, steps, FT_F32, true);
+    else runs_f32(c, ld, a, (const char *)panel, m, steps, true);
 }
 
 /* ---- packing --------------------------------------------------------------------------------- */

@@ -2,10 +2,12 @@
  *
  *   C[m][n] = sum over terms, then over k, of A[m][k] B[k][n]
  *
- * B is packed into panels of 32 columns; A is read where it lies.  Each element of C is one chain
- * of fused multiply-adds in ascending k: fp32 one k at a time; bf16 two at a time, the odd one of a
- * pair first, acc = fma(a0, b0, fma(a1, b1, acc)), which is what vdpbf16ps does.  So neither the
- * size of tiles, nor blocking over k, nor the instruction set changes a bit.
+ * B is packed into panels of 32 columns; A is read where it lies.  Each element of C is a chain of
+ * fused multiply-adds in ascending k.  bf16: one chain, two k at a time, the odd one of a pair
+ * first, acc = fma(a0, b0, fma(a1, b1, acc)), which is what vdpbf16ps does.  fp32: runs of GEMM_RUN
+ * k, each a chain from zero that is then added to C, so that rounding grows with the run and not
+ * with all of k. Neither the size of tiles nor the instruction set changes a bit; nor does cutting
+ * k at a whole run.
  *
  * Panel of K x 32: fp32 [K][32] floats; bf16 [K/2 rounded up][32][2], pairs of k side by side, a
  * missing last one zero. */
@@ -13,7 +15,7 @@
 #define FT_CPU_GEMM_H
 #include "vec.h"
 
-enum { GEMM_N = 32, GEMM_MAX_TERMS = 12 };
+enum { GEMM_N = 32, GEMM_MAX_TERMS = 12, GEMM_RUN = 128 };
 
 /* Steps of k in a panel: pairs for bf16. */
 static inline int64_t gemm_steps(ft_dtype t, int64_t k) { return t == FT_BF16 ? (k + 1) / 2 : k; }

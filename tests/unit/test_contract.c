@@ -213,46 +213,16 @@ START_TEST(starts_as_the_base)
 }
 END_TEST
 
-/* Loss and, once, the penalty. */
-static double total(test_run *r, const ft_batch *const *b, int n)
-{
-    double sum = test_step(r, b, n);
-    if (r->g->penalty) sum += *(const double *)g_exec_data(r->x, (ft_val){ r->g->penalty });
-    return sum;
-}
-
 START_TEST(gradient_equals_difference)
 {
     static test_batch b;
     const ft_batch *twice[2] = { &b.b, &b.b };
     choice with = { .a = &methods[_i].a };
     test_run r;
-    double biggest = 0;
     fill(&b, methods[_i].has_virtual);
     open_run(&r, &with, true);
     set_params(&r, true);
-    test_step(&r, twice, 2);
-    double *grad = malloc(r.plan.grad_count * 8);
-    memcpy(grad, r.mem.grad, r.plan.grad_count * 8);
-    for (uint32_t i = 0; i < r.g->n_param; i++) {
-        const g_param *p = &r.g->param[i];
-        const ft_desc *d = &g_value_at(r.g, p->value)->desc;
-        double *w = (double *)(void *)((char *)r.mem.param + r.plan.value[p->value].offset);
-        for (int64_t j = 0; j < g_rows(d) * g_cols(d); j++) {
-            double h = 1e-5, keep = w[j];
-            w[j] = keep + h;
-            double up = total(&r, twice, 2);
-            w[j] = keep - h;
-            double down = total(&r, twice, 2);
-            w[j] = keep;
-            double want = (up - down) / (2 * h), have = grad[r.plan.grad_at[i] + (uint64_t)j];
-            biggest = fmax(biggest, fabs(want));
-            ck_assert_msg(fabs(want - have) < 1e-6, "%s: d/d %s[%d]: %.9g, by difference %.9g",
-                          methods[_i].name, p->name, (int)j, have, want);
-        }
-    }
-    ck_assert_msg(biggest > 1e-4, "%s: the gradient vanishes", methods[_i].name);
-    free(grad);
+    test_differences(&r, methods[_i].name, twice, 1e-4);
     test_close(&r);
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* test_source.c -- opening a model by its path (HF folder, GGUF), the errors that a user meets
  * there, and the remembered hashes of files and models. */
+#include "folder.h"
 #include "harness.h"
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -8,25 +9,6 @@
 #include "core/base/sha256.h"
 #include "core/io/hash_cache.h"
 #include "core/io/source.h"
-
-static char dir[64]; /* a folder for this test */
-
-static void make_dir(void)
-{
-    snprintf(dir, sizeof dir, "/tmp/ft-source-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static void remove_dir(void) { ck_assert_int_eq(ft_remove_tree(dir, NULL), 0); }
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int next;
-    next = (next + 1) % 4;
-    snprintf(path[next], sizeof path[next], "%s/%s", dir, name);
-    return path[next];
-}
 
 static void put_bytes(const char *name, const char *p, size_t n)
 {

@@ -5,6 +5,9 @@
 #define NAME "no-merge"
 #define SITES FT_SITE_LINEAR
 #endif
+#ifndef VIRTUAL_TOKENS
+#define VIRTUAL_TOKENS 0
+#endif
 
 typedef struct { const char *what; ft_targets targets; } config;
 typedef struct { const config *c; } self_t;
@@ -26,7 +29,7 @@ static int open_(void *self, const ft_host *host, const void *cfg)
 static int64_t virtual_tokens(void *self)
 {
     (void)self;
-    return (SITES) == FT_SITE_EMBED ? 2 : 0;
+    return VIRTUAL_TOKENS;
 }
 
 static ft_val apply(void *self, ft_graph *g, const ft_site *s, ft_val x)
