@@ -540,7 +540,7 @@ static void check_golden(const ft_json *golden, const ft_json *conv, tally *sum)
             if (p->marked) generated += p->end - p->begin;
         }
         for (size_t i = 0; spans && i < spans->len; i++, sum->spans++) {
-            int64_t from, to;
+            int64_t from = 0, to = 0;
             ft_json_as_int(&spans->item[i].item[0], &from);
             ft_json_as_int(&spans->item[i].item[1], &to);
             ck_assert_msg(
