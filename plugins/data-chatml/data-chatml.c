@@ -143,6 +143,17 @@ static int open_file(self_t *s)
     return FT_OK;
 }
 
+static void close_(void *self)
+{
+    self_t *s = self;
+    if (s->json) row_done(&s->rows);
+    free(s->rows.doc);
+    if (s->render.template) s->render.api->done(s->render.template);
+    if (s->opened) reader_close(&s->file);
+    for (int i = 0; i < 2; i++) rendered_free(&s->seq[i]);
+    pool_free(&s->mem);
+}
+
 /* Finds the model's template and tokens, opens the rows. */
 static int open_(void *self, const ft_host *host, const void *cfg)
 {
@@ -169,18 +180,9 @@ static int open_(void *self, const ft_host *host, const void *cfg)
         .tree = c->tree
     };
     int code = compile_template(s, model);
-    return code ? code : open_file(s);
-}
-
-static void close_(void *self)
-{
-    self_t *s = self;
-    if (s->json) row_done(&s->rows);
-    free(s->rows.doc);
-    if (s->render.template) s->render.api->done(s->render.template);
-    if (s->opened) reader_close(&s->file);
-    for (int i = 0; i < 2; i++) rendered_free(&s->seq[i]);
-    pool_free(&s->mem);
+    if (!code) code = open_file(s);
+    if (code) close_(s);
+    return code;
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */

@@ -238,9 +238,19 @@ START_TEST(hostile_packed_files)
 }
 END_TEST
 
+#if defined(__SANITIZE_ADDRESS__)
+enum { ALL_MEMORY_IS_KEPT = 1 }; /* freed blocks are held back to find what still uses them */
+#else
+enum { ALL_MEMORY_IS_KEPT = 0 };
+#endif
+
 /* A file ten times as long takes no more memory. */
 START_TEST(constant_memory)
 {
+    if (ALL_MEMORY_IS_KEPT) {
+        printf("not run: constant memory (the sanitizer keeps what is freed)\n");
+        return;
+    }
     struct rusage before, after;
     char path[300];
     ft_buf rows = { 0 };
