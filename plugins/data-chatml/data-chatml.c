@@ -152,6 +152,7 @@ static void close_(void *self)
     if (s->opened) reader_close(&s->file);
     for (int i = 0; i < 2; i++) rendered_free(&s->seq[i]);
     pool_free(&s->mem);
+    *s = (self_t){ 0 };
 }
 
 /* Finds the model's template and tokens, opens the rows. */
