@@ -17,6 +17,7 @@ PLUGIN_CFLAGS = $(CFLAGS) -fvisibility=hidden -Iinclude
 
 # What a plugin links with besides libc; everything of ours reaches it through ft_host.
 LIBS_tokenizer-bpe = -lpcre2-8 -lutf8proc
+LIBS_data-chatml = -lz -lzstd
 
 CORE_SRC  := $(filter-out core/cli/main.c,$(wildcard core/*/*.c))
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/obj/%.o)

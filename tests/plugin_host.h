@@ -108,6 +108,22 @@ static inline ft_list ph_list(plugin_host *p, const char *text)
     return list;
 }
 
+/* "name=number" between commas. */
+static inline ft_map ph_map(plugin_host *p, const char *text)
+{
+    ft_list list = ph_list(p, text);
+    const char **key = ft_arena_array(&p->arena, list.n + 1, sizeof *key);
+    double *value = ft_arena_array(&p->arena, list.n + 1, sizeof *value);
+    for (size_t i = 0; i < list.n; i++) {
+        char *copy = ft_arena_strdup(&p->arena, list.v[i]), *equals = strchr(copy, '=');
+        ck_assert_ptr_nonnull(equals);
+        *equals = 0;
+        key[i] = copy;
+        value[i] = strtod(equals + 1, NULL);
+    }
+    return (ft_map){ list.n, key, value };
+}
+
 static inline void ph_store(plugin_host *p, const ft_param *row, const char *text)
 {
     void *at = (char *)p->config + row->offset;
@@ -118,6 +134,7 @@ static inline void ph_store(plugin_host *p, const ft_param *row, const char *tex
     case FT_STR:
     case FT_PATH: *(const char **)at = text; return;
     case FT_LIST: *(ft_list *)at = ph_list(p, text); return;
+    case FT_MAP: *(ft_map *)at = ph_map(p, text); return;
     default: ck_abort_msg("%s: a kind that plugin_host.h does not know", row->key);
     }
 }
@@ -139,7 +156,7 @@ static inline int plugin_open(plugin_host *p, const char *name, const plugin_tex
     p->config = ft_arena_alloc(&p->arena, p->plugin->config_size + 1);
     p->self = ft_arena_alloc(&p->arena, p->plugin->instance_size + 1);
     for (const ft_param *r = p->plugin->params; r && r->key; r++) {
-        const char *text = r->def;
+        const char *text = r->def ? r->def : "";
         for (const plugin_text *t = given; t && t->key; t++) {
             if (strcmp(t->key, r->key) == 0) text = t->text;
         }

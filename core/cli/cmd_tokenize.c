@@ -8,6 +8,13 @@
  *                                           with --chat "text" and "labels" as training has them.
  *                                           A row: a JSON string, {"text": …}; with --chat a data
  *                                           row
+ *   --show, with --chat                     text and not numbers, coloured: trained, context (what
+ *   the
+ *                                           rows say), template; without colours (NO_COLOR, or no
+ *                                           terminal) «trained», ‹template›.  CLICOLOR_FORCE=1:
+ *                                           always
+ *   --allow-special-in-data                 with --chat: special tokens in the rows' own text are
+ *                                           taken for what they say
  *   --decode                                ids ([…] or {"ids": […]}) to text: as it is, for a FILE
  *                                           as {"text": …}
  *
@@ -20,13 +27,14 @@
 #include "core/cli/options.h"
 #include "core/run/run.h"
 #include "core/run/services.h"
+#include "core/run/show.h"
 #include "core/run/tokenizer.h"
 #include "core/text/template.h"
 
 enum { MOST_INPUT = 1 << 30, MOST_JSON = 64 << 20 };
 
 typedef struct {
-    const char *model, *chat, *offsets, *decode, *special;
+    const char *model, *chat, *offsets, *decode, *special, *show, *allow;
     const char *text; /* the argument, or NULL: standard input */
 } options;
 
@@ -35,12 +43,15 @@ typedef struct {
     ft_registry *registry;
     ft_offer offer;
     ft_tokenizer_run tok;
-    ft_buf out, ids;
+    ft_buf out, ids, origin;
+    bool color;
+    int64_t shown;
 } tokenizing;
 
 static unsigned encode_flags(const tokenizing *t)
 {
-    return t->o->special ? FT_ENCODE_ADD_SPECIAL : 0;
+    return (t->o->special ? FT_ENCODE_ADD_SPECIAL : 0u) |
+           (t->o->allow ? FT_ENCODE_SPECIAL_IN_DATA : 0u);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -96,6 +107,60 @@ static int flush(tokenizing *t, bool all, ft_err *e)
     return good ? 0 : ft_errf(e, FT_EIO, "cannot write to standard output");
 }
 
+/* ---- --show ---------------------------------------------------------------------------------- */
+
+/* Colours for a terminal, unless the environment says otherwise (no-color.org,
+ * bixense.com/clicolors). */
+static bool wants_color(void)
+{
+    const char *never = getenv("NO_COLOR"), *always = getenv("CLICOLOR_FORCE");
+    if (never && *never) return false;
+    return (always && *always && strcmp(always, "0")) || isatty(STDOUT_FILENO);
+}
+
+typedef struct { ft_buf *out; bool color; int last; } terminal;
+
+static void put_piece(void *ctx, const ft_shown *piece)
+{
+    terminal *to = ctx;
+    ft_show_terminal(to->out, piece, to->color, &to->last);
+}
+
+/* What the colours mean, in them. */
+static void put_legend(terminal *to)
+{
+    static const char *const words[] = { "context", "template", "trained" };
+    for (int i = FT_SHOW_CONTEXT; i <= FT_SHOW_TRAINED; i++) {
+        ft_shown piece = { .text = words[i], .n = strlen(words[i]), .what = (ft_show_class)i };
+        put_piece(to, &piece);
+        ft_show_end(to->out, to->color, &to->last);
+        ft_buf_puts(to->out, i < FT_SHOW_TRAINED ? "  " : "\n");
+    }
+}
+
+/* A tokenized text under a line that says what it is. */
+static int show_text(tokenizing *t, const ft_text *text, const ft_tokens *k, const char *name,
+                     ft_err *e)
+{
+    terminal to = { &t->out, t->color, -1 };
+    int64_t trained = 0;
+    t->ids.n = t->origin.n = 0;
+    int32_t *ids = ft_buf_grow(&t->ids, 2 * k->n * sizeof *ids);
+    uint8_t *origin = ft_buf_grow(&t->origin, k->n);
+    if (!ids || !origin) return ft_errf(e, FT_ENOMEM, "out of memory");
+    int32_t *labels = ids + k->n;
+    for (size_t i = 0; i < k->n; i++) ids[i] = (int32_t)k->id[i];
+    ft_tokens_label(text, k, labels);
+    ft_tokens_origin(text, k, origin);
+    for (size_t i = 1; i < k->n; i++) trained += labels[i] >= 0;
+    if (t->shown++ == 0) put_legend(&to);
+    ft_buf_printf(&t->out, "\n%s: %zu tokens, %lld trained\n", name, k->n, (long long)trained);
+    ft_show_tokens(&t->tok, ids, labels, origin, (int64_t)k->n, INT64_MAX, put_piece, &to);
+    ft_show_end(&t->out, t->color, &to.last);
+    ft_buf_putc(&t->out, '\n');
+    return flush(t, false, e);
+}
+
 /* ---- one text -------------------------------------------------------------------------------- */
 
 /* A text that was given alone. */
@@ -104,6 +169,7 @@ static int put_text(tokenizing *t, const ft_text *text, unsigned flags, ft_err *
     ft_tokens k;
     int code = ft_tokenizer_encode(&t->tok, text, flags, &k, e);
     if (code) return code;
+    if (t->o->show) return show_text(t, text, &k, "the conversation", e);
     if (t->o->offsets) {
         write_lines(&t->out, text, &k);
     } else {
@@ -211,15 +277,16 @@ static int decode_value(tokenizing *t, const ft_json *v, bool row, ft_err *e)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static int put_row(tokenizing *t, const ft_text *text, unsigned flags, bool chat, ft_err *e)
+static int put_row(tokenizing *t, const ft_text *text, unsigned flags, const char *chat, ft_err *e)
 {
     ft_tokens k;
     int code = ft_tokenizer_encode(&t->tok, text, flags, &k, e);
     if (code) return code;
-    ft_buf_puts(&t->out, "{\"ids\": ");
+    if (*chat) ft_buf_printf(&t->out, "{\"answer\": \"%s\", \"ids\": ", chat);
+    else ft_buf_puts(&t->out, "{\"ids\": ");
     write_ids(&t->out, &k);
     if (t->o->offsets) write_offsets(&t->out, &k);
-    if (chat) {
+    if (t->o->chat) {
         t->ids.n = 0;
         int32_t *labels = ft_buf_grow(&t->ids, k.n * sizeof *labels);
         if (!labels) return ft_errf(e, FT_ENOMEM, "out of memory");
@@ -250,7 +317,7 @@ static int one_line(tokenizing *t, const char *place, const char *p, size_t n, f
         code = ft_errf(e, FT_EFORMAT, "%s: a row is a JSON string or {\"text\": …}", place);
     } else {
         ft_text text = { .text = v->text, .len = v->len };
-        code = put_row(t, &text, encode_flags(t), false, e);
+        code = put_row(t, &text, encode_flags(t), "", e);
     }
     ft_json_done(doc);
     return code;
@@ -276,6 +343,22 @@ static int each_line(tokenizing *t, const char *path, ft_err *e)
     return code;
 }
 
+/* One answer of a row. */
+static int put_sample(tokenizing *t, const ft_sample *s, int k, ft_err *e)
+{
+    static const char *const labels[] = {
+        [FT_LABEL_NONE] = "", [FT_LABEL_GOOD] = "good", [FT_LABEL_BAD] = "bad"
+    };
+    const char *answer = s->n_seq == 2 ? (k ? "rejected" : "chosen")
+                                       : labels[s->label <= FT_LABEL_BAD ? s->label : 0];
+    ft_tokens tokens;
+    char name[100];
+    if (!t->o->show) return put_row(t, &s->seq[k], encode_flags(t), answer, e);
+    int code = ft_tokenizer_encode(&t->tok, &s->seq[k], encode_flags(t), &tokens, e);
+    snprintf(name, sizeof name, "line %lld%s%s", (long long)s->line, *answer ? ", " : "", answer);
+    return code ? code : show_text(t, &s->seq[k], &tokens, name, e);
+}
+
 /* Rows of data as a training stage would render and label them. */
 static int each_chat(tokenizing *t, const char *path, ft_err *e)
 {
@@ -291,7 +374,7 @@ static int each_chat(tokenizing *t, const char *path, ft_err *e)
         code = f->next(ft_instance_self(i), &s);
         if (code < 0) ft_instance_error(i, code, e);
         for (int k = 0; code > 0 && k < s.n_seq; k++) {
-            int bad = put_row(t, &s.seq[k], encode_flags(t), true, e);
+            int bad = put_sample(t, &s, k, e);
             if (bad) code = bad;
         }
     }
@@ -362,6 +445,8 @@ int cmd_tokenize(ft_cli *cli, int argc, char **argv)
         { .name = "--offsets", .value = &o.offsets, .is_switch = true },
         { .name = "--decode", .value = &o.decode, .is_switch = true },
         { .name = "--add-special", .value = &o.special, .is_switch = true },
+        { .name = "--show", .value = &o.show, .is_switch = true },
+        { .name = "--allow-special-in-data", .value = &o.allow, .is_switch = true },
         { .name = NULL },
     };
     ft_err e = { 0 };
@@ -370,7 +455,12 @@ int cmd_tokenize(ft_cli *cli, int argc, char **argv)
     if (o.decode && (o.chat || o.offsets || o.special))
         return ft_cli_fail(FT_EXIT_USAGE,
                            "--decode goes with none of --chat, --offsets, --add-special");
+    if ((o.show || o.allow) && !o.chat)
+        return ft_cli_fail(FT_EXIT_USAGE, "%s goes with --chat alone",
+                           o.show ? "--show" : "--allow-special-in-data");
+    if (o.show && o.offsets) return ft_cli_fail(FT_EXIT_USAGE, "--show does not go with --offsets");
     tokenizing t = { .o = &o,
+                     .color = wants_color(),
                      .registry = ft_cli_plugins(cli, &e),
                      .offer = ft_run_offer(&cli->log) };
     int code = t.registry ? ft_tokenizer_open(&t.tok, o.model, t.registry, &t.offer, &e) : e.code;
@@ -384,5 +474,6 @@ int cmd_tokenize(ft_cli *cli, int argc, char **argv)
     ft_tokenizer_close(&t.tok);
     ft_buf_free(&t.out);
     ft_buf_free(&t.ids);
+    ft_buf_free(&t.origin);
     return code ? ft_cli_fail(FT_EXIT_FAILED, "%s", e.msg) : ft_cli_flush();
 }

@@ -21,6 +21,15 @@ static const ft_role_argument format_args[] = {
     { "val_size", FT_REAL, offsetof(ft_data_args, val_size) }, { 0 },
 };
 
+static const ft_role_member filter[] = { { "keep", offsetof(ft_filter, keep) }, { 0 } };
+
+static const ft_role_member mixer[] = {
+    { "begin", offsetof(ft_mixer, begin) }, { "next", offsetof(ft_mixer, next) }, { 0 },
+};
+static const ft_role_argument mixer_args[] = {
+    { "weights", FT_MAP, offsetof(ft_mix_args, weights) }, { 0 },
+};
+
 static const ft_role_member tokens[] = {
     { "shape", offsetof(ft_token_source, shape) }, { "row", offsetof(ft_token_source, row) }, { 0 },
 };
@@ -143,8 +152,10 @@ static const ft_role_member exporter[] = { { "write", offsetof(ft_exporter, writ
 /* ---- the roles ------------------------------------------------------------------------------- */
 
 static const ft_role roles[] = {
-    { "ft.format/1", sizeof(ft_format), sizeof(ft_format), format, format_args,
-      offsetof(ft_format, args), 0 },
+    { "ft.format/1", sizeof(ft_format), 32, format, format_args, offsetof(ft_format, args), 0 },
+    { "ft.filter/1", sizeof(ft_filter), sizeof(ft_filter), filter, NULL, 0, 0 },
+    { "ft.mixer/1", sizeof(ft_mixer), sizeof(ft_mixer), mixer, mixer_args, offsetof(ft_mixer, args),
+      0 },
     { "ft.tokens/1", sizeof(ft_token_source), sizeof(ft_token_source), tokens, NULL, 0, 0 },
     { "ft.tokenizer/1", sizeof(ft_tokenizer), sizeof(ft_tokenizer), tokenizer, tokenizer_args,
       offsetof(ft_tokenizer, args), 0 },

@@ -157,6 +157,8 @@ static int describe(ft_buf *b, const ft_run *r, const ft_stage *s, ft_err *e)
             ft_buf_printf(b, "%s of %s: %s\n", ft_port_name((ft_port)i),
                           r->stage[s->input[i]].conf->id, r->stage[s->input[i]].key);
     }
+    for (int i = 0; i < s->n_sets; i++)
+        ft_buf_printf(b, "set %s: %s\n", r->stage[s->set[i]].conf->id, r->stage[s->set[i]].key);
     return b->oom ? ft_errf(e, FT_ENOMEM, "out of memory while hashing stages") : 0;
 }
 

@@ -131,6 +131,12 @@ static int find_stage(const ft_run *r, const char *option, const char *id, ft_er
 /* What a stage takes must be there when only a later one is run. */
 static int check_inputs(const ft_run *r, const ft_stage *s, ft_err *e)
 {
+    for (int k = 0; k < s->n_sets; k++) {
+        if (!ft_artifact_whole(r, &r->stage[s->set[k]]))
+            return ft_errf(e, FT_EINVAL,
+                           "%s needs the samples of %s, which has not run; leave out --only",
+                           s->conf->id, r->stage[s->set[k]].conf->id);
+    }
     for (int p = 0; p < FT_N_PORTS; p++) {
         const ft_stage *in = ft_run_input(r, s, (ft_port)p);
         if (in && !ft_artifact_whole(r, in))
@@ -252,27 +258,35 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
 
 /* ---- check ----------------------------------------------------------------------------------- */
 
-/* Tokens for planning: from their artifact, or made in a folder of their own that is removed
- * again. */
-static int tokens_for(ft_run *r, const ft_stage *train, char dir[4096], bool *made, ft_err *e)
+/* A data stage in a folder of its own under root, after those it takes, unless its artifact is
+ * there. */
+static int make_aside(ft_run *r, ft_stage *s, const char *root, ft_err *e)
 {
-    ft_stage *t = ft_run_input(r, train, FT_TOKENS);
+    char dir[4096];
+    if (ft_artifact_whole(r, s)) return 0;
+    ft_stage *in = ft_run_input(r, s, FT_SAMPLES);
+    int code = in ? make_aside(r, in, root, e) : 0;
+    for (int k = 0; k < s->n_sets && !code; k++)
+        code = make_aside(r, &r->stage[s->set[k]], root, e);
+    if (!code) code = ft_path_join(dir, sizeof dir, root, s->conf->id, e);
+    if (!code) code = ft_make_dirs(dir, e);
+    if (code) return code;
+    memcpy(s->dir, dir, sizeof dir);
+    stage_job j = { r, s, s->dir };
+    return ft_isolate(s->conf->id, run_job, &j, &s->result, e);
+}
+
+/* Tokens for planning: from their artifact, or made in a folder of their own that is to be removed
+ * again (*made); their folder is then the stage's. */
+static int make_tokens(ft_run *r, ft_stage *t, char root[4096], bool *made, ft_err *e)
+{
     *made = false;
-    snprintf(dir, 4096, "%s", t->dir);
     if (ft_artifact_whole(r, t)) return 0;
     const char *tmp = getenv("TMPDIR");
-    snprintf(dir, 4096, "%s/pipeline-check-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return ft_errf(e, FT_EIO, "cannot make a temporary folder %s", dir);
+    snprintf(root, 4096, "%s/pipeline-check-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(root)) return ft_errf(e, FT_EIO, "cannot make a temporary folder %s", root);
     *made = true;
-    ft_stage *samples = ft_run_input(r, t, FT_SAMPLES);
-    int code = 0;
-    if (samples && !ft_artifact_whole(r, samples)) {
-        snprintf(samples->dir, sizeof samples->dir, "%s", dir);
-        stage_job j = { r, samples, dir };
-        code = ft_isolate(samples->conf->id, run_job, &j, &samples->result, e);
-    }
-    stage_job j = { r, t, dir };
-    return code ? code : ft_isolate(t->conf->id, run_job, &j, &t->result, e);
+    return make_aside(r, t, root, e);
 }
 
 static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool print, ft_err *e)
@@ -281,9 +295,10 @@ static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool
     ft_training t = { .virtual_tokens = 0 };
     char dir[4096];
     bool made = false;
-    int code = tokens_for(r, s, dir, &made, e);
+    ft_stage *tokens = ft_run_input(r, s, FT_TOKENS);
+    int code = make_tokens(r, tokens, dir, &made, e);
     if (!code) {
-        code = ft_lineup_open(&l, r, s, FT_LINEUP_TOKENS | FT_LINEUP_PLAN, dir, e);
+        code = ft_lineup_open(&l, r, s, FT_LINEUP_TOKENS | FT_LINEUP_PLAN, tokens->dir, e);
         if (!code) {
             code = ft_lineup_training(&t, &l, r, s, r->config.output_dir, e);
             if (!code) *plan = t.plan;
@@ -296,16 +311,45 @@ static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool
     return code;
 }
 
+/* What the last tokens of a pipeline without training are. */
+static int show_tokens(ft_run *r, ft_stage *t, ft_err *e)
+{
+    ft_token_set set = { .n_docs = 0 };
+    char root[4096], path[4096];
+    bool made;
+    int code = make_tokens(r, t, root, &made, e);
+    if (!code) code = ft_path_join(path, sizeof path, t->dir, "tokens.safetensors", e);
+    if (!code) code = ft_tokens_open(&set, path, e);
+    for (int split = FT_SPLIT_TRAIN; split <= FT_SPLIT_VAL && !code; split++) {
+        ft_token_counts n = ft_tokens_count(&set, split);
+        const char *kind = ft_tokens_kind(&set);
+        if (split == FT_SPLIT_VAL && !n.docs) break;
+        ft_log_line(&r->cli->log, FT_INFO, t->conf->id,
+                    "%s: %lld documents%s%s, %lld tokens, %.1f %% trained, the longest has %lld",
+                    split == FT_SPLIT_TRAIN ? "training" : "evaluation", (long long)n.docs,
+                    kind ? " of " : "", kind ? kind : "", (long long)n.tokens,
+                    n.tokens ? 100.0 * (double)n.trained / (double)n.tokens : 0,
+                    (long long)n.longest);
+    }
+    ft_tokens_free(&set);
+    if (made) ft_remove_tree(root, NULL);
+    return code;
+}
+
 int ft_pipeline_check(ft_run *r, ft_train_plan *plan, bool print, ft_err *e)
 {
     *plan = (ft_train_plan){ .rows = 0 };
     int tried = try_all(r, e);
     if (tried) return tried;
+    ft_stage *tokens = NULL;
+    bool trains = false;
     for (int i = 0; i < r->n_stages; i++) {
-        const ft_stage *s = &r->stage[i];
+        ft_stage *s = &r->stage[i];
+        if (s->kind->gives == FT_TOKENS) tokens = s;
         if (s->kind->gives != FT_TRAINED) continue;
+        trains = true;
         int code = plan_training(r, s, plan, print, e);
         if (code) return code;
     }
-    return 0;
+    return trains || !tokens || !print ? 0 : show_tokens(r, tokens, e);
 }

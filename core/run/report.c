@@ -18,10 +18,10 @@ static const char head[] =
     "'unsafe-inline'\">\n"
     "<meta name=\"color-scheme\" content=\"light dark\">\n<style>\n"
     ":root { --ink: #1b1f24; --soft: #5d6670; --page: #fff; --line: #d5dae0; --box: #f5f7f9; "
-    "--trained: #bfe8c8; --special: #8a4fbf; }\n"
+    "--trained: #bfe8c8; --special: #8a4fbf; --frame: #2f7f91; }\n"
     "@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #9aa5b1; --page: "
     "#14171b; --line: #353c44; --box: #1d2228; "
-    "--trained: #1f5a30; --special: #c79bf0; } }\n"
+    "--trained: #1f5a30; --special: #c79bf0; --frame: #6cc0d2; } }\n"
     "body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); "
     "max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }\n"
     "h1, h2 { line-height: 1.2; } h2 { margin-top: 2rem; }\n"
@@ -33,8 +33,8 @@ static const char head[] =
     "pre, .tokens { background: var(--box); border: 1px solid var(--line); padding: .7rem; font: "
     "13px/1.6 ui-monospace, monospace; "
     "white-space: pre-wrap; overflow-wrap: anywhere; }\n"
-    ".tokens span { border-left: 1px solid var(--line); } .t { background: var(--trained); } .s { "
-    "color: var(--special); font-weight: 600; }\n"
+    ".tokens span { border-left: 1px solid var(--line); } .t { background: var(--trained); } .f { "
+    "color: var(--frame); } .s { color: var(--special); font-weight: 600; }\n"
     ".note { color: var(--soft); } svg { width: 100%; height: auto; } svg text { fill: "
     "var(--soft); font: 12px system-ui, sans-serif; }\n"
     "svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); fill: none; }\n"
@@ -204,6 +204,48 @@ static void put_eval(ft_buf *b, const char *dir)
     ft_buf_free(&text);
 }
 
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* "12 (length), 3 (repetition)" */
+static void put_reasons(ft_buf *b, const ft_json *reasons)
+{
+    for (size_t i = 0; reasons && reasons->type == FT_JSON_OBJECT && i < reasons->len; i++) {
+        const ft_json *v = &reasons->item[i];
+        if (i) ft_buf_putc(b, '\n');
+        if (v->type == FT_JSON_NUMBER) ft_html_cut(b, v->text, v->len, 30);
+        ft_buf_puts(b, ": ");
+        ft_html_cut(b, v->key, v->key_len, 200);
+    }
+}
+
+static bool on_rows(void *ctx, const ft_json *row)
+{
+    static const char *const keys[] = { "rows", "dropped" };
+    ft_buf *b = ctx;
+    ft_buf_puts(b, "<tr><th>");
+    ft_html_cut(b, ft_json_str(row, "stage", "?"), strlen(ft_json_str(row, "stage", "?")), 100);
+    ft_buf_puts(b, "</th>");
+    for (int i = 0; i < 2; i++) {
+        const ft_json *v = ft_json_get(row, keys[i]);
+        ft_buf_puts(b, "<td>");
+        if (v && v->type == FT_JSON_NUMBER) ft_html_cut(b, v->text, v->len, 30);
+        ft_buf_puts(b, "</td>");
+    }
+    ft_buf_puts(b, "<td>");
+    put_reasons(b, ft_json_get(row, "reasons"));
+    ft_buf_puts(b, "</td></tr>\n");
+    return false;
+}
+
+static void put_rows(ft_buf *b, const ft_report_data *d)
+{
+    if (!d->n_rows) return;
+    heading(b, "Rows");
+    ft_buf_puts(b, "<table>\n<tr><th>stage</th><th>rows</th><th>left out</th><th>why</th></tr>\n");
+    for (int i = 0; i < d->n_rows; i++) ft_report_lines(d->rows[i], "rows.json", on_rows, b);
+    ft_buf_puts(b, "</table>\n");
+}
+
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
 static void put_tokens(ft_buf *b, const ft_report_data *d, ft_registry *r, const ft_offer *offer)
@@ -224,8 +266,9 @@ static void put_tokens(ft_buf *b, const ft_report_data *d, ft_registry *r, const
     ft_buf_printf(b,
                   "<p>%lld documents, %lld tokens, %.1f %% of them trained. The first documents, a "
                   "box a document, a mark "
-                  "between tokens: <span class=\"t\">trained</span>, not trained, <span "
-                  "class=\"s\">special token</span>.%s</p>\n",
+                  "between tokens: <span class=\"t\">trained</span>, context from the rows, <span "
+                  "class=\"f\">written by the template</span>, "
+                  "<span class=\"s\">special token</span>.%s</p>\n",
                   (long long)n.docs, (long long)n.tokens,
                   n.tokens ? 100.0 * (double)n.trained / (double)n.tokens : 0,
                   text ? "" : " The tokenizer could not be opened, so the ids are shown.");
@@ -249,6 +292,7 @@ static void page(ft_buf *b, const ft_report_data *d, ft_registry *r, const ft_of
     plots(b, d);
     put_eval(b, d->dir);
     put_samples(b, d->dir);
+    put_rows(b, d);
     put_tokens(b, d, r, offer);
     heading(b, "Configuration");
     ft_buf_puts(b, "<pre>");

@@ -136,6 +136,11 @@ static void look_into(ft_report_data *d, const char *name)
                                      ft_path_join(folder, sizeof folder, path, name, NULL);
     if (code || !ft_is_dir(folder)) return;
     ft_report_lines(folder, "trained.json", on_summary, d);
+    if (d->n_rows < FT_REPORT_STAGES &&
+        !ft_path_join(path, sizeof path, folder, "rows.json", NULL) && ft_file_exists(path)) {
+        d->rows[d->n_rows] = ft_arena_strndup(&d->arena, folder, strlen(folder));
+        d->n_rows += d->rows[d->n_rows] != NULL;
+    }
     if (!ft_path_join(path, sizeof path, folder, "tokens.safetensors", NULL) &&
         ft_file_exists(path))
         d->tokens = ft_arena_strndup(&d->arena, path, strlen(path));

@@ -9,6 +9,8 @@
 #include "ft/buf.h"
 #include "ft/json.h"
 
+enum { FT_REPORT_STAGES = 64 };
+
 typedef struct { double x, y; } ft_point;
 
 /* Points in the order of the file. */
@@ -24,6 +26,9 @@ typedef struct {
     const char *dir;
     ft_buf lock;                       /* run.lock.yaml as it is */
     const char *name, *model, *method; /* of it; "" where not known.  method: "lora → train-sft" */
+    /* artifacts of data stages, in their order: folders with rows.json */
+    const char *rows[FT_REPORT_STAGES];
+    int n_rows;
     const char *tokens;                /* path of the tokens artifact, or NULL */
     /* metrics.jsonl and timing.jsonl */
     ft_series loss, eval, rate;

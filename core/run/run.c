@@ -6,6 +6,8 @@
 #include "core/load/bind.h"
 #include "core/run/evaluate.h"
 #include "core/run/services.h"
+#include "core/base/suggest.h"
+#include "ft/data.h"
 
 static const char *const port_names[FT_N_PORTS] = { "samples", "tokens",          "packed weights",
                                                     "adapter", "trained adapter", "merged model" };
@@ -22,6 +24,8 @@ enum {
 
 static const ft_stage_kind kinds[] = {
     { "ft.format/1", 0, 0, FT_SAMPLES, true, ft_stage_format, "samples.bin", 0 },
+    { "ft.filter/1", SAMPLES, 0, FT_SAMPLES, false, ft_stage_filter, "samples.bin", 0 },
+    { "ft.mixer/1", SAMPLES, 0, FT_SAMPLES, false, ft_stage_mix, "samples.bin", 0 },
     { "ft.tokens/1", 0, 0, FT_TOKENS, false, ft_stage_rows, "tokens.safetensors", 0 },
     { "ft.tokenizer/1", SAMPLES, 0, FT_TOKENS, true, ft_stage_tokenize, "tokens.safetensors", 0 },
     { "ft.quantizer/1", 0, 0, FT_PACKED, true, ft_stage_quantize, "packed.safetensors", 0 },
@@ -75,8 +79,63 @@ static void check_any(const ft_stage *s, const int have[FT_N_PORTS], ft_diags *d
                 maker_of(last));
 }
 
+/* The stage before stage i that gives samples under this id, or -1. */
+static int set_named(const ft_run *r, int i, const char *id, ft_diags *d)
+{
+    const char *ids[FT_CONFIG_STAGES];
+    size_t n = 0;
+    for (int k = 0; k < i; k++) {
+        if (!r->stage[k].kind || r->stage[k].kind->gives != FT_SAMPLES) continue;
+        if (!strcmp(r->stage[k].conf->id, id)) return k;
+        ids[n++] = r->stage[k].conf->id;
+    }
+    const char *near = ft_suggest(id, ids, n);
+    ft_diag(d, r->stage[i].conf->use_at,
+            "%s: weights names \"%s\", but no stage before it with this id makes samples%s%s%s",
+            r->stage[i].conf->id, id, near ? "; did you mean \"" : "", near ? near : "",
+            near ? "\"?" : "");
+    return -1;
+}
+
+/* A mixer takes the sets that its weights name. */
+static void wire_sets(ft_run *r, int i, bool used[FT_CONFIG_STAGES], ft_diags *d)
+{
+    ft_stage *s = &r->stage[i];
+    const ft_mixer *vt = s->conf->plugin->desc.vtable;
+    if (!s->conf->config) return; /* its parameters are wrong, and that has been said */
+    const ft_mix_args *a = (const ft_mix_args *)(const void *)((const char *)s->conf->config +
+                                                               vt->args);
+    int *set = ft_arena_array(&r->arena, a->weights.n + 1, sizeof *set);
+    if (!a->weights.n)
+        ft_diag(d, s->conf->use_at,
+                "%s: weights is empty: name the sets to mix, as { id: share, … }", s->conf->id);
+    for (size_t k = 0; set && k < a->weights.n; k++) {
+        int from = set_named(r, i, a->weights.key[k], d);
+        if (from < 0) return;
+        used[from] = true;
+        set[s->n_sets++] = from;
+    }
+    s->set = set;
+}
+
+/* Samples that no stage takes: rows that somebody thinks are trained on. */
+static void check_unused(const ft_run *r, const bool used[FT_CONFIG_STAGES], ft_diags *d)
+{
+    int last = -1;
+    for (int i = 0; i < r->n_stages; i++) {
+        if (!r->stage[i].kind || r->stage[i].kind->gives != FT_SAMPLES) continue;
+        if (last >= 0 && !used[last])
+            ft_diag(d, r->stage[last].conf->use_at,
+                    "the rows of %s are used by no stage: name it in the weights of a data-mix "
+                    "after %s",
+                    r->stage[last].conf->id, r->stage[i].conf->id);
+        last = i;
+    }
+}
+
 static void wire(ft_run *r, ft_diags *d)
 {
+    bool used[FT_CONFIG_STAGES] = { false };
     int have[FT_N_PORTS];
     for (int p = 0; p < FT_N_PORTS; p++) have[p] = -1;
     for (int i = 0; i < r->n_stages; i++) {
@@ -88,10 +147,14 @@ static void wire(ft_run *r, ft_diags *d)
                 ft_diag(d, s->conf->use_at, "%s needs %s: put %s before it", s->conf->id,
                         ft_port_name((ft_port)p), maker_of(p));
         }
+        if (s->input[FT_SAMPLES] >= 0 && s->kind->run != ft_stage_mix)
+            used[s->input[FT_SAMPLES]] = true;
+        if (s->kind && s->kind->run == ft_stage_mix) wire_sets(r, i, used, d);
         check_any(s, have, d);
         if (s->kind && s->kind->gives >= 0) have[s->kind->gives] = i;
         if (s->kind && s->kind->gives == FT_ADAPTER) have[FT_TRAINED] = -1;
     }
+    check_unused(r, used, d);
 }
 
 static void find_kinds(ft_run *r, ft_diags *d)

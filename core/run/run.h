@@ -46,6 +46,9 @@ struct ft_stage {
     const ft_config_stage *conf;
     const ft_stage_kind *kind;
     int input[FT_N_PORTS];     /* stage that gives each port it takes, or -1 */
+    /* [n_sets] stages whose samples a mixer takes, in the order of its weights */
+    const int *set;
+    int n_sets;
     char key[65];
     char dir[4096];            /* its artifact */
     bool reused;
@@ -111,6 +114,8 @@ int ft_hash_path(char out[65], const char *path, const char *cache, ft_err *e);
 
 /* ---- the stages: stage_*.c ------------------------------------------------------------------- */
 int ft_stage_format(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
+int ft_stage_filter(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
+int ft_stage_mix(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_rows(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e);
 int ft_stage_quantize(ft_run *r, ft_stage *s, const char *dir, ft_err *e);

@@ -2,10 +2,11 @@
 #include "core/run/samples.h"
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static const char magic[8] = "FTSAMP1\n";
 
-typedef struct { int64_t line; uint32_t n_seq, pad; uint32_t n_span[2]; uint64_t len[2]; } header;
+typedef struct { int64_t line; uint32_t n_seq, label; uint32_t n_span[2]; uint64_t len[2]; } header;
 typedef struct { uint64_t at, group; uint32_t split, pad; } record;
 typedef struct { uint64_t index, n; char magic[8]; } footer;
 
@@ -25,7 +26,10 @@ static int flush(ft_samples_writer *w, ft_err *e)
 int ft_samples_create(ft_samples_writer *w, const char *path, ft_err *e)
 {
     *w = (ft_samples_writer){ .at = 0 };
+    const char *slash = strrchr(path, '/');
     int code = ft_aside_open(&w->out, path, e);
+    snprintf(w->dir, sizeof w->dir, "%.*s", slash > path ? (int)(slash - path) : 1,
+             slash ? path : ".");
     if (!code) ft_buf_add(&w->pending, magic, sizeof magic);
     return code;
 }
@@ -38,7 +42,7 @@ static void pad(ft_buf *b)
 int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
 {
     record r = { .at = w->at + w->pending.n, .group = s->group, .split = s->split };
-    header h = { .line = s->line, .n_seq = s->n_seq };
+    header h = { .line = s->line, .n_seq = s->n_seq, .label = s->label };
     for (int i = 0; i < s->n_seq && i < 2; i++)
         h.n_span[i] = (uint32_t)s->seq[i].n_span, h.len[i] = s->seq[i].len;
     ft_buf_add(&w->pending, &h, sizeof h);
@@ -47,7 +51,9 @@ int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
         ft_buf_add(&w->pending, s->seq[i].text, s->seq[i].len);
         pad(&w->pending);
     }
-    ft_buf_add(&w->index, &r, sizeof r);
+    w->n_val += s->split == FT_SPLIT_VAL;
+    int code = ft_spool_add(&w->index, w->dir, &r, sizeof r, e);
+    if (code) return code;
     return w->pending.n > FLUSH || w->pending.oom ? flush(w, e) : 0;
 }
 
@@ -59,10 +65,10 @@ static int by_group(const void *a, const void *b)
 }
 
 /* Splits what is left to the host: whole groups, until enough rows are kept apart. */
-static int decide_split(ft_samples_writer *w, double val_size, ft_err *e)
+static int decide_split(ft_buf *index, double val_size, ft_err *e)
 {
-    size_t n = w->index.n / sizeof(record), m = 0;
-    record *r = (record *)(void *)w->index.p, **sorted = malloc((n + 1) * sizeof *sorted);
+    size_t n = index->n / sizeof(record), m = 0;
+    record *r = (record *)(void *)index->p, **sorted = malloc((n + 1) * sizeof *sorted);
     if (!sorted) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
     for (size_t i = 0; i < n; i++) {
         if (r[i].split == FT_SPLIT_AUTO) sorted[m++] = &r[i];
@@ -84,14 +90,65 @@ static int decide_split(ft_samples_writer *w, double val_size, ft_err *e)
     return 0;
 }
 
-int ft_samples_finish(ft_samples_writer *w, double val_size, ft_err *e)
+static int by_number(const void *a, const void *b)
 {
-    int code = w->index.oom ? ft_errf(e, FT_ENOMEM, "out of memory while writing samples")
-                            : flush(w, e);
-    footer f = { .index = w->at, .n = w->index.n / sizeof(record) };
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Takes training rows whose question stands in evaluation out of the index. */
+static int drop_leaks(ft_buf *index, int64_t *leaked, ft_err *e)
+{
+    size_t n = index->n / sizeof(record), m = 0, kept = 0;
+    record *r = (record *)(void *)index->p;
+    uint64_t *asked = malloc((n + 1) * sizeof *asked);
+    if (!asked) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
+    for (size_t i = 0; i < n; i++) {
+        if (r[i].split == FT_SPLIT_VAL) asked[m++] = r[i].group;
+    }
+    qsort(asked, m, sizeof *asked, by_number);
+    for (size_t i = 0; i < n; i++) {
+        bool leaks = r[i].split != FT_SPLIT_VAL && m &&
+                     bsearch(&r[i].group, asked, m, sizeof *asked, by_number);
+        if (!leaks) r[kept++] = r[i];
+    }
+    free(asked);
+    *leaked = (int64_t)(n - kept);
+    index->n = kept * sizeof(record);
+    return 0;
+}
+
+/* A piece of an index whose samples are all for training. */
+static int write_training(void *ctx, char *p, size_t n, ft_err *e)
+{
+    for (size_t i = 0; i < n / sizeof(record); i++) ((record *)(void *)p)[i].split = FT_SPLIT_TRAIN;
+    return ft_aside_write(ctx, p, n, e);
+}
+
+/* The index with the sides chosen; *n: samples in it. */
+static int write_index(ft_samples_writer *w, double val_size, int64_t *leaked, uint64_t *n,
+                       ft_err *e)
+{
+    ft_buf all = { 0 };
+    *n = w->index.n / sizeof(record);
+    if (!w->n_val && val_size <= 0)
+        return ft_spool_each(&w->index, sizeof(record), write_training, &w->out, e);
+    int code = ft_spool_all(&w->index, &all, e);
+    if (!code && all.n) code = decide_split(&all, val_size, e);
+    if (!code && all.n) code = drop_leaks(&all, leaked, e);
+    if (!code) code = ft_aside_write(&w->out, all.p, all.n, e);
+    *n = all.n / sizeof(record);
+    ft_buf_free(&all);
+    return code;
+}
+
+int ft_samples_finish(ft_samples_writer *w, double val_size, int64_t *leaked, ft_err *e)
+{
+    *leaked = 0;
+    int code = flush(w, e);
+    footer f = { .index = w->at };
     memcpy(f.magic, magic, sizeof magic);
-    if (!code && f.n) code = decide_split(w, val_size, e);
-    if (!code) code = ft_aside_write(&w->out, w->index.p, w->index.n, e);
+    if (!code) code = write_index(w, val_size, leaked, &f.n, e);
     if (!code) code = ft_aside_write(&w->out, &f, sizeof f, e);
     if (!code) code = ft_aside_commit(&w->out, e);
     ft_samples_drop(w);
@@ -102,7 +159,7 @@ void ft_samples_drop(ft_samples_writer *w)
 {
     ft_aside_drop(&w->out);
     ft_buf_free(&w->pending);
-    ft_buf_free(&w->index);
+    ft_spool_free(&w->index);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -134,10 +191,22 @@ int ft_samples_open(ft_samples *s, const char *path, ft_err *e)
 
 void ft_samples_close(ft_samples *s) { ft_file_unmap(&s->map); }
 
-int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
+/* The map is of a file: what is dropped is read again when it is wanted. */
+static void give_back(ft_samples *s)
+{
+    enum { MOST = 8 << 20 };
+    if (s->read > MOST) {
+        madvise((void *)(uintptr_t)s->map.p, s->map.n, MADV_DONTNEED);
+        s->read = 0;
+    }
+    s->read += 4096; /* a page of the index where samples are read out of order */
+}
+
+int ft_samples_get(ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
 {
     record r;
     header h;
+    give_back(s);
     memcpy(&r, s->map.p + s->index + i * sizeof r, sizeof r);
     if (r.at > s->index || s->index - r.at < sizeof h) return damaged(e);
     memcpy(&h, s->map.p + r.at, sizeof h);
@@ -145,7 +214,8 @@ int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
                         .line = h.line,
                         .group = r.group,
                         .split = (uint8_t)r.split,
-                        .n_seq = (uint8_t)h.n_seq };
+                        .n_seq = (uint8_t)h.n_seq,
+                        .label = (uint8_t)h.label };
     uint64_t at = r.at + sizeof h;
     for (uint32_t k = 0; k < h.n_seq && k < 2; k++) {
         uint64_t spans = (uint64_t)h.n_span[k] * sizeof(ft_span);
@@ -154,5 +224,6 @@ int ft_samples_get(const ft_samples *s, uint64_t i, ft_sample *out, ft_err *e)
                                  (const ft_span *)(const void *)(s->map.p + at), h.n_span[k] };
         at = (at + spans + h.len[k] + 7) / 8 * 8;
     }
+    s->read += at - r.at;
     return 0;
 }

@@ -1,8 +1,9 @@
 /* stage_data.c -- the stages that make rows: format, ready rows, tokenize. */
 #include <stdlib.h>
 #include <string.h>
-#include "core/run/run.h"
+#include "core/run/row_count.h"
 #include "core/run/samples.h"
+#include "core/run/token_writer.h"
 #include "core/run/tokenizer.h"
 
 static int file_in(char out[4096], const char *dir, const char *name, ft_err *e)
@@ -12,32 +13,43 @@ static int file_in(char out[4096], const char *dir, const char *name, ft_err *e)
 
 /* ---- format ---------------------------------------------------------------------------------- */
 
-static int copy_samples(ft_run *r, ft_stage *s, ft_instance *i, ft_samples_writer *w, ft_err *e)
+/* Why rows were skipped, as the plugin has counted. */
+static void take_skipped(ft_row_count *c, const ft_format *f, void *self)
+{
+    int64_t skipped = f->skipped ? f->skipped(self) : 0, told = 0, rows;
+    const char *reason;
+    for (size_t i = 0;
+         FT_HAS(f, skip_reason) && f->skip_reason && f->skip_reason(self, i, &reason, &rows); i++) {
+        ft_row_count_drop(c, reason, rows);
+        told += rows;
+    }
+    ft_row_count_drop(c, "bad rows", skipped - told);
+}
+
+static int copy_samples(ft_run *r, ft_stage *s, ft_instance *i, ft_samples_writer *w,
+                        ft_row_count *c, ft_err *e)
 {
     const ft_format *f = ft_instance_vtable(i);
     ft_sample sample;
-    int64_t n = 0;
     int code;
     while ((code = f->next(ft_instance_self(i), &sample)) > 0) {
         if ((code = ft_samples_add(w, &sample, e))) return code;
-        ft_progress_update(&r->progress, "rows", ++n, 0);
+        ft_progress_update(&r->progress, "rows", ++c->kept, 0);
         if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");
     }
     if (code < 0) return ft_instance_error(i, code, e);
-    int64_t skipped = f->skipped ? f->skipped(ft_instance_self(i)) : 0;
-    if (n == 0)
+    take_skipped(c, f, ft_instance_self(i));
+    if (c->kept == 0)
         return ft_errf(e, FT_EFORMAT, "%s: the data has no rows%s", s->conf->id,
-                       skipped ? ": all were skipped" : "");
-    ft_log_line(&r->cli->log, FT_INFO, s->conf->id, "%lld rows%s", (long long)n, "");
-    if (skipped)
-        ft_log_line(&r->cli->log, FT_WARN, s->conf->id, "%lld bad rows were skipped",
-                    (long long)skipped);
+                       c->dropped ? ": all were skipped" : "");
     return 0;
 }
 
 int ft_stage_format(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 {
     ft_samples_writer w;
+    ft_row_count c = { .kept = 0 };
+    int64_t leaked = 0;
     char path[4096];
     ft_instance *i = ft_run_instance(r, s, e);
     if (!i) return e->code;
@@ -47,12 +59,14 @@ int ft_stage_format(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     int code = file_in(path, dir, "samples.bin", e);
     if (!code) code = ft_samples_create(&w, path, e);
     if (!code) {
-        code = copy_samples(r, s, i, &w, e);
+        code = copy_samples(r, s, i, &w, &c, e);
         if (code) ft_samples_drop(&w);
-        else code = ft_samples_finish(&w, a->val_size, e);
+        else code = ft_samples_finish(&w, a->val_size, &leaked, e);
     }
     ft_instance_close(i);
-    return code;
+    c.kept -= leaked;
+    ft_row_count_drop(&c, "the question is asked in evaluation as well", leaked);
+    return code ? code : ft_row_count_tell(&c, r, s, dir, e);
 }
 
 /* ---- ready rows ------------------------------------------------------------------------------ */
@@ -77,6 +91,13 @@ int ft_stage_rows(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 /* What is counted on the way, for one line at the end. */
 typedef struct { int64_t rows, dropped, truncated, straddling, unstopped; } tally;
 
+/* A document on the way. */
+typedef struct {
+    ft_buf ids, labels, origin;
+    size_t n;
+    bool stops;
+} sequence;
+
 typedef struct {
     ft_run *r;
     ft_stage *s;
@@ -85,8 +106,8 @@ typedef struct {
     const ft_tokenizer_args *args;
     ft_vocab vocab;
     void *encoder;
-    ft_token_builder out;
-    ft_buf labels, ids;
+    ft_token_writer out;
+    sequence seq[2];
     tally count;
 } tokenizing;
 
@@ -155,35 +176,62 @@ static bool stops(const tokenizing *t, const int32_t *labels, size_t n)
     return n && t->vt->special(ft_instance_self(t->i), (uint32_t)labels[n - 1]);
 }
 
-static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
+/* One of a row's sequences into x.  1: the row is to be left out. */
+static int tokenize_sequence(tokenizing *t, const ft_sample *s, const ft_text *text, sequence *x,
+                             ft_err *e)
 {
     ft_tokens k;
-    if (s->n_seq != 1)
-        return bad_row(t, s, FT_EUNSUP, e, "is a preference pair; train-sft takes single answers");
     unsigned flags = t->args->allow_special_in_data ? FT_ENCODE_SPECIAL_IN_DATA : 0;
-    int code = t->vt->encode(ft_instance_self(t->i), t->encoder, &s->seq[0], flags, &k);
+    int code = t->vt->encode(ft_instance_self(t->i), t->encoder, text, flags, &k);
     if (code) return ft_instance_error(t->i, code, e);
-    t->ids.n = t->labels.n = 0;
-    int32_t *ids = ft_buf_grow(&t->ids, k.n * sizeof *ids),
-            *labels = ft_buf_grow(&t->labels, k.n * sizeof *labels);
-    if (!ids || !labels) return ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
+    x->ids.n = x->labels.n = x->origin.n = 0;
+    int32_t *ids = ft_buf_grow(&x->ids, k.n * sizeof *ids),
+            *labels = ft_buf_grow(&x->labels, k.n * sizeof *labels);
+    uint8_t *origin = ft_buf_grow(&x->origin, k.n);
+    if (!ids || !labels || !origin) return ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
     for (size_t i = 0; i < k.n; i++) ids[i] = (int32_t)k.id[i];
-    t->count.straddling += ft_tokens_label(&s->seq[0], &k, labels);
-    size_t n = k.n;
-    code = check_length(t, s, ids, labels, &n, e);
-    if (code) return code > 0 ? 0 : code;
-    code = check_bos(t, s, ids, n, e);
+    t->count.straddling += ft_tokens_label(text, &k, labels);
+    ft_tokens_origin(text, &k, origin);
+    x->n = k.n;
+    code = check_length(t, s, ids, labels, &x->n, e);
     if (code) return code;
-    if (!has_label(labels, n))
+    /* the end was kept */
+    if (x->n < k.n && ids[x->n - 1] == (int32_t)k.id[k.n - 1]) origin[x->n - 1] = origin[k.n - 1];
+    code = check_bos(t, s, ids, x->n, e);
+    if (code) return code;
+    if (!has_label(labels, x->n))
         return bad_row(t, s, FT_EFORMAT, e, "has nothing to train on: no token of it carries loss");
-    t->count.unstopped += !stops(t, labels, n);
-    t->count.rows++;
-    return ft_tokens_add(&t->out, ids, labels, (int64_t)n, s->split)
-               ? ft_errf(e, FT_ENOMEM, "out of memory while tokenizing")
-               : 0;
+    x->stops = stops(t, labels, x->n);
+    return 0;
 }
 
-static int tokenize_all(tokenizing *t, const ft_samples *in, ft_err *e)
+/* A row: one document, or the two of a preference pair. */
+static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
+{
+    static const int answers[] = { [FT_LABEL_NONE] = FT_ANSWER_PLAIN,
+                                   [FT_LABEL_GOOD] = FT_ANSWER_GOOD,
+                                   [FT_LABEL_BAD] = FT_ANSWER_BAD };
+    int n = s->n_seq < 2 ? s->n_seq : 2, code = 0;
+    for (int i = 0; i < n && !code; i++) code = tokenize_sequence(t, s, &s->seq[i], &t->seq[i], e);
+    if (code) return code > 0 ? 0 : code;
+    for (int i = 0; i < n && !code; i++) {
+        const sequence *x = &t->seq[i];
+        int answer = n == 2 ? FT_ANSWER_CHOSEN + i
+                            : answers[s->label <= FT_LABEL_BAD ? s->label : FT_LABEL_NONE];
+        t->count.unstopped += !x->stops;
+        const ft_token_doc d = { (const int32_t *)(const void *)x->ids.p,
+                                 (const int32_t *)(const void *)x->labels.p,
+                                 (const uint8_t *)x->origin.p,
+                                 (int64_t)x->n,
+                                 s->split,
+                                 (uint8_t)answer };
+        code = ft_token_writer_add(&t->out, &d, e);
+    }
+    t->count.rows++;
+    return code;
+}
+
+static int tokenize_all(tokenizing *t, ft_samples *in, ft_err *e)
 {
     for (uint64_t i = 0; i < in->n; i++) {
         ft_sample s;
@@ -220,22 +268,9 @@ static void report(const tokenizing *t)
                     (long long)t->count.unstopped, (long long)t->count.rows);
 }
 
-static int save(tokenizing *t, const char *dir, ft_err *e)
-{
-    ft_token_set set = { .n_docs = 0 };
-    char path[4096];
-    int code = ft_tokens_seal(&t->out, &set, e);
-    set.max_length = t->args->max_length;
-    set.packing = t->args->packing;
-    if (!code) code = file_in(path, dir, "tokens.safetensors", e);
-    if (!code) code = ft_tokens_save(&set, path, e);
-    ft_tokens_free(&set);
-    return code;
-}
-
 int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 {
-    tokenizing t = { .r = r, .s = s };
+    tokenizing t = { .r = r, .s = s, .out = { .dir = dir } };
     ft_samples in = { .n = 0 };
     char path[4096];
     int code = ft_source_tokenizer(r->model.source, e);
@@ -256,11 +291,14 @@ int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     }
     if (!code) code = tokenize_all(&t, &in, e);
     if (!code) report(&t);
-    if (!code) code = save(&t, dir, e);
+    if (!code) code = ft_token_writer_save(&t.out, t.args->max_length, t.args->packing, e);
     if (t.encoder) t.vt->encoder_done(ft_instance_self(t.i), t.encoder);
-    ft_tokens_builder_free(&t.out);
-    ft_buf_free(&t.ids);
-    ft_buf_free(&t.labels);
+    ft_token_writer_free(&t.out);
+    for (int i = 0; i < 2; i++) {
+        ft_buf_free(&t.seq[i].ids);
+        ft_buf_free(&t.seq[i].labels);
+        ft_buf_free(&t.seq[i].origin);
+    }
     ft_instance_close(t.i);
     ft_samples_close(&in);
     return code;

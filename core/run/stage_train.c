@@ -110,7 +110,14 @@ static int open_tokens(ft_lineup *l, ft_run *r, const ft_stage *s, const char *d
     const ft_stage *t = ft_run_input(r, s, FT_TOKENS);
     if (!t) return 0;
     int code = ft_path_join(path, sizeof path, dir ? dir : t->dir, "tokens.safetensors", e);
-    return code ? code : ft_tokens_open(&l->tokens, path, e);
+    if (!code) code = ft_tokens_open(&l->tokens, path, e);
+    const char *kind = code ? NULL : ft_tokens_kind(&l->tokens);
+    if (kind)
+        code = ft_errf(e, FT_EUNSUP,
+                       "%s: the rows of %s are %s, %s takes single answers; only a preference "
+                       "trainer learns from them",
+                       s->conf->id, t->conf->id, kind, s->conf->plugin->name);
+    return code;
 }
 
 int ft_lineup_open(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags,

@@ -90,3 +90,12 @@ int64_t ft_tokens_label(const ft_text *text, const ft_tokens *k, int32_t *labels
     }
     return straddling;
 }
+
+void ft_tokens_origin(const ft_text *text, const ft_tokens *k, uint8_t *origin)
+{
+    size_t span = 0;
+    for (size_t i = 0; i < k->n; i++) {
+        while (span + 1 < text->n_span && text->span[span].end <= k->begin[i]) span++;
+        origin[i] = text->n_span ? text->span[span].from : FT_FROM_TEMPLATE;
+    }
+}

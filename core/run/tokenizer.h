@@ -34,4 +34,6 @@ int ft_tokenizer_decode(ft_tokenizer_run *t, const uint32_t *id, size_t n, unsig
 /* labels [k->n]: the id where all bytes of the token are trained, else -100.  Returns the number of
  * tokens that lie across a border of what is trained: they carry no loss. */
 int64_t ft_tokens_label(const ft_text *text, const ft_tokens *k, int32_t *labels);
+/* origin [k->n]: FT_FROM_* of the byte that each token begins with. */
+void ft_tokens_origin(const ft_text *text, const ft_tokens *k, uint8_t *origin);
 #endif

@@ -21,6 +21,15 @@ int ft_tokens_add(ft_token_builder *b, const int32_t *ids, const int32_t *labels
     return b->start.oom || b->ids.oom || b->labels.oom || b->split.oom ? FT_ENOMEM : 0;
 }
 
+const char *ft_tokens_kind(const ft_token_set *s)
+{
+    for (int64_t d = 0; s->answer && d < s->n_docs; d++) {
+        if (s->answer[d] != FT_ANSWER_PLAIN)
+            return s->answer[d] <= FT_ANSWER_REJECTED ? "preference pairs" : "KTO rows";
+    }
+    return NULL;
+}
+
 int ft_tokens_end_row(ft_token_builder *b)
 {
     int64_t docs = (int64_t)b->split.n, first = 0;
@@ -187,7 +196,7 @@ static bool ascends(const int64_t *v, int64_t count, int64_t n)
 
 int ft_tokens_open(ft_token_set *s, const char *path, ft_err *e)
 {
-    int64_t starts = 0, labels = 0, rows = 0;
+    int64_t starts = 0, labels = 0, rows = 0, origins = 0, answers = 0;
     *s = (ft_token_set){ .file = ft_tensors_open(path, e) };
     if (!s->file) return e->code;
     s->start = part_of(s->file, "start", FT_I64, &starts);
@@ -195,13 +204,16 @@ int ft_tokens_open(ft_token_set *s, const char *path, ft_err *e)
     s->labels = part_of(s->file, "labels", FT_I32, &labels);
     s->split = part_of(s->file, "split", FT_U8, &s->n_docs);
     s->row = part_of(s->file, "row", FT_I64, &rows);
+    s->origin = part_of(s->file, "origin", FT_U8, &origins);
+    s->answer = part_of(s->file, "answer", FT_U8, &answers);
     s->n_rows = rows ? rows - 1 : 0;
     s->max_length = note_of(s->file, "max_length");
     s->rows_per_batch = note_of(s->file, "rows_per_batch");
     s->packing = note_of(s->file, "packing") != 0;
     bool good = s->start && s->ids && s->labels && s->split && s->row && labels == s->n_tokens &&
                 starts == s->n_docs + 1 && ascends(s->start, starts, s->n_tokens) &&
-                (!rows || ascends(s->row, rows, s->n_docs)) && s->max_length > 0;
+                (!rows || ascends(s->row, rows, s->n_docs)) && s->max_length > 0 &&
+                (!s->origin || origins == s->n_tokens) && (!s->answer || answers == s->n_docs);
     if (good) return 0;
     ft_tokens_free(s);
     return ft_errf(e, FT_EFORMAT, "%s is no file of tokens; run its stage again", path);

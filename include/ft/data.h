@@ -48,6 +48,7 @@ typedef struct {
 
 /* ---- role "ft.format/1": rows → samples ------------------------------------------------------ */
 enum { FT_SPLIT_AUTO, FT_SPLIT_TRAIN, FT_SPLIT_VAL };
+enum { FT_LABEL_NONE, FT_LABEL_GOOD, FT_LABEL_BAD }; /* what a KTO row says of its answer */
 
 typedef struct {
     const char *file;  /* where the row stands, for messages */
@@ -56,6 +57,7 @@ typedef struct {
                           the host splits off a validation set */
     uint8_t split;     /* FT_SPLIT_*; AUTO: the host decides by `val_size` */
     uint8_t n_seq;     /* 1; 2 for preference pairs: chosen, rejected */
+    uint8_t label;     /* FT_LABEL_* */
     ft_text seq[2];
 } ft_sample;
 
@@ -71,7 +73,35 @@ typedef struct {
     /* The next sample, valid until the next call: 1; at the end: 0; else FT_E*. */
     int (*next)(void *self, ft_sample *out);
     int64_t (*skipped)(void *self); /* rows left out so far by on_bad_row: skip; NULL: none */
+    /* The i-th reason why rows were left out and how many, false after the last; NULL: not told. */
+    bool (*skip_reason)(void *self, size_t i, const char **reason, int64_t *rows);
 } ft_format;
+
+/* ---- role "ft.filter/1": samples → those of them that are kept ------------------------------- */
+typedef struct {
+    uint32_t size;
+    /* Asked once for each sample, in order: 1: it stays; 0: it goes, and *reason says why, in words
+     * that do not differ from row to row (they are counted); else FT_E*. */
+    int (*keep)(void *self, const ft_sample *sample, const char **reason);
+} ft_filter;
+
+/* ---- role "ft.mixer/1": several sets of samples → one ---------------------------------------- */
+
+/* Embed in the config struct; FT_MIX_PARAMS(config, member) adds its rows to the table. */
+typedef struct { ft_map weights; } ft_mix_args;
+#define FT_MIX_PARAMS(config, m) \
+    { "weights", FT_MAP, offsetof(config, m.weights), NULL, 1e-6, 1e6, 0, \
+      "the share of each set: the id of the stage that makes it, and a number" }
+
+typedef struct {
+    uint32_t size;
+    size_t args; /* offset of ft_mix_args in the config struct */
+    /* rows[i]: training rows of the i-th set of `weights`, 1 at least. */
+    int (*begin)(void *self, size_t n, const int64_t *rows);
+    /* The next training row of the mix: 1, with the set and the row in it; at the end: 0; else
+     * FT_E*. */
+    int (*next)(void *self, size_t *set, int64_t *row);
+} ft_mixer;
 
 /* ---- role "ft.tokens/1": a file of ready rows → batches ------------------------------------- */
 typedef struct {

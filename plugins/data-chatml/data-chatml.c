@@ -1,16 +1,19 @@
-/* data-chatml.c -- rows of JSON or JSONL into rendered text whose every byte is accounted for: the
- * format plugin for chat messages, Alpaca, ShareGPT, prompt/completion, plain text and preference
- * pairs (rows.c), rendered with the model's own chat template (mask.c). */
+/* data-chatml.c -- rows of JSON, JSONL, CSV or text into rendered text whose every byte is
+ * accounted for: the format plugin for chat messages, Alpaca, ShareGPT, prompt/completion, plain
+ * text, preference pairs, KTO rows and OpenAssistant trees (rows.c, rows_other.c, rows_more.c),
+ * rendered with the model's own chat template (mask.c). */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include "ft/data.h"
 #include "mask.h"
 #include "reader.h"
+#include "reasons.h"
 
 typedef struct {
     ft_data_args data;
     const char *path, *val_path, *type, *train_on, *chat_template, *system, *on_bad_row;
+    const char *format, *sample_by, *tree;
 } config;
 
 typedef struct {
@@ -25,6 +28,8 @@ typedef struct {
     reader file;
     bool opened, second;      /* second: val_path is being read */
     int64_t read, skipped;
+    reasons why;              /* rows were skipped */
+    const ft_json *row;       /* being read; NULL: take the next of the file */
     rendered seq[2];
     bool told_stop;
 } self_t;
@@ -68,6 +73,7 @@ static int bad_row(self_t *s, int code)
     if (split_place(why, &line, &used)) why += used + (why[used] == ' ');
     if (!strcmp(s->config->on_bad_row, "skip")) {
         s->skipped++;
+        reasons_add(&s->why, why);
         s->host->log(s->host, FT_DEBUG, "skipped %s:%lld: %s", path_now(s),
                      (long long)s->file.row_line + line - 1, why);
         return FT_OK;
@@ -131,10 +137,22 @@ static const void *need(const ft_host *host, const char *iface)
 /* Opens the file at hand. */
 static int open_file(self_t *s)
 {
-    int e = reader_open(&s->file, path_now(s));
-    if (e) return s->host->fail(s->host, FT_EIO, "%s: %s", path_now(s), strerror(e));
+    if (!reader_open(&s->file, path_now(s), s->config->format, s->config->sample_by))
+        return s->host->fail(s->host, FT_EIO, "%s: %s", path_now(s), s->file.error);
     s->opened = true;
     return FT_OK;
+}
+
+static void close_(void *self)
+{
+    self_t *s = self;
+    if (s->json) row_done(&s->rows);
+    free(s->rows.doc);
+    if (s->render.template) s->render.api->done(s->render.template);
+    if (s->opened) reader_close(&s->file);
+    for (int i = 0; i < 2; i++) rendered_free(&s->seq[i]);
+    pool_free(&s->mem);
+    *s = (self_t){ 0 };
 }
 
 /* Finds the model's template and tokens, opens the rows. */
@@ -159,41 +177,44 @@ static int open_(void *self, const ft_host *host, const void *cfg)
                          : !strcmp(c->train_on, "last") ? TRAIN_LAST
                                                         : TRAIN_ASSISTANT;
     s->rows = (row_reader){
-        .host = &s->inner, .json = s->json, .mem = &s->mem, .system = c->system
+        .host = &s->inner, .json = s->json, .mem = &s->mem, .system = c->system,
+        .tree = c->tree
     };
     int code = compile_template(s, model);
-    return code ? code : open_file(s);
-}
-
-static void close_(void *self)
-{
-    self_t *s = self;
-    if (s->json) row_done(&s->rows);
-    free(s->rows.doc);
-    if (s->render.template) s->render.api->done(s->render.template);
-    if (s->opened) reader_close(&s->file);
-    for (int i = 0; i < 2; i++) rendered_free(&s->seq[i]);
-    pool_free(&s->mem);
+    if (!code) code = open_file(s);
+    if (code) close_(s);
+    return code;
 }
 
 /* ---- rows ----------------------------------------------------------------------------------- */
 
-/* The row in s->file.row into *out: 0, or FT_E* with the reason in s->rows.error. */
+/* Parses s->file.row into s->row. */
+static int parse_row(self_t *s)
+{
+    row_done(&s->rows);
+    s->rows.branch = 0;
+    if (s->file.row.oom) return row_fail(&s->rows, FT_ENOMEM, "out of memory");
+    ft_json line = json_text(NULL, s->file.row.p ? s->file.row.p : "", s->file.row.n);
+    s->row = parse_inner(&s->rows, "row", &line);
+    return s->row ? FT_OK : FT_EFORMAT;
+}
+
+/* The row at hand, or of a tree the next conversation, into *out: 0, or FT_E* with the reason in
+ * s->rows.error. */
 static int read_row(self_t *s, ft_sample *out)
 {
     data_row row;
     pool_reset(&s->mem);
-    row_done(&s->rows);
-    if (s->file.row.oom) return row_fail(&s->rows, FT_ENOMEM, "out of memory");
-    ft_json line = json_text(NULL, s->file.row.p ? s->file.row.p : "", s->file.row.n);
-    const ft_json *v = parse_inner(&s->rows, "row", &line);
-    if (!v) return FT_EFORMAT;
-    int code = row_read(&s->rows, v, s->config->type, &row);
+    int code = s->row ? FT_OK : parse_row(s);
+    if (code) return code;
+    const ft_json *v = s->row;
+    code = row_read(&s->rows, v, s->config->type, &row);
+    s->row = !code && ++s->rows.branch < row.branches && row.branches > 1 ? v : NULL;
     for (int i = 0; i < row.n && !code; i++)
         code = render_dialog(&s->render, &row, &row.d[i], &s->seq[i]);
     if (code) return code;
     *out = (ft_sample){ .file = path_now(s), .line = s->file.row_line, .group = row.group,
-                        .n_seq = (uint8_t)row.n };
+                        .n_seq = (uint8_t)row.n, .label = row.label };
     out->split = s->second ? FT_SPLIT_VAL : *s->config->val_path ? FT_SPLIT_TRAIN : FT_SPLIT_AUTO;
     for (int i = 0; i < row.n; i++) out->seq[i] = s->seq[i].out;
     return FT_OK;
@@ -209,7 +230,7 @@ static int fetch(self_t *s)
             return s->host->fail(s->host, FT_EFORMAT, "%s:%lld: %s", path_now(s),
                                  (long long)s->file.row_line, s->file.error);
         if (got == -2) {
-            row_fail(&s->rows, FT_EFORMAT, "the row is longer than %d MiB", MAX_ROW >> 20);
+            row_fail(&s->rows, FT_EFORMAT, "%s", s->file.error);
             int code = bad_row(s, FT_EFORMAT);
             if (code) return code;
             continue;
@@ -239,7 +260,7 @@ static int next(void *self, ft_sample *out)
 {
     self_t *s = self;
     for (;;) {
-        int got = fetch(s);
+        int got = s->row ? 1 : fetch(s);
         if (got != 1) return got;
         if (++s->read % 256 == 0 && s->host->progress) {
             int code = s->host->progress(s->host, "rows", s->read, 0);
@@ -257,19 +278,37 @@ static int next(void *self, ft_sample *out)
 
 static int64_t skipped(void *self) { return ((self_t *)self)->skipped; }
 
+static bool skip_reason(void *self, size_t i, const char **reason, int64_t *rows)
+{
+    const reasons *r = &((self_t *)self)->why;
+    if (i >= (size_t)r->n) return false;
+    *reason = r->text[i];
+    *rows = r->rows[i];
+    return true;
+}
+
 /* ---- descriptor ----------------------------------------------------------------------------- */
 
 static const char *const train_choices[] = { "assistant", "all", "last", NULL };
+static const char *const format_choices[] = { "auto", "json", "csv", "text", NULL };
+static const char *const sample_choices[] = { "line", "paragraph", "document", NULL };
+static const char *const tree_choices[] = { "best", "all", NULL };
 static const char *const bad_choices[] = { "error", "skip", NULL };
 
 static const ft_param params[] = {
     { "path", FT_PATH, offsetof(config, path), NULL, 0, 0, NULL,
-      "rows: a JSONL file, or a JSON file with one array" },
+      "rows: a file of JSONL, JSON (one array), CSV or text, as it is or packed as .gz or .zst" },
     { "val_path", FT_PATH, offsetof(config, val_path), "", 0, 0, NULL,
       "rows for evaluation, from a file of their own" },
     FT_DATA_PARAMS(config, data),
     { "type", FT_STR, offsetof(config, type), "auto", 0, 0, row_types,
       "what the rows are; auto looks at their keys" },
+    { "format", FT_STR, offsetof(config, format), "auto", 0, 0, format_choices,
+      "what the file is; auto goes by its name: .csv, .txt and .md, else JSON or JSONL" },
+    { "sample_by", FT_STR, offsetof(config, sample_by), "line", 0, 0, sample_choices,
+      "what a row of a text file is: a line, a paragraph (up to a blank line), the whole file" },
+    { "tree", FT_STR, offsetof(config, tree), "best", 0, 0, tree_choices,
+      "of an OpenAssistant tree the best ranked conversation, or all, each a row of its own" },
     { "train_on", FT_STR, offsetof(config, train_on), "assistant", 0, 0, train_choices,
       "which text carries loss: all replies of the assistant, everything, or the last reply" },
     { "chat_template", FT_PATH, offsetof(config, chat_template), "", 0, 0, NULL,
@@ -281,15 +320,17 @@ static const ft_param params[] = {
     { 0 },
 };
 
-static const ft_format format = { sizeof(ft_format), offsetof(config, data), next, skipped };
+static const ft_format format = { sizeof(ft_format), offsetof(config, data), next, skipped,
+                                  skip_reason };
 
 static const ft_plugin plugin = {
     .abi = FT_ABI_INIT,
     .role = "ft.format/1",
     .name = "data-chatml",
     .version = "1.0.0",
-    .summary = "chat messages, Alpaca, ShareGPT, prompt/completion, text and preference pairs from "
-               "JSON and JSONL",
+    .summary =
+        "chat messages, Alpaca, ShareGPT, prompt/completion, text, preference pairs, KTO and "
+        "trees from JSON, CSV and text",
     .params = params,
     .config_size = sizeof(config),
     .instance_size = sizeof(self_t),

@@ -246,7 +246,7 @@ static uint64_t question_of(const dialog *d)
 /* ---- types ---------------------------------------------------------------------------------- */
 
 /* {"messages": […]} */
-static int row_messages(row_reader *r, const ft_json *v, data_row *out)
+int row_messages(row_reader *r, const ft_json *v, data_row *out)
 {
     message_list l = { 0 };
     int code = add_messages(r, &l, ft_json_get(v, "messages"));
@@ -265,37 +265,53 @@ static const struct {
     { "alpaca", { "instruction", "output" }, row_alpaca },
     { "prompt_completion", { "prompt", "completion" }, row_prompt_completion },
     { "text", { "text", NULL }, row_text },
+    { "oasst", { "message_tree_id", "prompt" }, row_oasst },
+    { "oasst", { "parent_id", "message_id" }, row_oasst },
+    { "kto", { "label", NULL }, row_kto }, /* last: seen by its label alone */
 };
 
 const char *const row_types[] = { "auto", "messages",   "alpaca", "sharegpt", "prompt_completion",
-                                  "text", "preference", NULL };
+                                  "text", "preference", "kto",    "oasst",    NULL };
+
+enum { N_TYPES = sizeof types / sizeof *types };
+
+/* Whether the row has the keys of type i. */
+static bool has_keys(const ft_json *v, int i)
+{
+    const char *const *k = types[i].keys;
+    return ft_json_get(v, k[0]) && (!k[1] || ft_json_get(v, k[1]));
+}
+
+/* A row that says true or false of its answer must not be trained on as if it said nothing. */
+static int labelled_type(row_reader *r, const ft_json *v, int i)
+{
+    if (ft_json_get(v, "completion") || ft_json_get(v, "messages")) return N_TYPES - 1;
+    return row_fail(r, FT_EFORMAT,
+                    "a row with a label (KTO) must have prompt and completion, or messages; "
+                    "`type: %s` trains on all such rows whatever their label",
+                    types[i].name);
+}
 
 /* Index in `types`, or FT_E*. */
 static int find_type(row_reader *r, const ft_json *v, const char *name)
 {
-    bool detect = !strcmp(name, "auto");
     const ft_json *label = ft_json_get(v, "label");
-    for (int i = 0; i < (int)(sizeof types / sizeof *types); i++) {
-        const char *const *k = types[i].keys;
-        bool fits = detect ? ft_json_get(v, k[0]) && (!k[1] || ft_json_get(v, k[1]))
-                           : !strcmp(types[i].name, name);
-        if (!fits) continue;
-        if (detect && i > 0 && label && label->type == FT_JSON_BOOL) {
-            return row_fail(r, FT_EFORMAT,
-                            "a row with a label (KTO) is not supported; `type: %s` trains on "
-                            "all such rows whatever their label",
-                            types[i].name);
-        }
-        return i;
+    bool detect = !strcmp(name, "auto"), labelled = label && label->type == FT_JSON_BOOL;
+    for (int i = 0; i < N_TYPES; i++) {
+        if (detect ? i == N_TYPES - 1 || !has_keys(v, i) : strcmp(types[i].name, name) != 0)
+            continue;
+        return detect && i > 0 && labelled ? labelled_type(r, v, i) : i;
     }
     return row_fail(r, FT_EFORMAT,
                     "its keys are those of no known type: messages; instruction, output; "
-                    "conversations; prompt, completion; text; chosen, rejected");
+                    "conversations; prompt, completion; text; chosen, rejected; prompt, "
+                    "completion, "
+                    "label; message_tree_id, prompt");
 }
 
 int row_read(row_reader *r, const ft_json *v, const char *type, data_row *out)
 {
-    *out = (data_row){ 0 };
+    *out = (data_row){ .branches = 1 };
     if (v->type != FT_JSON_OBJECT) return row_fail(r, FT_EFORMAT, "a row must be a JSON object");
     int i = find_type(r, v, type);
     if (i < 0) return i;

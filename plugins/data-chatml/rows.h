@@ -1,7 +1,7 @@
 /* rows.h -- the shapes of rows that people have, brought into one: a conversation or plain text. */
 #ifndef CHATML_ROWS_H
 #define CHATML_ROWS_H
-#include "ft/plugin.h"
+#include "ft/data.h"
 #include "pool.h"
 
 typedef struct {
@@ -18,6 +18,8 @@ typedef struct {
     int n;                 /* 2: a preference pair, chosen and rejected */
     ft_json tools, documents, kwargs; /* null where there are none; kwargs: further variables */
     uint64_t group;
+    uint8_t label;         /* FT_LABEL_* */
+    size_t branches;       /* conversations in the row; only trees have more than one */
 } data_row;
 
 typedef struct {
@@ -27,6 +29,8 @@ typedef struct {
     ft_json_doc **doc;     /* documents read on the way, to be freed with the row */
     size_t n_doc, cap_doc;
     const char *system;    /* put before conversations that have no system message; "" for none */
+    const char *tree;      /* of trees "best" or "all" conversations */
+    size_t branch;         /* which one to read, below data_row.branches */
     char error[1024];
 } row_reader;
 
@@ -38,6 +42,10 @@ int row_read(row_reader *r, const ft_json *v, const char *type, data_row *out);
 void row_done(row_reader *r);
 int row_fail(row_reader *r, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+int row_messages(row_reader *r, const ft_json *v, data_row *out);
+/* rows_more.c */
+int row_kto(row_reader *r, const ft_json *v, data_row *out);
+int row_oasst(row_reader *r, const ft_json *v, data_row *out);
 /* rows_other.c: the types that are not made of messages to begin with. */
 int row_alpaca(row_reader *r, const ft_json *v, data_row *out);
 int row_sharegpt(row_reader *r, const ft_json *v, data_row *out);

@@ -4,8 +4,8 @@
  * is a list of [question, answer].  ShareGPT: from is human, gpt, system, function_call,
  * observation or a name for one of these; a function_call holds {"name", "arguments"} or a list of
  * them.  Preference: prompt, chosen, rejected as texts or messages; the prompt may be left out when
- * both begin with the same messages; or a ShareGPT conversation or Alpaca instruction with two
- * answers. */
+ * both begin with the same messages, or texts with the same words; or a ShareGPT conversation or
+ * Alpaca instruction with two answers. */
 #include <stdio.h>
 #include <string.h>
 #include "rows.h"
@@ -213,6 +213,30 @@ static size_t common_start(const ft_json *a, const ft_json *b)
     return n;
 }
 
+/* Bytes that two texts begin with alike, up to a whole character, without a blank at the end (which
+ * belongs to the answer's first token, as in TRL) and so that something is left of either. */
+static size_t common_text(const ft_json *a, const ft_json *b)
+{
+    size_t n = 0, least = a->len < b->len ? a->len : b->len;
+    while (n + 1 < least && a->text[n] == b->text[n]) n++;
+    while (n && ((unsigned char)a->text[n] & 0xC0) == 0x80) n--;
+    return n && a->text[n - 1] == ' ' ? n - 1 : n;
+}
+
+/* Two texts without a prompt of their own: what they share is it. */
+static int split_texts(row_reader *r, const ft_json *const answer[2], data_row *out)
+{
+    size_t n = common_text(answer[0], answer[1]);
+    if (!n)
+        return row_fail(r, FT_EFORMAT,
+                        "prompt is missing, and chosen and rejected begin with nothing in common");
+    for (int i = 0; i < 2; i++) {
+        out->d[i].prompt = json_text(NULL, answer[i]->text, n);
+        out->d[i].completion = json_text(NULL, answer[i]->text + n, answer[i]->len - n);
+    }
+    return FT_OK;
+}
+
 /* What both answers of a pair reply to. */
 static int add_question(row_reader *r, message_list *l, const ft_json *v)
 {
@@ -233,6 +257,8 @@ int row_preference(row_reader *r, const ft_json *v, data_row *out)
     if (!is_given(answer[0]) || !is_given(answer[1]))
         return row_fail(r, FT_EFORMAT, "chosen and rejected must both be there");
     out->n = 2;
+    if (!is_given(prompt) && !chat && is_text(answer[0]) && is_text(answer[1]))
+        return split_texts(r, answer, out);
     bool plain = is_text(prompt) && is_text(answer[0]) && is_text(answer[1]) && !chat;
     size_t shared = prompt || chat ? 0 : common_start(answer[0], answer[1]);
     if (!plain && !chat && !is_given(prompt) && !shared)

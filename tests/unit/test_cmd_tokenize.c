@@ -199,6 +199,86 @@ START_TEST(rows_of_chats)
 }
 END_TEST
 
+static const char *row_file(const char *ending, const char *text)
+{
+    static char path[200];
+    ft_err e = { 0 };
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/tokenize-%d%s", tmp && *tmp ? tmp : "/tmp", (int)getpid(),
+             ending);
+    ck_assert_msg(!ft_file_write(path, text, strlen(text), &e), "%s", e.msg);
+    return path;
+}
+
+/* --show: trained, context and template apart; what could steer a terminal is spelled out. */
+START_TEST(shown_rows)
+{
+    static const char rows[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\\u001b[31m\\u009b\"}, "
+        "{\"role\": \"assistant\", \"content\": \"\xC3\xA9s\"}]}\n"
+        "{\"prompt\": \"q\", \"chosen\": \"yes\", \"rejected\": \"no\"}\n"
+        "{\"prompt\": \"q\", \"completion\": \"w\", \"label\": false}\n";
+    char args[500];
+    ft_buf out = { 0 };
+    const char *path = row_file(".jsonl", rows);
+    snprintf(args, sizeof args, MODEL "--chat --show %s", path);
+    ck_assert_int_eq(run(&out, "", args), 0);
+    ck_assert_msg(strstr(out.p, "context  ‹template›  «trained»\n") != NULL, "%s", out.p);
+    ck_assert_msg(strstr(out.p, "‹<|im_start|>user\n›a\\x1b[31m\\x9b‹<|im_end|>\n<|im_start|>"
+                                "assistant\n›«\xC3\xA9s<|im_end|>»‹\n›\n") != NULL,
+                  "%s", out.p);
+    ck_assert_msg(strstr(out.p, "line 2, chosen: ") && strstr(out.p, "line 2, rejected: ") &&
+                      strstr(out.p, "line 3, bad: "),
+                  "%s", out.p);
+    ck_assert_ptr_nonnull(strstr(out.p, "q«yes"));
+    snprintf(args, sizeof args, MODEL "--chat %s", path);
+    ck_assert_int_eq(run(&out, "", args), 0);
+    ck_assert_ptr_nonnull(strstr(out.p, "{\"answer\": \"rejected\", \"ids\": ["));
+    ck_assert_ptr_nonnull(strstr(out.p, "{\"answer\": \"bad\", \"ids\": ["));
+    setenv("CLICOLOR_FORCE", "1", 1);
+    snprintf(args, sizeof args, MODEL "--chat --show %s", path);
+    ck_assert_int_eq(run(&out, "", args), 0);
+    ck_assert_ptr_nonnull(strstr(out.p, "\x1b[30;42m\xC3\xA9s<|im_end|>\x1b[0m"));
+    ck_assert_ptr_nonnull(strstr(out.p, "\x1b[2;36m<|im_start|>user⏎\x1b[0m\n"));
+    setenv("NO_COLOR", "1", 1);
+    ck_assert_int_eq(run(&out, "", args), 0);
+    ck_assert_ptr_null(strchr(out.p, 0x1b));
+    unsetenv("CLICOLOR_FORCE");
+    unsetenv("NO_COLOR");
+    unlink(path);
+    ck_assert_int_eq(run(&out, "", MODEL "--show x"), 2);
+    ck_assert_int_eq(run(&out, "", MODEL "--chat --show --offsets x"), 2);
+    ck_assert_int_eq(run(&out, "", MODEL "--allow-special-in-data x"), 2);
+    ft_buf_free(&out);
+}
+END_TEST
+
+static bool has_id(const ft_buf *out, const char *id)
+{
+    const char *ids = strstr(out->p, "\"ids\": [");
+    char one[40];
+    snprintf(one, sizeof one, " %s,", id);
+    return ids && strstr(ids, one) && strstr(ids, one) < strchr(ids, ']');
+}
+
+/* Special tokens spelled in the data: text, unless it is asked for.  <|end|> is id 421 there. */
+START_TEST(special_tokens_in_data)
+{
+    static const char row[] = "instruction,output\nsay <|end|> now,it ends with <|end|> there\n";
+    char args[500];
+    ft_buf out = { 0 };
+    const char *path = row_file(".csv", row);
+    snprintf(args, sizeof args, MODEL "--chat %s", path);
+    ck_assert_int_eq(run(&out, "", args), 0);
+    ck_assert_msg(!has_id(&out, "421"), "%s", out.p);
+    snprintf(args, sizeof args, MODEL "--chat --allow-special-in-data %s", path);
+    ck_assert_int_eq(run(&out, "", args), 0);
+    ck_assert_msg(has_id(&out, "421"), "%s", out.p);
+    unlink(path);
+    ft_buf_free(&out);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("cmd_tokenize");
@@ -208,6 +288,8 @@ static Suite *suite(void)
     tcase_add_test(t, texts);
     tcase_add_test(t, chats);
     tcase_add_test(t, rows_of_chats);
+    tcase_add_test(t, shown_rows);
+    tcase_add_test(t, special_tokens_in_data);
     suite_add_tcase(s, t);
     return s;
 }

