@@ -168,7 +168,7 @@ static void handle(int sig, siginfo_t *info, void *context)
         copy_to[n] = 0;
     }
     l.text[l.n++] = '\n';
-    if (write(STDERR_FILENO, l.text, l.n) < 0) copy_to = NULL; /* nothing else can be done */
+    if (!copy_to && write(STDERR_FILENO, l.text, l.n) < 0) l.n = 0; /* nothing else can be done */
     signal(sig, SIG_DFL);
     raise(sig); /* delivered when this handler returns */
 }

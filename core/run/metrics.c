@@ -51,6 +51,12 @@ void ft_metrics_close(ft_metrics *m)
     m->metrics = m->timing = -1;
 }
 
+int ft_metrics_sync(ft_metrics *m, ft_err *e)
+{
+    if (fsync(m->metrics) == 0 && fsync(m->timing) == 0) return 0;
+    return ft_errf(e, FT_EIO, "cannot write metrics to disk: %s", ft_errno_text(errno));
+}
+
 static void put_number(ft_buf *b, const char *key, double v)
 {
     ft_buf_printf(b, "%s\"%s\": ", b->n > 1 ? ", " : "", key);

@@ -27,5 +27,7 @@ int ft_metrics_step(ft_metrics *m, const ft_metrics_row *r, ft_err *e);
 int ft_metrics_eval(ft_metrics *m, int64_t step, double loss, double accuracy, ft_err *e);
 int ft_metrics_time(ft_metrics *m, int64_t step, double seconds, double tokens_per_s,
                     uint64_t peak_bytes, ft_err *e);
+/* Puts what is written on disk, before a checkpoint counts on it. */
+int ft_metrics_sync(ft_metrics *m, ft_err *e);
 void ft_metrics_close(ft_metrics *m);
 #endif

@@ -1,7 +1,10 @@
 /* pipeline.c -- running the stages of an open pipeline, and checking one without running it. */
 #include "core/run/pipeline.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 #include "core/base/file.h"
 #include "core/base/suggest.h"
@@ -228,31 +231,64 @@ static void report(ft_run *r)
     else ft_log_line(&r->cli->log, FT_INFO, "report", "%s/report.html", r->config.output_dir);
 }
 
+/* The output folder belongs to one run at a time; the lock goes with the descriptor, so a killed run
+ * leaves none.  A file system without locks is used without.  -1 and *e when it cannot be had. */
+static int lock_folder(const char *dir, ft_err *e)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        ft_errf(e, FT_EIO, "cannot open folder %s: %s", dir, ft_errno_text(errno));
+    } else if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+        ft_errf(e, FT_EINVAL,
+                "output_dir %s: another run is writing there; wait for it, or give this one a "
+                "folder of its own",
+                dir);
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* The stages in order, from `first` on anew; `just` alone when it is not -1. */
+static int run_stages(ft_run *r, int first, int just, ft_err *e)
+{
+    bool noted = false;
+    int code = 0;
+    for (int i = 0; i < r->n_stages && !code; i++) {
+        if (ft_cancelled())
+            return ft_errf(e, FT_ECANCEL, "stopped before stage '%s'", r->stage[i].conf->id);
+        if (just >= 0 && i != just) continue;
+        if (just >= 0) code = check_inputs(r, &r->stage[i], e);
+        if (!code) code = go(r, i, i >= first || just >= 0, e);
+        if (!code && !noted && r->stage[i].kind->run) {
+            noted = true; /* nothing is left when the first stage fails */
+            code = ft_run_keep_hashes(r, e);
+            if (!code) code = write_lock(r, e);
+        }
+    }
+    return code;
+}
+
 int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
 {
     int first = from ? find_stage(r, "--from", from, e) : r->n_stages,
         just = only ? find_stage(r, "--only", only, e) : -1;
     if (first < 0 || (only && just < 0)) return e->code;
-    bool locked = false;
     int code = try_all(r, e);
     if (!code) code = ft_make_dirs(r->config.output_dir, e);
-    if (!code) code = ft_make_dirs(r->artifacts, e);
-    if (code) return code;
-    ft_artifact_sweep(r);
-    for (int i = 0; i < r->n_stages && !code; i++) {
-        if (ft_cancelled())
-            return ft_errf(e, FT_ECANCEL, "stopped before stage '%s'", r->stage[i].conf->id);
-        if (only && i != just) continue;
-        if (only) code = check_inputs(r, &r->stage[i], e);
-        if (!code) code = go(r, i, i >= first || only, e);
-        if (!code && !locked && r->stage[i].kind->run) {
-            locked = true; /* nothing is left when the first stage fails */
-            code = ft_run_keep_hashes(r, e);
-            if (!code) code = write_lock(r, e);
-        }
+    int lock = code ? -1 : lock_folder(r->config.output_dir, e);
+    if (lock < 0) return e->code;
+    code = ft_make_dirs(r->artifacts, e);
+    if (!code) {
+        ft_artifact_sweep(r);
+        code = run_stages(r, first, just, e);
+        /* what is finished is the user's, whatever became of the stages after it */
+        ft_err later = { 0 };
+        int published = publish(r, code ? &later : e);
+        if (!code) code = published;
+        if (!code || code == FT_ECANCEL) report(r);
     }
-    if (!code) code = publish(r, e);
-    if (!code || code == FT_ECANCEL) report(r);
+    close(lock);
     return code;
 }
 

@@ -110,6 +110,7 @@ static int plain(packing *p, const g_weight *w, ft_tensor *t, ft_err *e)
 {
     ft_arg a;
     int code = ft_weights_find(&p->weights, w->name, &w->shape, &a, e);
+    if (!code) code = ft_weights_finite(&p->weights, w->name, e);
     if (code) return code;
     *t = (ft_tensor){ .name = w->name, .dtype = FT_F32, .ndim = 2, .dim = { a.rows, a.cols } };
     t->bytes = (uint64_t)(a.rows * a.cols * 4);

@@ -266,7 +266,23 @@ static int publish_files(const char *from, const char *to, ft_err *e)
     return code ? code : ft_sync_dir(to, e);
 }
 
-/* The new folder is made beside the old one; RENAME_EXCHANGE leaves no moment without either. */
+/* RENAME_EXCHANGE leaves no moment without either folder, and the old one under the name `temp`; a
+ * file system that has no such thing (EINVAL) gets the old one moved away first. */
+static int put_in_place(const char *temp, const char *to, ft_err *e)
+{
+    char old[4200];
+    if (renameat2(AT_FDCWD, temp, AT_FDCWD, to, RENAME_EXCHANGE) == 0) return 0;
+    snprintf(old, sizeof old, "%s.old", temp);
+    bool moved = rename(to, old) == 0;
+    if (rename(temp, to) == 0) return moved ? ft_remove_tree(old, e) : 0;
+    int why = errno;
+    if (moved && rename(old, to) < 0)
+        return ft_errf(e, FT_EIO, "cannot rename %s to %s: %s; the folder that was there is now %s",
+                       temp, to, ft_errno_text(why), old);
+    return ft_errf(e, FT_EIO, "cannot rename %s to %s: %s", temp, to, ft_errno_text(why));
+}
+
+/* The new folder is made beside the old one. */
 int ft_run_publish_folder(const char *dir, const char *out, const char *name, ft_err *e)
 {
     char from[4096], to[4096], temp[4096], hidden[300];
@@ -276,9 +292,7 @@ int ft_run_publish_folder(const char *dir, const char *out, const char *name, ft
     if (!code) code = ft_path_join(temp, sizeof temp, out, hidden, e);
     if (!code) code = ft_remove_tree(temp, e);
     if (!code) code = publish_files(from, temp, e);
-    if (!code && renameat2(AT_FDCWD, temp, AT_FDCWD, to, RENAME_EXCHANGE) < 0 &&
-        rename(temp, to) < 0)
-        code = ft_errf(e, FT_EIO, "cannot rename %s to %s: %s", temp, to, ft_errno_text(errno));
+    if (!code) code = put_in_place(temp, to, e);
     int gone = ft_remove_tree(temp, code ? NULL : e);
     return code ? code : gone ? gone : ft_sync_dir(out, e);
 }
@@ -303,6 +317,15 @@ static int write_summary(const ft_training *t, const char *dir, double seconds, 
     return code;
 }
 
+/* No number of the weights that this run reads from the checkpoint is NaN or infinite. */
+static int finite_weights(ft_lineup *l, const ft_g *g, ft_err *e)
+{
+    int code = 0;
+    for (uint32_t i = 0; i < g->n_weight && !code; i++)
+        code = ft_weights_finite(&l->weights, g->weight[i].name, e);
+    return code;
+}
+
 int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 {
     static const char *const files[] = { "metrics.jsonl", "timing.jsonl", NULL };
@@ -311,7 +334,8 @@ int ft_stage_train(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     char path[4096];
     int code = ft_lineup_open(&l, r, s, FT_LINEUP_TOKENS, NULL, e);
     if (code) return code;
-    code = ft_lineup_training(&t, &l, r, s, r->config.output_dir, e);
+    code = finite_weights(&l, r->scan.g, e);
+    if (!code) code = ft_lineup_training(&t, &l, r, s, r->config.output_dir, e);
     if (!code) {
         ft_lineup_print(r, &t, s->conf->id);
         code = ft_training_run(&t, e);

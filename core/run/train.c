@@ -13,10 +13,16 @@ enum { USUAL_MICRO = 1024, MOST_EPOCHS = 1 << 20, ROW_TOKENS = 1 << 24, MEASURED
 
 /* ---- how long the run is --------------------------------------------------------------------- */
 
+/* Batches that a file has ready are taken in order. */
+static bool shuffled(const ft_training *t)
+{
+    return t->setup.args->shuffle && !t->setup.tokens->rows_per_batch;
+}
+
 static ft_rows_args rows_args(const ft_training *t, int split, int64_t epoch)
 {
     return (ft_rows_args){ .split = split, .seed = t->setup.seed, .epoch = epoch,
-                           .shuffle = split == FT_SPLIT_TRAIN && t->setup.args->shuffle,
+                           .shuffle = split == FT_SPLIT_TRAIN && shuffled(t),
                            .virtual_tokens = t->virtual_tokens };
 }
 
@@ -93,8 +99,8 @@ static int measure(ft_training *t, extent *x, ft_err *e)
             return ft_errf(e, FT_EFORMAT,
                            "there are no rows to train on; check the data stage and its val_size");
         p->steps += target < 0 && epoch == whole ? (int64_t)ceil(rest * (double)steps) : steps;
-        bool guess = a->shuffle && !t->setup.tokens->packing && epoch + 1 >= MEASURED,
-             same = !a->shuffle || guess;
+        bool guess = shuffled(t) && !t->setup.tokens->packing && epoch + 1 >= MEASURED,
+             same = !shuffled(t) || guess;
         if (guess)
             x->tokens = x->trained = p->rows_per_step < (1 << 20) / x->row
                                          ? p->rows_per_step * x->row
@@ -459,8 +465,10 @@ static ft_checkpoint checkpoint_of(const loop *l, int64_t step)
 static int save(loop *l, int64_t step, ft_err *e)
 {
     ft_checkpoint c = checkpoint_of(l, step);
-    return ft_checkpoint_save(l->t->setup.dir, &c, &l->t->engine,
-                              l->t->setup.args->save_total_limit, e);
+    int code = ft_metrics_sync(&l->metrics, e);
+    return code ? code
+                : ft_checkpoint_save(l->t->setup.dir, &c, &l->t->engine,
+                                     l->t->setup.args->save_total_limit, e);
 }
 
 static int run_steps(loop *l, int64_t first, ft_err *e)
@@ -471,6 +479,7 @@ static int run_steps(loop *l, int64_t first, ft_err *e)
         int code = one_step(l, step, e);
         if (!code && evaluates(l->t) && step % a->eval_steps == 0)
             code = evaluate(l, step, &stop, e);
+        if (code == FT_ECANCEL) code = 0; /* the evaluation's rest is left out, the step counts */
         if (!code && a->save_steps > 0 && step % a->save_steps == 0) code = save(l, step, e);
         if (code) return code;
         if (ft_cancelled() && step < l->t->plan.steps) {

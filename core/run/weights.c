@@ -151,6 +151,25 @@ static uint64_t planned_bytes(const ft_weights *w, const char *name)
     return 0;
 }
 
+/* The checkpoint's tensor for a weight; NULL and *e when it has none. */
+static const ft_tensor *in_file(const ft_weights *w, const char *name, ft_gguf_name *in_gguf,
+                                ft_err *e)
+{
+    const char *key = name;
+    if (w->gguf) {
+        int code = w->model->gguf_name ? w->model->gguf_name(w->model_self, name, in_gguf) : 0;
+        if (!w->model->gguf_name)
+            ft_errf(e, FT_EUNSUP, "%s: this model cannot be read from GGUF", w->path);
+        else if (code)
+            ft_errf(e, code, "%s: weight %s has no name in GGUF files", w->path, name);
+        if (!w->model->gguf_name || code) return NULL;
+        key = in_gguf->name;
+    }
+    const ft_tensor *t = ft_tensors_find(w->base, key);
+    if (!t) ft_errf(e, FT_EFORMAT, "%s: tensor %s is missing", w->path, key);
+    return t;
+}
+
 int ft_weights_find(ft_weights *w, const char *name, const ft_shape *s, ft_arg *out, ft_err *e)
 {
     ft_gguf_name in_gguf = { .interleaved_heads = 0 };
@@ -163,16 +182,8 @@ int ft_weights_find(ft_weights *w, const char *name, const ft_shape *s, ft_arg *
     }
     int code = open_packed(w, name, s, out, e);
     if (code) return code < 0 ? code : 0;
-    const char *key = name;
-    if (w->gguf) {
-        if (!w->model->gguf_name)
-            return ft_errf(e, FT_EUNSUP, "%s: this model cannot be read from GGUF", w->path);
-        code = w->model->gguf_name(w->model_self, name, &in_gguf);
-        if (code) return ft_errf(e, code, "%s: weight %s has no name in GGUF files", w->path, name);
-        key = in_gguf.name;
-    }
-    const ft_tensor *t = ft_tensors_find(w->base, key);
-    if (!t) return ft_errf(e, FT_EFORMAT, "%s: tensor %s is missing", w->path, key);
+    const ft_tensor *t = in_file(w, name, &in_gguf, e);
+    if (!t) return e->code;
     if (!same_shape(t, s)) return wrong_shape(w, name, t, s, e);
     bool plain = !t->scheme && (t->dtype == FT_F32 || t->dtype == FT_BF16 || t->dtype == FT_F16);
     if (plain && !in_gguf.interleaved_heads) return open_plain(w, t, out, e);
@@ -230,6 +241,20 @@ uint64_t ft_weights_bytes(const ft_weights *w, const char *name)
     if (w->gguf && !w->model->gguf_name(w->model_self, name, &in_gguf)) key = in_gguf.name;
     const ft_tensor *t = ft_tensors_find(w->base, key);
     return t ? t->bytes : 0;
+}
+
+int ft_weights_finite(ft_weights *w, const char *name, ft_err *e)
+{
+    ft_gguf_name in_gguf = { .interleaved_heads = 0 };
+    uint64_t count = 0;
+    if (w->packed && ft_tensors_find(w->packed, name)) return 0;
+    const ft_tensor *t = in_file(w, name, &in_gguf, e);
+    if (!t) return e->code;
+    if (!ft_tensor_nonfinite(t, &count) || !count) return 0;
+    return ft_errf(e, FT_EFORMAT,
+                   "%s: tensor %s has %llu numbers that are not finite (NaN or infinity): the "
+                   "checkpoint is damaged or was diverging when it was saved; use another one",
+                   w->path, t->name, (unsigned long long)count);
 }
 
 void ft_weights_free(ft_weights *w)

@@ -36,5 +36,8 @@ int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e);
 void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out);
 /* Bytes that the weight takes in the file where it is read; 0 when there is none. */
 uint64_t ft_weights_bytes(const ft_weights *w, const char *name);
+/* FT_EFORMAT when a number of the weight, as the checkpoint has it, is NaN or infinite: nothing can
+ * be learnt on top of that.  What a quantizer has packed was looked at before. */
+int ft_weights_finite(ft_weights *w, const char *name, ft_err *e);
 void ft_weights_free(ft_weights *w);
 #endif

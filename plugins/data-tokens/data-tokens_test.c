@@ -150,7 +150,7 @@ START_TEST(batches)
 }
 END_TEST
 
-/* The batches of a file are the micro-batches, in order: with shuffle: false
+/* The batches of a file are the micro-batches, in order whatever shuffle says:
  * the first step's loss is that of the first batch. */
 START_TEST(steps_in_order)
 {
@@ -165,7 +165,7 @@ START_TEST(steps_in_order)
     char stages[512];
     snprintf(stages, sizeof stages,
              "  - use: data-tokens\n    with: { path: %s }\n  - use: lora\n    with: { r: 2 }\n"
-             "  - use: train-sft\n    with: { num_train_epochs: 1, shuffle: false, compute_dtype: "
+             "  - use: train-sft\n    with: { num_train_epochs: 1, shuffle: true, compute_dtype: "
              "fp32 }\n",
              make("j", c, 2));
     ck_assert_msg(talker_pipeline(&said, tiny_model("tied"), "steps", stages) == 0, "%s", said.p);
