@@ -12,7 +12,8 @@
 #include <stddef.h>
 
 /* Handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, on a stack of their own: they write the
- * line to standard error, or where ft_crash_copy_to says, and let the signal end the process as it would have. */
+ * line to standard error, or where ft_crash_copy_to says, and let the signal end the process as it
+ * would have. */
 void ft_crash_install(void);
 /* The stage that runs now; NULL or "": none. */
 void ft_crash_stage(const char *id);

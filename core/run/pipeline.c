@@ -231,8 +231,9 @@ static void report(ft_run *r)
     else ft_log_line(&r->cli->log, FT_INFO, "report", "%s/report.html", r->config.output_dir);
 }
 
-/* The output folder belongs to one run at a time; the lock goes with the descriptor, so a killed run
- * leaves none.  A file system without locks is used without.  -1 and *e when it cannot be had. */
+/* The output folder belongs to one run at a time; the lock goes with the descriptor, so a killed
+ * run leaves none.  A file system without locks is used without.  -1 and *e when it cannot be
+ * had. */
 static int lock_folder(const char *dir, ft_err *e)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
