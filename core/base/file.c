@@ -29,6 +29,29 @@ static int open_regular(const char *path, struct stat *st, ft_err *e)
     return FT_EIO;
 }
 
+/* Maps n bytes one page beside a multiple of 2 MiB.  The kernel then cannot map 2 MiB at once around
+ * each small tensor of a file that it caches in large pieces (it does so in spite of
+ * MADV_NOHUGEPAGE): what is never read takes no memory, and the plan of a run counts on that. */
+static void *map_pages(int fd, size_t n)
+{
+    const size_t huge = (size_t)2 << 20, page = (size_t)sysconf(_SC_PAGESIZE);
+    if (n < huge || n > SIZE_MAX - 2 * huge) return mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+    const size_t room = (n + page - 1) / page * page + huge;
+    char *at = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) return at;
+    const size_t before = (huge + page - (uintptr_t)at % huge) % huge;
+    void *p = mmap(at + before, n, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
+    if (p == MAP_FAILED) {
+        const int cause = errno;
+        munmap(at, room);
+        errno = cause;
+        return p;
+    }
+    if (before) munmap(at, before);
+    if (before < huge) munmap(at + room - huge + before, huge - before);
+    return p;
+}
+
 int ft_file_map(ft_map_file *out, const char *path, ft_err *e)
 {
     struct stat st;
@@ -37,7 +60,7 @@ int ft_file_map(ft_map_file *out, const char *path, ft_err *e)
     *out = (ft_map_file){ .p = "", .n = (size_t)st.st_size, .dev = st.st_dev, .ino = st.st_ino,
         .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec };
     if (out->n) {
-        void *p = mmap(NULL, out->n, PROT_READ, MAP_PRIVATE, fd, 0);
+        void *p = map_pages(fd, out->n);
         if (p == MAP_FAILED) {
             int code = io_error(e, "map", path);
             close(fd);
