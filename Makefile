@@ -13,15 +13,22 @@ CFLAGS  += -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE -ffp-contract=off -fno-math-e
            -fstack-protector-strong $(SAN) -MMD -MP
 LDFLAGS += $(SAN) -Wl,-z,now,-z,relro,-z,noexecstack
 LIBS     = -lyaml -lpcre2-8 -lutf8proc -lpthread -ldl -lm
-PLUGIN_CFLAGS = $(CFLAGS) -fvisibility=hidden -Iinclude
+PLUGIN_CFLAGS = $(CFLAGS) -fvisibility=hidden -Iinclude -Iplugins
 
 # What a plugin links with besides libc; everything of ours reaches it through ft_host.
 LIBS_tokenizer-bpe = -lpcre2-8 -lutf8proc
 LIBS_data-chatml = -lz -lzstd
 
+# Folders of plugins/ whose code a plugin shares with others: it is compiled into each.
+SHARED_model-llama = decoder
+SHARED_model-qwen = decoder
+SHARED_model-phi3 = decoder
+SHARED_model-gemma = decoder
+
 CORE_SRC  := $(filter-out core/cli/main.c,$(wildcard core/*/*.c))
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/obj/%.o)
-PLUGINS   := $(notdir $(wildcard plugins/*))
+# A folder of plugins/ is a plugin when it holds NAME.c, else code that plugins share.
+PLUGINS   := $(foreach d,$(wildcard plugins/*),$(if $(wildcard $d/$(notdir $d).c),$(notdir $d)))
 KERNEL_SRC := $(wildcard kernels/cpu/*.c)
 UNIT      := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
 PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard plugins/*/*_test.c)))
@@ -58,7 +65,8 @@ $(BUILD)/pipeline: $(BUILD)/obj/core/cli/main.o $(BUILD)/libft.a
 # ---- plugins: the public headers alone -------------------------------------------------------
 # The loader refuses what others than the owner may write to, whatever the umask was.
 .SECONDEXPANSION:
-plugin_src = $(filter-out %_test.c,$(wildcard plugins/$(1)/*.c))
+.SECONDARY:
+plugin_src = $(filter-out %_test.c,$(foreach d,$(1) $(SHARED_$(1)),$(wildcard plugins/$d/*.c)))
 plugin_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(call plugin_src,$(1)))
 
 $(BUILD)/obj/plugins/%.o: plugins/%.c

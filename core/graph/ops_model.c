@@ -6,8 +6,10 @@
  *   of
  *                                     as many features as w has → y, r
  *   rms_norm_dx(dy, x, w, r; plus)  rms_norm_dw(dy, x, r)
- *   rope(x, positions, freq; factor, reverse, first)   halves rotated by (position + first) * freq;
- *                                     reverse 1: by minus that angle, which is the gradient
+ *   rope(x, positions, freq; factor, reverse, first, head_dim)   halves rotated by
+ *                                     (position + first) * freq; reverse 1: by minus that angle,
+ *                                     which is the gradient; of each head_dim features (0: all)
+ *                                     the first ones, as many as freq says
  *   attention(q, k, v[, sinks][, ek, ev]; heads, kv_heads, window, scale, softcap, options)
  *                                     causal, inside documents → o, log-sum-exp (T, heads);
  *                                     options: 1 sinks, 2 extra keys and values
@@ -85,12 +87,19 @@ static int shape_rms_norm_dw(ft_g *g, g_node *n, ft_desc *out)
     return 0;
 }
 
+enum { ROPE_FACTOR, ROPE_REVERSE, ROPE_FIRST, ROPE_HEAD };
+
 static int shape_rope(ft_g *g, g_node *n, ft_desc *out)
 {
     const ft_desc *x = g_in(g, n, 0), *f = g_in(g, n, 2);
-    if (!g_is_matrix(x) || f->shape.ndim != 1 || f->shape.dim[0] == 0 ||
-        g_cols(x) % (2 * f->shape.dim[0]))
-        return g_misfit(g, n, "the features must be a multiple of twice the number of frequencies");
+    if (!g_is_matrix(x) || f->shape.ndim != 1 || f->shape.dim[0] == 0)
+        return g_misfit(g, n, "a matrix, positions and frequencies are needed");
+    int64_t rotated = 2 * f->shape.dim[0];
+    int64_t head = n->attr[ROPE_HEAD] > 0 ? (int64_t)n->attr[ROPE_HEAD] : rotated;
+    if (head < rotated || g_cols(x) % head)
+        return g_misfit(g, n,
+                        "the features must be a multiple of a head's, and those at least twice the "
+                        "number of frequencies");
     out->shape = x->shape;
     out->axis = x->axis;
     return 0;
@@ -99,8 +108,10 @@ static int shape_rope(ft_g *g, g_node *n, ft_desc *out)
 static void back_rope(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
 {
     if (g_wants(g, n, 0))
-        dx[0] = g_make(g, "rope", (double[]){ n->attr[0], 1 - n->attr[1], n->attr[2] }, 3,
-                       (ft_val[]){ dy[0], g_inv(n, 1), g_inv(n, 2) }, 3);
+        dx[0] = g_make(g, "rope",
+                       (double[]){ n->attr[ROPE_FACTOR], 1 - n->attr[ROPE_REVERSE],
+                                   n->attr[ROPE_FIRST], n->attr[ROPE_HEAD] },
+                       4, (ft_val[]){ dy[0], g_inv(n, 1), g_inv(n, 2) }, 3);
 }
 
 enum { ATT_HEADS, ATT_KV, ATT_WINDOW, ATT_SCALE, ATT_CAP, ATT_OPTIONS };
@@ -231,7 +242,7 @@ const g_op g_ops_model[] = {
       .follows = true,
       .min_in = 3,
       .max_in = 3,
-      .attr = { "factor", "reverse", "first" },
+      .attr = { "factor", "reverse", "first", "head_dim" },
       .shape = shape_rope,
       .backward = back_rope,
       .cheap = true,

@@ -126,16 +126,20 @@ static int open_plain(ft_weights *w, const ft_tensor *t, ft_arg *out, ft_err *e)
     return 0;
 }
 
-/* A vector with interleaved heads (a query or key bias) is put in order once. */
-static int open_vector(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg *out, ft_err *e)
+/* A vector with interleaved heads (a query or key bias), or with numbers that are shifted, is put
+ * in order once. */
+static int open_vector(ft_weights *w, const ft_tensor *t, const ft_gguf_name *in_gguf, ft_arg *out,
+                       ft_err *e)
 {
     int code = open_blocks(w, t, 0, out, e);
     if (code) return code;
-    blocks order = { .pub = { .rows = out->cols }, .heads = heads };
+    blocks order = { .pub = { .rows = out->cols }, .heads = in_gguf->interleaved_heads };
     float *v = ft_arena_array(&w->arena, (size_t)out->cols, sizeof *v);
     if (!v) return ft_errf(e, FT_ENOMEM, "out of memory while copying tensor %s", t->name);
-    for (int64_t i = 0; i < out->cols; i++)
+    for (int64_t i = 0; i < out->cols; i++) {
         out->packed->tile(out->packed, 0, 1, file_row(&order, i), 1, FT_F32, &v[i], 1);
+        v[i] = (float)((double)v[i] - in_gguf->shift);
+    }
     out->packed = NULL;
     out->data = v;
     out->dtype = FT_F32;
@@ -186,8 +190,9 @@ int ft_weights_find(ft_weights *w, const char *name, const ft_shape *s, ft_arg *
     if (!t) return e->code;
     if (!same_shape(t, s)) return wrong_shape(w, name, t, s, e);
     bool plain = !t->scheme && (t->dtype == FT_F32 || t->dtype == FT_BF16 || t->dtype == FT_F16);
-    if (plain && !in_gguf.interleaved_heads) return open_plain(w, t, out, e);
-    if (s->ndim < 2) return open_vector(w, t, in_gguf.interleaved_heads, out, e);
+    bool as_is = !in_gguf.interleaved_heads && in_gguf.shift == 0;
+    if (plain && as_is) return open_plain(w, t, out, e);
+    if (s->ndim < 2) return open_vector(w, t, &in_gguf, out, e);
     return open_blocks(w, t, in_gguf.interleaved_heads, out, e);
 }
 

@@ -235,6 +235,13 @@ static inline ft_val ft_rope(ft_graph *g, ft_val x, ft_val positions, ft_val fre
     return ft_op(g, "rope", (ft_attr[]){ { "factor", factor } }, 1,
                  (ft_val[]){ x, positions, freq }, 3);
 }
+/* The same on the first 2 * size of freq of each head_dim features; the others stay. */
+static inline ft_val ft_rope_part(ft_graph *g, ft_val x, ft_val positions, ft_val freq,
+                                  double factor, int64_t head_dim)
+{
+    return ft_op(g, "rope", (ft_attr[]){ { "factor", factor }, { "head_dim", (double)head_dim } },
+                 2, (ft_val[]){ x, positions, freq }, 3);
+}
 
 /* log p(target) of each row of logits that has a target → (trained rows).  Logits that come from
  * `linear` are never made whole: the core computes them in pieces, for trained rows alone. */

@@ -11,15 +11,17 @@
 typedef struct {
     uint32_t size;
     const char *family;                  /* "llama": for messages */
-    int64_t vocab, width, layers, context;
+    int64_t vocab, width, layers;
+    int64_t context;                     /* the longest row that may be run */
     bool tied;                           /* the head shares the embedding */
 } ft_model_info;
 
 typedef struct { ft_val ids, positions; } ft_model_inputs; /* (T) each */
 
-/* How a GGUF tensor's rows differ from the HF one: with n > 0 heads, row 2i+p of each head there is
- * row p*head_dim/2 + i here (llama.cpp's interleaved rotary layout). */
-typedef struct { char name[128]; int64_t interleaved_heads; } ft_gguf_name;
+/* How a GGUF tensor differs from the HF one.  With n > 0 heads, row 2i+p of each head there is row
+ * p*head_dim/2 + i here (llama.cpp's interleaved rotary layout).  The numbers there are those here
+ * plus `shift` (Gemma's norms: 1 + w); vectors only. */
+typedef struct { char name[128]; int64_t interleaved_heads; double shift; } ft_gguf_name;
 
 typedef struct {
     uint32_t size;

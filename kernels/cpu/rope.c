@@ -1,13 +1,21 @@
 /* rope.c -- rope: rotary position encoding, halves of each head rotated against each other.
  *
  *   a = (position + first) * freq[i], c = factor cos a, s = factor sin a
- *   y[i] = x[i] c - x[i + h] s       y[i + h] = x[i + h] c + x[i] s       h = head_dim / 2
+ *   y[i] = x[i] c - x[i + h] s       y[i + h] = x[i + h] c + x[i] s       i < h
  *
+ * for h frequencies, in each head of head_dim features; those from 2 h on stay as they are.
  * reverse: s changes its sign, which is the gradient.  Su et al. 2021, arXiv:2104.09864; the halves
  * instead of neighbours are Hugging Face's layout.  The angle is rounded to fp32 as there; cosine
  * and sine are computed in double precision, by the functions below, so that no libm decides the
  * bits. */
 #include "vec.h"
+
+enum { FACTOR, REVERSE, FIRST, HEAD_DIM }; /* attributes */
+
+static int64_t head_size(const ft_call *k)
+{
+    return k->attr[HEAD_DIM] > 0 ? (int64_t)k->attr[HEAD_DIM] : 2 * k->in[2].cols;
+}
 
 /* sin and cos of a, |a| < 2^30: a = q pi/2 + r with pi/2 in three parts (fdlibm), r in [-pi/4,
  * pi/4], then the Taylor-like polynomials of Cephes.  Error below 2^-50 relative to 1. */
@@ -41,17 +49,19 @@ static void sincos_d(double a, double *sine, double *cosine)
 static void ref_rope(const ft_call *k, int64_t b, int64_t e, void *unused)
 {
     const ft_arg *x = &k->in[0], *f = &k->in[2];
-    int64_t h = f->cols;
+    int64_t h = f->cols, head = head_size(k);
     (void)b, (void)e, (void)unused;
     for (int64_t t = 0; t < ft_rows(k, x); t++) {
-        for (int64_t from = 0; from < x->cols; from += 2 * h) {
+        for (int64_t from = 0; from < x->cols; from += head) {
+            for (int64_t i = 2 * h; i < head; i++)
+                ft_put(&k->out[0], t, from + i, ft_get(x, t, from + i));
             for (int64_t i = 0; i < h; i++) {
-                double a = (ft_get(&k->in[1], t, 0) + k->attr[2]) * ft_get(f, 0, i);
+                double a = (ft_get(&k->in[1], t, 0) + k->attr[FIRST]) * ft_get(f, 0, i);
                 if (x->dtype != FT_F64)
-                    a = (double)((float)(ft_get(&k->in[1], t, 0) + k->attr[2]) *
+                    a = (double)((float)(ft_get(&k->in[1], t, 0) + k->attr[FIRST]) *
                                  (float)ft_get(f, 0, i));
-                double c = k->attr[0] * cos(a),
-                       s = k->attr[0] * sin(a) * (k->attr[1] != 0 ? -1 : 1);
+                double c = k->attr[FACTOR] * cos(a),
+                       s = k->attr[FACTOR] * sin(a) * (k->attr[REVERSE] != 0 ? -1 : 1);
                 double u = ft_get(x, t, from + i), v = ft_get(x, t, from + h + i);
                 ft_put(&k->out[0], t, from + i, u * c - v * s);
                 ft_put(&k->out[0], t, from + h + i, v * c + u * s);
@@ -69,26 +79,28 @@ static size_t rope_scratch(const ft_call *k) { return (size_t)k->in[2].cols * 2 
 static void fill_angles(const ft_call *k, int32_t position, float *c, float *s)
 {
     const float *freq = (const float *)k->in[2].data;
-    float p = (float)(position + (int32_t)k->attr[2]);
+    float p = (float)(position + (int32_t)k->attr[FIRST]);
     for (int64_t i = 0; i < k->in[2].cols; i++) {
         double sine, cosine;
         sincos_d((double)(p * freq[i]), &sine, &cosine);
-        c[i] = (float)(cosine * k->attr[0]);
-        s[i] = (float)(sine * k->attr[0] * (k->attr[1] != 0 ? -1 : 1));
+        c[i] = (float)(cosine * k->attr[FACTOR]);
+        s[i] = (float)(sine * k->attr[FACTOR] * (k->attr[REVERSE] != 0 ? -1 : 1));
     }
 }
 
 __attribute__((always_inline))
 static inline void rope(const ft_call *k, int64_t begin, int64_t end, void *scratch, ft_dtype t)
 {
-    int64_t h = k->in[2].cols, n = k->in[0].cols;
+    int64_t h = k->in[2].cols, n = k->in[0].cols, head = head_size(k);
     const int32_t *position = (const int32_t *)k->in[1].data;
     float *c = (float *)scratch, *s = c + h;
     for (int64_t r = begin * FT_ITEM_ROWS; r < row_stop(k, end); r++) {
         const void *x = ft_row(&k->in[0], r);
         void *y = ft_row(&k->out[0], r);
         fill_angles(k, position[r], c, s);
-        for (int64_t from = 0; from < n; from += 2 * h) {
+        for (int64_t from = 0; from < n; from += head) {
+            for (int64_t i = 2 * h; i < head; i += 16)
+                v_out(y, t, from + i, head - i, v_in(x, t, from + i, head - i));
             for (int64_t i = 0; i < h; i += 16) {
                 v16 u = v_in(x, t, from + i, h - i), v = v_in(x, t, from + h + i, h - i);
                 v16 ci = v_in(c, FT_F32, i, h - i), si = v_in(s, FT_F32, i, h - i);

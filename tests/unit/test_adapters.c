@@ -248,8 +248,9 @@ START_TEST(own_cases)
 END_TEST
 
 /* Of the shared cases: every LoRA or DoRA one whose base a model plugin knows. */
-static const char *const shared[] = { "lora",           "lora_rslora", "lora_pattern", "lora_dora",
-                                      "lora_save_head", "qlora",       "qdora" };
+static const char *const shared[] = { "lora",           "lora_rslora", "lora_pattern",
+                                      "lora_dora",      "qlora",       "qdora",
+                                      "lora_save_head", "qwen2_lora",  "qwen2_dora" };
 
 START_TEST(shared_cases)
 {

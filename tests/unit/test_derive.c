@@ -81,15 +81,15 @@ static ft_val c_norm(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
     return finish(g, y, t);
 }
 
-static ft_val attend(ft_graph *g, ft_val ids, ft_val pos, const ft_attention_args *a, bool sinks,
-                     bool rope)
+static ft_val attend(ft_graph *g, ft_val ids, ft_val pos, const ft_attention_args *a, bool sinks)
 {
     static const float freq[2] = { 1.0f, 0.1f };
     ft_val x = embed(g, ids), f = ft_constant(g, "freq", ft_1d(2), freq);
     ft_val q = ft_linear(g, x, P(g, "q", a->heads * a->head_dim, D));
     ft_val k = ft_linear(g, x, P(g, "k", a->kv_heads * a->head_dim, D)),
            v = ft_linear(g, x, P(g, "v", a->kv_heads * a->head_dim, D));
-    if (rope) q = ft_rope(g, q, pos, f, 1.2), k = ft_rope(g, k, pos, f, 1.2);
+    q = ft_rope_part(g, q, pos, f, 1.2, a->head_dim);
+    k = ft_rope_part(g, k, pos, f, 1.2, a->head_dim);
     ft_val o = ft_attention(g, "attn", q, k, v, a,
                             sinks ? P(g, "sinks", 0, a->heads) : (ft_val){ 0 });
     return ft_linear(g, o, P(g, "o", D, a->heads * a->head_dim));
@@ -98,15 +98,15 @@ static ft_val attend(ft_graph *g, ft_val ids, ft_val pos, const ft_attention_arg
 static ft_val c_attention(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
     ft_attention_args a = { .heads = 4, .kv_heads = 2, .head_dim = 4 };
-    return finish(g, attend(g, ids, pos, &a, false, true), t);
+    return finish(g, attend(g, ids, pos, &a, false), t);
 }
 
 static ft_val c_attention_more(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
 {
     ft_attention_args a = {
-        .heads = 4, .kv_heads = 1, .head_dim = 4, .window = 3, .scale = 0.8, .softcap = 1.5
+        .heads = 4, .kv_heads = 1, .head_dim = 6, .window = 3, .scale = 0.8, .softcap = 1.5
     };
-    return finish(g, attend(g, ids, pos, &a, true, false), t);
+    return finish(g, attend(g, ids, pos, &a, true), t);
 }
 
 static ft_val c_shape(ft_graph *g, ft_val ids, ft_val pos, ft_val t)

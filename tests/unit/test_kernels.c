@@ -303,6 +303,12 @@ static const kt_case cases[] = {
       .dims = ROPE,
       .attr = { 0.7, 1, 9 },
       .flags = KT_INPLACE },
+    { .op = "rope", /* a part of each head */
+      .in = "T:an o m:1:h",
+      .out = "T:an",
+      .dims = "a3 n50 h17",
+      .attr = { 0.7, 0, 2, 50 },
+      .flags = KT_INPLACE },
     { .op = "gather_rows", .in = "T:a", .out = "R:a", .dims = COLS },
     { .op = "scatter_rows", .in = "R:a", .out = "T:a", .dims = COLS },
     { .op = "cache", .in = "T:a", .out = "M:S:a", .dims = "a1|a33", .flags = KT_RAW },

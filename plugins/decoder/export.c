@@ -1,0 +1,138 @@
+/* export.c -- config.json of a model that came from GGUF, as transformers reads it: the older
+ * spelling (rope_theta, rope_scaling), which all its versions know. */
+#include "decoder.h"
+
+static const char *truth(bool b) { return b ? "true" : "false"; }
+
+/* "key": number, with as many digits as fp32 has: GGUF keeps no more. */
+static void put_real(ft_buf *b, const char *key, double v)
+{
+    ft_buf_printf(b, "  \"%s\": %.9g,\n", key, (double)(float)v);
+}
+
+static void put_int(ft_buf *b, const char *key, int64_t v)
+{
+    ft_buf_printf(b, "  \"%s\": %lld,\n", key, (long long)v);
+}
+
+static void put_list(ft_buf *b, const char *key, const double *v, int64_t n)
+{
+    ft_buf_printf(b, ", \"%s\": [", key);
+    for (int64_t i = 0; i < n; i++) ft_buf_printf(b, "%s%.9g", i ? ", " : "", v[i]);
+    ft_buf_puts(b, "]");
+}
+
+static void put_scaling(ft_buf *b, const ft_rope_spec *r)
+{
+    if (r->type == FT_ROPE_DEFAULT) {
+        ft_buf_puts(b, "  \"rope_scaling\": null,\n");
+        return;
+    }
+    ft_buf_printf(b, "  \"rope_scaling\": { \"rope_type\": \"%s\"", ft_rope_names[r->type]);
+    if (r->factor > 0) ft_buf_printf(b, ", \"factor\": %.9g", r->factor);
+    if (r->original > 0)
+        ft_buf_printf(b, ", \"original_max_position_embeddings\": %lld", (long long)r->original);
+    if (r->type == FT_ROPE_LLAMA3)
+        ft_buf_printf(b, ", \"low_freq_factor\": %.9g, \"high_freq_factor\": %.9g", r->low,
+                      r->high);
+    if (r->type == FT_ROPE_YARN)
+        ft_buf_printf(b, ", \"beta_fast\": %.9g, \"beta_slow\": %.9g", r->fast, r->slow);
+    if (r->attention > 0) ft_buf_printf(b, ", \"attention_factor\": %.9g", r->attention);
+    if (r->type == FT_ROPE_LONGROPE) {
+        put_list(b, "long_factor", r->list[1], r->n_list);
+        put_list(b, "short_factor", r->list[0], r->n_list);
+    }
+    ft_buf_puts(b, " },\n");
+    if (r->type == FT_ROPE_LONGROPE) put_int(b, "original_max_position_embeddings",
+                                             (int64_t)r->original);
+}
+
+static void put_rope(const decoder *m, ft_buf *b)
+{
+    const ft_rope_spec *r = m->rope;
+    put_real(b, "rope_theta", r[0].theta);
+    put_scaling(b, r);
+    if (decoder_is(m, DECODER_LOCAL_ROPE)) put_real(b, "rope_local_base_freq", r[1].theta);
+    if (decoder_is(m, DECODER_PARTIAL_ROPE)) put_real(b, "partial_rotary_factor", r[0].partial);
+}
+
+static void put_windows(const decoder *m, ft_buf *b)
+{
+    if (m->family->windows == DECODER_NO_WINDOW) return;
+    if (m->window) put_int(b, "sliding_window", m->window);
+    else ft_buf_puts(b, "  \"sliding_window\": null,\n");
+    if (m->family->windows == DECODER_UPPER_LAYERS)
+        ft_buf_puts(b, "  \"use_sliding_window\": false,\n");
+    if (m->family->windows != DECODER_ALTERNATING) return;
+    ft_buf_puts(b, "  \"layer_types\": [");
+    for (int64_t l = 0; l < m->layers; l++)
+        ft_buf_printf(b, "%s\"%s_attention\"", l ? ", " : "", m->slides[l] ? "sliding" : "full");
+    ft_buf_puts(b, "],\n");
+}
+
+static void put_gemma(const decoder *m, ft_buf *b)
+{
+    put_real(b, "query_pre_attn_scalar", round(1 / (m->query_scale * m->query_scale)));
+    if (m->logit_cap > 0) put_real(b, "final_logit_softcapping", m->logit_cap);
+    if (m->score_cap > 0) put_real(b, "attn_logit_softcapping", m->score_cap);
+}
+
+/* Biases that the family's config.json has no word for. */
+static bool says_biases(const decoder *m)
+{
+    bool both = decoder_is(m, DECODER_ATTENTION_BIAS) && m->qkv_bias == m->out_bias;
+    bool fixed = m->qkv_bias == decoder_is(m, DECODER_QKV_BIAS) && !m->out_bias;
+    return (both || fixed) && (!m->mlp_bias || decoder_is(m, DECODER_MLP_BIAS));
+}
+
+static void put_biases(const decoder *m, ft_buf *b)
+{
+    if (decoder_is(m, DECODER_ATTENTION_BIAS))
+        ft_buf_printf(b, "  \"attention_bias\": %s,\n", truth(m->qkv_bias));
+    if (decoder_is(m, DECODER_MLP_BIAS))
+        ft_buf_printf(b, "  \"mlp_bias\": %s,\n", truth(m->mlp_bias));
+}
+
+static void put_sizes(const decoder *m, ft_buf *b)
+{
+    const struct { const char *key; int64_t v; } all[] = {
+        { "head_dim", m->head_dim },
+        { "hidden_size", m->width },
+        { "intermediate_size", m->inner },
+        { "max_position_embeddings", m->context },
+        { "num_attention_heads", m->heads },
+        { "num_hidden_layers", m->layers },
+        { "num_key_value_heads", m->kv_heads },
+    };
+    if (m->bos >= 0) put_int(b, "bos_token_id", m->bos);
+    if (m->eos >= 0) put_int(b, "eos_token_id", m->eos);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) put_int(b, all[i].key, all[i].v);
+}
+
+int decoder_config(void *self, const char **json, size_t *n)
+{
+    decoder *m = self;
+    ft_buf *b = &m->json;
+    bool gemma = decoder_is(m, DECODER_GEMMA);
+    if (!says_biases(m))
+        return m->host->fail(m->host, FT_EUNSUP,
+                             "this model has biases that the configuration of a %s cannot say: it "
+                             "has no Hugging Face form",
+                             m->family->model_type);
+    ft_buf_free(b);
+    ft_buf_printf(b, "{\n  \"architectures\": [\n    \"%s\"\n  ],\n  \"model_type\": \"%s\",\n",
+                  m->family->hf_class, m->family->model_type);
+    put_sizes(m, b);
+    put_biases(m, b);
+    ft_buf_printf(b, "  \"%s\": \"%s\",\n", gemma ? "hidden_activation" : "hidden_act", m->act);
+    put_real(b, "rms_norm_eps", m->eps);
+    if (gemma) put_gemma(m, b);
+    put_windows(m, b);
+    put_rope(m, b);
+    ft_buf_printf(b, "  \"tie_word_embeddings\": %s,\n  \"vocab_size\": %lld\n}\n", truth(m->tied),
+                  (long long)m->vocab);
+    if (b->oom) return m->host->fail(m->host, FT_ENOMEM, "out of memory");
+    *json = b->p;
+    *n = b->n;
+    return 0;
+}
