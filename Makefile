@@ -79,11 +79,14 @@ $(BUILD)/plugins/%.so: $$(call plugin_obj,$$*)
 	@chmod go-w $(@D) $@
 
 # ---- kernels: each file once for every instruction set ---------------------------------------
-ISAS := avx512 avx2 plain
+ISAS := avx512 avx512fma avx2 plain
 ISA_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c -mprefer-vector-width=512
+ISA_avx512fma = $(ISA_avx512) -DFT_ISA_avx512 -DFT_GEMM_FMA
 ISA_avx2   = -mavx2 -mfma -mf16c
 ISA_plain  =
-kernel_obj = $(patsubst kernels/cpu/%.c,$(BUILD)/obj/kernels/$(1)/%.o,$(KERNEL_SRC))
+kernel_obj = $(patsubst kernels/cpu/%.c,$(BUILD)/obj/kernels/$(1)/%.o,$(or $(SRC_$(1)),$(KERNEL_SRC)))
+# Only products differ from avx512.
+SRC_avx512fma := $(wildcard kernels/cpu/attention*.c kernels/cpu/gemm_*.c kernels/cpu/head.c kernels/cpu/linear*.c kernels/cpu/table.c)
 
 define isa_rule
 $(BUILD)/obj/kernels/$(1)/%.o: kernels/cpu/%.c

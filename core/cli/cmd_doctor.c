@@ -147,7 +147,7 @@ static void look_at_kernels(doctor *d)
     if (ft_machine_open(&m, d->registry, d->cli->threads, &e)) {
         say(d, "kernels", BAD,
             getenv("PIPELINE_ISA")
-                ? "unset PIPELINE_ISA, or name one of avx512, avx2, plain"
+                ? "unset PIPELINE_ISA, or name one of avx512, avx512fma, avx2, plain"
                 : "build again with `make`, or install the whole of it with `make install`",
             "%s", e.msg);
         return;

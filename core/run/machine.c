@@ -45,6 +45,6 @@ void ft_machine_close(ft_machine *m)
 
 ft_dtype ft_machine_compute(const ft_machine *m, const char *name)
 {
-    bool has_bf16 = !strcmp(m->kernels.variant, "avx512");
+    bool has_bf16 = !strncmp(m->kernels.variant, "avx512", 6);
     return !strcmp(name, "bf16") || (!strcmp(name, "auto") && has_bf16) ? FT_BF16 : FT_F32;
 }

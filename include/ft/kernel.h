@@ -99,7 +99,7 @@ typedef struct {
 
 typedef struct {
     uint32_t size;
-    /* The instruction sets this machine can run, best first ("avx512", "avx2", "plain"). */
+    /* The instruction sets this machine can run, best first (avx512, avx512fma, avx2, plain). */
     const char *const *(*variants)(void);
     /* The kernels of one of them, or NULL for a name that it does not have. */
     const ft_kernel *(*kernels)(const char *variant, size_t *n);

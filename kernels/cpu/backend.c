@@ -1,7 +1,8 @@
 /* backend.c -- kernels-cpu: which instruction sets this machine runs, and their kernels.
  *
- * avx512 needs AVX-512 F, BW, VL, DQ and BF16; avx2 needs AVX2 and FMA; plain runs anywhere;
- * reference is plain loops in double precision for tests.  All but the last give the same bytes. */
+ * avx512 and avx512fma (gemm_tile.c; whichever is faster here comes first) need AVX-512 F, BW, VL,
+ * DQ and BF16; avx2 needs AVX2 and FMA; plain runs anywhere; reference is plain loops in double
+ * precision for tests.  All but the last give the same bytes. */
 #include "tables.h"
 #ifdef FT_ISA_plain
 #if defined(__x86_64__)
@@ -12,7 +13,7 @@ static bool has(const char *isa)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (!strcmp(isa, "avx512"))
+    if (!strcmp(isa, "avx512") || !strcmp(isa, "avx512fma"))
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512bf16");
@@ -24,13 +25,16 @@ static bool has(const char *isa)
 
 static const char *const *variants(void)
 {
-    static const char *const known[] = { "avx512", "avx2", "plain", "reference" };
-    static const char *list[5];
+    static const char *const known[] = { "avx512", "avx512fma", "avx2", "plain", "reference" };
+    static const char *list[6];
     int n = 0;
-    for (int i = 0; i < 4; i++) {
+    if (list[0]) return list; /* the first call is made before there are threads */
+    for (int i = 0; i < 5; i++) {
         if (has(known[i])) list[n++] = known[i];
     }
-    list[n] = NULL;
+#if defined(__x86_64__)
+    if (has("avx512fma") && gemm_fma_is_faster()) list[0] = known[1], list[1] = known[0];
+#endif
     return list;
 }
 
@@ -39,6 +43,7 @@ static const ft_kernel *kernels(const char *variant, size_t *n)
     if (!has(variant)) return NULL;
 #if defined(__x86_64__)
     if (!strcmp(variant, "avx512")) return all_kernels_avx512(n);
+    if (!strcmp(variant, "avx512fma")) return all_kernels_avx512fma(n);
     if (!strcmp(variant, "avx2")) return all_kernels_avx2(n);
 #endif
     return !strcmp(variant, "reference") ? all_kernels_reference(n) : all_kernels_plain(n);
@@ -57,6 +62,7 @@ static bool self_test(const char *variant)
     enter();
 #if defined(__x86_64__)
     if (!strcmp(variant, "avx512")) return has(variant) && gemm_keeps_order_avx512();
+    if (!strcmp(variant, "avx512fma")) return has(variant) && gemm_keeps_order_avx512fma();
     if (!strcmp(variant, "avx2")) return has(variant) && gemm_keeps_order_avx2();
 #endif
     return gemm_keeps_order_plain();

@@ -15,13 +15,20 @@ static size_t join(ft_kernel *all, ft_table (*const *part)(void), size_t parts)
     return n;
 }
 
+/* What avx512fma has no files of its own for. */
+#if defined(FT_GEMM_FMA)
+#define FT_COMMON(x) FT_PASTE(x, avx512)
+#else
+#define FT_COMMON(x) FT_NAME(x)
+#endif
+
 /* Filled at the first call, which the host makes before it starts threads. */
 const ft_kernel *FT_NAME(all_kernels)(size_t *n)
 {
     static ft_table (*const parts[])(void) = {
-        FT_NAME(attention), FT_NAME(attention_dx), FT_NAME(elementwise), FT_NAME(head),
-        FT_NAME(linear),    FT_NAME(linear_dw),    FT_NAME(norm),        FT_NAME(reduce),
-        FT_NAME(rope),      FT_NAME(rows),         FT_NAME(shape),
+        FT_NAME(attention), FT_NAME(attention_dx), FT_COMMON(elementwise), FT_NAME(head),
+        FT_NAME(linear),    FT_NAME(linear_dw),    FT_COMMON(norm),        FT_COMMON(reduce),
+        FT_COMMON(rope),    FT_COMMON(rows),      FT_COMMON(shape),
     };
     static ft_kernel all[MOST];
     static size_t count;
