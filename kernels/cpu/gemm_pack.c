@@ -1,6 +1,6 @@
-/* gemm_pack.c -- the operands of the matrix multiplication, laid out as its tiles read them (gemm.h):
- * panels of the right one, decoded and widened or rounded on the way, and transposed pairs of the
- * left one. */
+/* gemm_pack.c -- the operands of the matrix multiplication, laid out as its tiles read them
+ * (gemm.h): panels of the right one, decoded and widened or rounded on the way, and transposed
+ * pairs of the left one. */
 #include "gemm.h"
 
 /* ---- packing --------------------------------------------------------------------------------- */

@@ -76,9 +76,10 @@ __attribute__((always_inline)) static inline void tile_rows(float *c, int64_t ld
     }
 }
 
-__attribute__((always_inline)) static inline void tile_one(float *c, int64_t ld, run_a a,
-                                                           const char *panel, int64_t m,
-                                                           int64_t steps, product kind, bool fresh)
+__attribute__((always_inline)) static inline void tile_sized(float *c, int64_t ld, run_a a,
+                                                             const char *panel, int64_t m,
+                                                             int64_t steps, product kind,
+                                                             bool fresh)
 {
     switch (m) { /* a full tile first: nearly all are */
     case 14: tile_rows(c, ld, a, panel, steps, kind, fresh, 14); break;
@@ -88,6 +89,33 @@ __attribute__((always_inline)) static inline void tile_one(float *c, int64_t ld,
     default: tile_rows(c, ld, a, panel, steps, kind, fresh, 1); break;
     }
 }
+
+/* How a run of A may lie: as the caller has it, or widened, with strides that are constants: by
+ * row, GEMM_RUN / 2 upper and as many lower halves; by step, the upper and lower halves of 16
+ * rows. */
+typedef enum { IN_PLACE, BY_ROW, BY_STEP } place;
+enum { ROW_BYTES = GEMM_RUN * 4 };
+
+__attribute__((always_inline)) static inline run_a strides(run_a a, place where)
+{
+    if (where == BY_ROW) return (run_a){ a.at, ROW_BYTES, 4, ROW_BYTES / 2 };
+    return where == BY_STEP ? (run_a){ a.at, 4, 128, 64 } : a;
+}
+
+/* Not inlined: what surrounds a tile would cost it registers. */
+#define TILE_OF(name, kind, where)                                                              \
+    __attribute__((noinline)) static void name(float *c, int64_t ld, run_a a, const char *panel, \
+                                               int64_t m, int64_t steps, bool fresh)             \
+    {                                                                                            \
+        if (fresh) tile_sized(c, ld, strides(a, where), panel, m, steps, kind, true);            \
+        else tile_sized(c, ld, strides(a, where), panel, m, steps, kind, false);                 \
+    }
+TILE_OF(dot_tile, DOT, IN_PLACE)
+TILE_OF(fma_tile, FMA, IN_PLACE)
+#if defined(FT_GEMM_FMA)
+TILE_OF(pair_tile_rows, PAIR, BY_ROW)
+TILE_OF(pair_tile_steps, PAIR, BY_STEP)
+#endif
 
 static int64_t tile_size(int64_t left)
 {
@@ -104,53 +132,56 @@ static inline __m512i upper(__m512i w)
 }
 static inline __m512i lower(__m512i w) { return _mm512_slli_epi32(w, 16); }
 
-/* R rows of A along k, as lie in memory: copied, or widened, into rows of GEMM_RUN floats. */
-static inline run_a rows_in_cache(float *to, gemm_a a, int64_t m, int64_t steps, product kind)
+#if defined(FT_GEMM_FMA)
+/* m rows of pairs along k as rows of GEMM_RUN floats: upper halves, then lower ones. */
+static inline run_a copy_rows(float *to, gemm_a a, int64_t m, int64_t steps)
 {
-    enum { HALF = GEMM_RUN / 2 };
-    for (int64_t i = 0; i < m; i++, to += GEMM_RUN) {
+    for (int64_t i = 0; i < m; i++) {
         for (int64_t s = 0; s < steps; s += 16) {
             __m512i w = _mm512_maskz_loadu_epi32(first_words(steps - s), a.a + i * a.row + s * 4);
-            if (kind == PAIR) {
-                _mm512_store_si512(to + s, upper(w));
-                _mm512_store_si512(to + HALF + s, lower(w));
-            } else {
-                _mm512_store_si512(to + s, w);
-            }
+            _mm512_store_si512(to + i * GEMM_RUN + s, upper(w));
+            _mm512_store_si512(to + i * GEMM_RUN + GEMM_RUN / 2 + s, lower(w));
         }
     }
-    return (run_a){ (const char *)(to - m * GEMM_RUN), GEMM_RUN * 4, 4, HALF * 4 };
+    return (run_a){ (const char *)to, 0, 0, 0 };
 }
 
-/* The same where rows lie side by side, step after step (gemm_pack_left): as 16 rows of each half. */
-static inline run_a steps_in_cache(float *to, gemm_a a, int64_t m, int64_t steps)
+/* The same where the rows' pairs lie side by side, step after step (gemm_pack_left). */
+static inline run_a copy_steps(float *to, gemm_a a, int64_t m, int64_t steps)
 {
     for (int64_t s = 0; s < steps; s++) {
         __m512i w = _mm512_maskz_loadu_epi32(first_words(m), a.a + s * a.step);
         _mm512_store_si512(to + s * 32, upper(w));
         _mm512_store_si512(to + s * 32 + 16, lower(w));
     }
-    return (run_a){ (const char *)to, 4, 128, 64 };
+    return (run_a){ (const char *)to, 0, 0, 0 };
+}
+#endif
+
+/* One tile with one run of k. */
+static inline void one_tile(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m,
+                            int64_t steps, product kind, bool fresh)
+{
+    run_a there = { a.a, a.row, a.step, 0 };
+    if (kind == DOT) dot_tile(c, ld, there, panel, m, steps, fresh);
+    else if (kind == FMA) fma_tile(c, ld, there, panel, m, steps, fresh);
+#if defined(FT_GEMM_FMA)
+    _Alignas(64) float copy[16 * GEMM_RUN];
+    if (kind == PAIR && a.step == 4)
+        pair_tile_rows(c, ld, copy_rows(copy, a, m, steps), panel, m, steps, fresh);
+    else if (kind == PAIR)
+        pair_tile_steps(c, ld, copy_steps(copy, a, m, steps), panel, m, steps, fresh);
+#endif
 }
 
 /* All rows of C with one run of k. */
-__attribute__((always_inline)) static inline void one_run(float *c, int64_t ld, gemm_a a,
-                                                          const char *panel, int64_t m,
-                                                          int64_t steps, product kind, bool fresh)
+static inline void one_run(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m,
+                           int64_t steps, product kind, bool fresh)
 {
-    _Alignas(64) float cache[16 * GEMM_RUN];
     for (int64_t i = 0, n; i < m; i += n) {
-        gemm_a from = { a.a + i * a.row, a.row, a.step };
         n = tile_size(m - i);
-        if (a.step == 4 && kind != DOT)
-            tile_one(c + i * ld, ld, rows_in_cache(cache, from, n, steps, kind), panel, n, steps,
-                     kind, fresh);
-        else if (kind == PAIR)
-            tile_one(c + i * ld, ld, steps_in_cache(cache, from, n, steps), panel, n, steps, kind,
-                     fresh);
-        else
-            tile_one(c + i * ld, ld, (run_a){ from.a, from.row, from.step, 0 }, panel, n, steps,
-                     kind, fresh);
+        one_tile(c + i * ld, ld, (gemm_a){ a.a + i * a.row, a.row, a.step }, panel, n, steps, kind,
+                 fresh);
     }
 }
 
@@ -174,20 +205,19 @@ static void product_bf16(float *c, int64_t ld, gemm_a a, const char *panel, int6
 {
     enum { RUN = GEMM_RUN / 2 };
     _Alignas(64) float wide[GEMM_RUN * GEMM_N];
-    for (int64_t s = 0, n; s == 0 || s < steps; s += n, fresh = false) {
-        bool fma = BY_FMA && m >= FEW_ROWS;
-        gemm_a from = { a.a + s * a.step, a.row, a.step };
-        n = !fma || steps - s < RUN ? steps - s : RUN;
-        if (!fma) {
-            one_run(c, ld, from, panel, m, n, DOT, fresh);
-        } else {
-            widen_panel(wide, panel + s * 128, n);
-            one_run(c, ld, from, (const char *)wide, m, n, PAIR, fresh);
-        }
-        if (steps == 0) break;
+    if (!BY_FMA || m < FEW_ROWS || steps == 0) {
+        one_run(c, ld, a, panel, m, steps, DOT, fresh);
+        return;
+    }
+    for (int64_t s = 0, n; s < steps; s += n, fresh = false) {
+        n = steps - s < RUN ? steps - s : RUN;
+        widen_panel(wide, panel + s * 128, n);
+        one_run(c, ld, (gemm_a){ a.a + s * a.step, a.row, a.step }, (const char *)wide, m, n, PAIR,
+                fresh);
     }
 }
 
+/* In runs of GEMM_RUN steps, each a chain of its own. */
 static void product_f32(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m,
                         int64_t steps, bool fresh)
 {
@@ -279,21 +309,21 @@ static int64_t tile_size(int64_t left) { return left > 0; }
 #endif
 
 #if !defined(FT_ISA_avx512)
-__attribute__((always_inline)) static inline void tiles(float *c, int64_t ld, gemm_a a,
-                                                        const void *panel, int64_t m, int64_t steps,
-                                                        ft_dtype t, bool fresh)
+__attribute__((always_inline)) static inline void one_run(float *c, int64_t ld, gemm_a a,
+                                                          const char *panel, int64_t m,
+                                                          int64_t steps, ft_dtype t, bool fresh)
 {
     for (int64_t i = 0, n; i < m; i += n) {
         n = tile_size(m - i);
-        tile_one(c + i * ld, ld, (gemm_a){ a.a + i * a.row, a.row, a.step }, (const char *)panel, n,
-                 steps, t, fresh);
+        tile_one(c + i * ld, ld, (gemm_a){ a.a + i * a.row, a.row, a.step }, panel, n, steps, t,
+                 fresh);
     }
 }
 
 static void product_bf16(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m,
                          int64_t steps, bool fresh)
 {
-    tiles(c, ld, a, panel, m, steps, FT_BF16, fresh);
+    one_run(c, ld, a, panel, m, steps, FT_BF16, fresh);
 }
 
 /* In runs of GEMM_RUN steps, each a chain of its own. */
@@ -302,24 +332,29 @@ static void product_f32(float *c, int64_t ld, gemm_a a, const char *panel, int64
 {
     for (int64_t s = 0; s == 0 || s < steps; s += GEMM_RUN, fresh = false) {
         int64_t n = steps - s < GEMM_RUN ? steps - s : GEMM_RUN;
-        tiles(c, ld, (gemm_a){ a.a + s * a.step, a.row, a.step }, panel + s * 128, m, n, FT_F32,
-              fresh);
+        one_run(c, ld, (gemm_a){ a.a + s * a.step, a.row, a.step }, panel + s * 128, m, n, FT_F32,
+                fresh);
     }
 }
 #endif
 
+static void product_of(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps,
+                       ft_dtype t, bool fresh)
+{
+    if (t == FT_BF16) product_bf16(c, ld, a, (const char *)panel, m, steps, fresh);
+    else product_f32(c, ld, a, (const char *)panel, m, steps, fresh);
+}
+
 void FT_NAME(gemm_tile)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m, int64_t steps,
                         ft_dtype t)
 {
-    if (t == FT_BF16) product_bf16(c, ld, a, (const char *)panel, m, steps, false);
-    else product_f32(c, ld, a, (const char *)panel, m, steps, false);
+    product_of(c, ld, a, panel, m, steps, t, false);
 }
 
 void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int64_t m,
                          int64_t steps, ft_dtype t)
 {
-    if (t == FT_BF16) product_bf16(c, ld, a, (const char *)panel, m, steps, true);
-    else product_f32(c, ld, a, (const char *)panel, m, steps, true);
+    product_of(c, ld, a, panel, m, steps, t, true);
 }
 
 /* ---- self-test ------------------------------------------------------------------------------- */
@@ -353,13 +388,14 @@ bool FT_NAME(gemm_keeps_order)(void)
     return memcmp(c, want, sizeof c) == 0;
 }
 
-/* ---- which of the two -------------------------------------------------------------------------- */
+/* ---- which of the two ------------------------------------------------------------------------ */
 #if defined(FT_GEMM_FMA)
 #include <time.h>
 
 enum { CHAINS = 12, TURNS = 1000, TRIES = 5 };
 
-/* Nanoseconds of TURNS rounds of CHAINS independent vdpbf16ps, or of as many fused multiply-adds. */
+/* Nanoseconds of TURNS rounds of CHAINS independent vdpbf16ps, or of as many fused
+ * multiply-adds. */
 __attribute__((always_inline)) static inline int64_t time_of(const bool dot)
 {
     struct timespec a, b;

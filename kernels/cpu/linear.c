@@ -4,11 +4,14 @@
  *   linear_dx  x = sum_i d_i W_i
  *   linear_logits  as linear, in fp32, softcapped: cap tanh(y / cap)
  *
- * An item packs the panels of all terms (decoding packed weights while it does), then goes through
- * its rows in strips of STRIP: the sum of the terms in fp32, then bias and rounding, once. */
+ * An item packs the panels of all terms for a group of columns (decoding packed weights while it
+ * does), then goes through its rows in strips of STRIP, which stay in the second-level cache while
+ * all panels of the group meet them: the sum of the terms in fp32, then bias and rounding, once. */
 #include "gemm.h"
 
-enum { STRIP = 56 };
+/* Panels of a group: as many as GROUP_BYTES hold, so that they stay in the second-level cache
+ * beside a strip, and at most GROUP. */
+enum { STRIP = 56, GROUP = 4, GROUP_BYTES = 512 << 10 };
 
 static int terms_of(const ft_call *k) { return (int)k->attr[0]; }
 static const ft_arg *bias_of(const ft_call *k)
@@ -59,49 +62,70 @@ static bool needs_copy(const ft_arg *x, ft_dtype t)
     return x->packed || x->dtype != t || (t == FT_BF16 && x->cols % 2);
 }
 
-/* Scratch of a thread: panels, room for packing, a strip of the left operand, a strip of sums. */
-typedef struct { char *panel[GEMM_MAX_TERMS]; char *tmp, *left; float *sum; size_t bytes; } layout;
-
-static layout lay_out(const ft_call *k, ft_dtype t, void *scratch)
-{
-    layout l = { .bytes = 0 };
-    int64_t longest = 0, at = 0;
-    for (int i = 0; i < terms_of(k); i++) {
-        l.panel[i] = (char *)scratch + at;
-        at += gemm_panel_bytes(t, k->in[2 * i].cols);
-        if (k->in[2 * i].cols > longest) longest = k->in[2 * i].cols;
-    }
-    l.tmp = (char *)scratch + at;
-    at += gemm_pack_bytes(longest);
-    l.left = (char *)scratch + at;
-    at += (STRIP * (longest + 1) * 4 + 63) / 64 * 64;
-    l.sum = (float *)(void *)((char *)scratch + at);
-    l.bytes = (size_t)(at + STRIP * GEMM_N * 4);
-    return l;
-}
-
-static size_t scratch_f32(const ft_call *k) { return lay_out(k, FT_F32, NULL).bytes; }
-static size_t scratch_bf16(const ft_call *k) { return lay_out(k, FT_BF16, NULL).bytes; }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t panels_of(const ft_call *k) { return (k->out[0].cols + GEMM_N - 1) / GEMM_N; }
 
-/* Runs of rows: one when there are panels enough for the threads, else more, of whole strips. */
-static int64_t runs_of(const ft_call *k)
+/* Bytes of the panels of all terms for 32 columns of the result. */
+static int64_t panel_bytes(const ft_call *k, ft_dtype t, bool dx)
 {
-    int64_t strips = (ft_rows(k, &k->out[0]) + STRIP - 1) / STRIP, panels = panels_of(k),
-            want = 4 * (int64_t)k->threads;
-    int64_t runs = k->threads == 1 || panels >= want ? 1 : (want + panels - 1) / panels;
-    return runs < strips ? runs : strips > 0 ? strips : 1;
+    int64_t n = 0;
+    for (int i = 0; i < terms_of(k); i++)
+        n += gemm_panel_bytes(t, dx ? k->in[2 * i + 1].rows : k->in[2 * i].cols);
+    return n;
 }
 
-static int64_t product_items(const ft_call *k) { return panels_of(k) * runs_of(k); }
-
-static void pack_panels(const ft_call *k, const layout *l, int64_t col, ft_dtype t, bool dx)
+/* Groups of panels: of one size, or one less. */
+static int64_t groups_of(const ft_call *k, ft_dtype t, bool dx)
 {
-    for (int i = 0; i < terms_of(k); i++) {
-        const ft_arg *w = &k->in[2 * i + 1];
-        if (dx) FT_NAME(gemm_pack_cols)(l->panel[i], w, 0, w->rows, col, t, l->tmp);
-        else FT_NAME(gemm_pack_rows)(l->panel[i], w, col, 0, w->cols, t, l->tmp);
+    int64_t group = most(least(GROUP_BYTES / most(panel_bytes(k, t, dx), 1), GROUP), 1);
+    return (panels_of(k) + group - 1) / group;
+}
+
+/* Scratch of a thread: a group's panels, room for packing, a strip of the left operand, a strip of
+ * sums. */
+typedef struct { char *panel, *tmp, *left; float *sum; size_t bytes; } layout;
+
+static layout lay_out(const ft_call *k, ft_dtype t, bool dx, void *scratch)
+{
+    layout l = { .panel = (char *)scratch };
+    int64_t longest = 0, groups = groups_of(k, t, dx);
+    for (int i = 0; i < terms_of(k); i++) longest = most(longest, k->in[2 * i].cols);
+    l.tmp = l.panel + (panels_of(k) + groups - 1) / groups * panel_bytes(k, t, dx);
+    l.left = l.tmp + gemm_pack_bytes(longest);
+    l.sum = (float *)(void *)(l.left + (STRIP * (longest + 1) * 4 + 63) / 64 * 64);
+    l.bytes = (size_t)((char *)(l.sum + STRIP * GEMM_N) - (char *)scratch);
+    return l;
+}
+
+/* Runs of rows: one when there are groups enough for the threads, else more, of whole strips. */
+static int64_t runs_of(const ft_call *k, int64_t groups)
+{
+    int64_t strips = (ft_rows(k, &k->out[0]) + STRIP - 1) / STRIP, want = 4 * (int64_t)k->threads;
+    int64_t runs = k->threads == 1 || groups >= want ? 1 : (want + groups - 1) / groups;
+    return most(least(runs, strips), 1);
+}
+
+static int64_t product_items(const ft_call *k, ft_dtype t, bool dx)
+{
+    int64_t groups = groups_of(k, t, dx);
+    return groups * runs_of(k, groups);
+}
+
+/* Panels first … last-1: of each, all terms. */
+static void pack_panels(const ft_call *k, const layout *l, int64_t first, int64_t last, ft_dtype t,
+                        bool dx)
+{
+    char *to = l->panel;
+    for (int64_t p = first; p < last; p++) {
+        for (int i = 0; i < terms_of(k); i++) {
+            const ft_arg *w = &k->in[2 * i + 1];
+            int64_t depth = dx ? w->rows : w->cols;
+            if (dx) FT_NAME(gemm_pack_cols)(to, w, 0, depth, p * GEMM_N, t, l->tmp);
+            else FT_NAME(gemm_pack_rows)(to, w, p * GEMM_N, 0, depth, t, l->tmp);
+            to += gemm_panel_bytes(t, depth);
+        }
     }
 }
 
@@ -118,12 +142,12 @@ static gemm_a left_rows(const ft_arg *x, const layout *l, int64_t r, int64_t n, 
     return (gemm_a){ l->left, ld * size, 4 };
 }
 
-/* Rounds n rows of sums into the output, with the bias. */
+/* Rounds n rows of sums into the output from column col on, with the bias. */
 static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int64_t col, ft_dtype t,
                    float cap)
 {
     const ft_arg *y = &k->out[0], *bias = bias_of(k);
-    int64_t m = y->cols - col < GEMM_N ? y->cols - col : GEMM_N;
+    int64_t m = least(y->cols - col, GEMM_N);
     for (int64_t j = 0; j < m; j += 16) {
         v16 b = bias ? v_in((const float *)bias->data + col, FT_F32, j, m - j) : v_zero();
         for (int64_t i = 0; i < n; i++) {
@@ -135,92 +159,71 @@ static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int6
     }
 }
 
+/* Rows r … r+n-1 of panels first … last-1, which l->panel has. */
+__attribute__((always_inline)) static inline void do_strip(const ft_call *k, const layout *l,
+                                                           int64_t r, int64_t n, int64_t first,
+                                                           int64_t last, ft_dtype t, bool logits)
+{
+    gemm_a left = { NULL, 0, 0 };
+    const char *panel = l->panel;
+    bool one = terms_of(k) == 1; /* the only term's rows are copied once, if at all */
+    if (one) left = left_rows(&k->in[0], l, r, n, t);
+    for (int64_t p = first; p < last; p++) {
+        memset(l->sum, 0, (size_t)n * GEMM_N * sizeof *l->sum);
+        for (int i = 0; i < terms_of(k); i++) {
+            const ft_arg *x = &k->in[2 * i];
+            FT_NAME(gemm_tile)(l->sum, GEMM_N, one ? left : left_rows(x, l, r, n, t), panel, n,
+                gemm_steps(t, x->cols), t);
+            panel += gemm_panel_bytes(t, x->cols);
+        }
+        finish(k, l, r, n, p * GEMM_N, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
+    }
+}
+
 __attribute__((always_inline)) static inline void product(const ft_call *k, int64_t begin,
                                                           int64_t end, void *scratch, ft_dtype t,
                                                           bool dx, bool logits)
 {
-    layout l = lay_out(k, t, scratch);
-    int64_t runs = runs_of(k), rows = ft_rows(k, &k->out[0]), packed = -1;
-    int64_t strips = (rows + STRIP - 1) / STRIP;
+    layout l = lay_out(k, t, dx, scratch);
+    int64_t groups = groups_of(k, t, dx), runs = runs_of(k, groups), packed = -1;
+    int64_t rows = ft_rows(k, &k->out[0]), strips = (rows + STRIP - 1) / STRIP;
     for (int64_t item = begin; item < end; item++) {
-        int64_t panel = item / runs, run = item % runs, col = panel * GEMM_N;
-        if (panel != packed) pack_panels(k, &l, col, t, dx);
-        packed = panel;
-        int64_t stop = (run + 1) * strips / runs * STRIP;
-        for (int64_t r = run * strips / runs * STRIP; r < stop && r < rows; r += STRIP) {
-            int64_t n = rows - r < STRIP ? rows - r : STRIP;
-            memset(l.sum, 0, (size_t)n * GEMM_N * sizeof *l.sum);
-            for (int i = 0; i < terms_of(k); i++)
-                FT_NAME(gemm_tile)(l.sum, GEMM_N, left_rows(&k->in[2 * i], &l, r, n, t), l.panel[i],
-                    n,
-                 gemm_steps(t, k->in[2 * i].cols), t);
-            finish(k, &l, r, n, col, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
-        }
+        int64_t group = item / runs, run = item % runs, first = group * panels_of(k) / groups,
+                last = (group + 1) * panels_of(k) / groups;
+        if (group != packed) pack_panels(k, &l, first, last, t, dx);
+        packed = group;
+        int64_t stop = least((run + 1) * strips / runs * STRIP, rows);
+        for (int64_t r = run * strips / runs * STRIP; r < stop; r += STRIP)
+            do_strip(k, &l, r, least(rows - r, STRIP), first, last, t, logits);
     }
 }
 
-static void linear_f32(const ft_call *k, int64_t b, int64_t e, void *s)
-{
-    product(k, b, e, s, FT_F32, false, false);
-}
-static void linear_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
-{
-    product(k, b, e, s, FT_BF16, false, false);
-}
-static void linear_dx_f32(const ft_call *k, int64_t b, int64_t e, void *s)
-{
-    product(k, b, e, s, FT_F32, true, false);
-}
-static void linear_dx_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
-{
-    product(k, b, e, s, FT_BF16, true, false);
-}
-static void logits_f32(const ft_call *k, int64_t b, int64_t e, void *s)
-{
-    product(k, b, e, s, FT_F32, false, true);
-}
-static void logits_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
-{
-    product(k, b, e, s, FT_BF16, false, true);
-}
+#define VARIANT(name, suffix, t, dx, logits)                                     \
+    static void name##_##suffix(const ft_call *k, int64_t b, int64_t e, void *s) \
+    {                                                                            \
+        product(k, b, e, s, t, dx, logits);                                      \
+    }                                                                            \
+    static int64_t name##_items_##suffix(const ft_call *k) { return product_items(k, t, dx); } \
+    static size_t name##_scratch_##suffix(const ft_call *k)                      \
+    {                                                                            \
+        return lay_out(k, t, dx, NULL).bytes;                                    \
+    }
+VARIANT(linear, f32, FT_F32, false, false)
+VARIANT(linear, bf16, FT_BF16, false, false)
+VARIANT(linear_dx, f32, FT_F32, true, false)
+VARIANT(linear_dx, bf16, FT_BF16, true, false)
+VARIANT(logits, f32, FT_F32, false, true)
+VARIANT(logits, bf16, FT_BF16, false, true)
 
+#define ROW(op_name, name, suffix, t)                                                             \
+    {                                                                                             \
+        .size = sizeof(ft_kernel), .op = op_name, .dtype = t, .scratch = name##_scratch_##suffix, \
+        .items = name##_items_##suffix, .run = name##_##suffix                                    \
+    }
 static const ft_kernel kernels[] = {
-    { .size = sizeof(ft_kernel),
-      .op = "linear",
-      .dtype = FT_F32,
-      .scratch = scratch_f32,
-      .items = product_items,
-      .run = linear_f32 },
-    { .size = sizeof(ft_kernel),
-      .op = "linear",
-      .dtype = FT_BF16,
-      .scratch = scratch_bf16,
-      .items = product_items,
-      .run = linear_bf16 },
-    { .size = sizeof(ft_kernel),
-      .op = "linear_dx",
-      .dtype = FT_F32,
-      .scratch = scratch_f32,
-      .items = product_items,
-      .run = linear_dx_f32 },
-    { .size = sizeof(ft_kernel),
-      .op = "linear_dx",
-      .dtype = FT_BF16,
-      .scratch = scratch_bf16,
-      .items = product_items,
-      .run = linear_dx_bf16 },
-    { .size = sizeof(ft_kernel),
-      .op = "linear_logits",
-      .dtype = FT_F32,
-      .scratch = scratch_f32,
-      .items = product_items,
-      .run = logits_f32 },
-    { .size = sizeof(ft_kernel),
-      .op = "linear_logits",
-      .dtype = FT_BF16,
-      .scratch = scratch_bf16,
-      .items = product_items,
-      .run = logits_bf16 },
+    ROW("linear", linear, f32, FT_F32),       ROW("linear", linear, bf16, FT_BF16),
+    ROW("linear_dx", linear_dx, f32, FT_F32), ROW("linear_dx", linear_dx, bf16, FT_BF16),
+    ROW("linear_logits", logits, f32, FT_F32), ROW("linear_logits", logits, bf16, FT_BF16),
 };
 FT_TABLE(linear, kernels)
 
