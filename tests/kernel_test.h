@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/base/pool.h"
 #include "ft/kernel.h"
 #include "harness.h"

@@ -4,7 +4,7 @@
 #include "core/base/clock.h"
 #include <stdlib.h>
 #include <string.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 
 typedef struct {
     const ft_kernel *kernel; /* NULL: nothing to run (an alias) */

@@ -19,7 +19,7 @@
  * gguf-py's to the bit.  Inner loops have constant counts: compilers turn them into vectors.
  * Checked against gguf-py's output for random blocks of each format, whole and cut anywhere. */
 #include "core/io/blocks.h"
-#include "core/base/half.h"
+#include "ft/half.h"
 
 static float half_at(const uint8_t *p)
 {

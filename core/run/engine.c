@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/base/random.h"
 
 /* ---- memory ---------------------------------------------------------------------------------- */

@@ -181,8 +181,7 @@ static int open_plain(ft_merge *m, ft_err *e)
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
-/* The dtype of the first matrix, when it is a plain one. */
-static ft_dtype own_dtype(ft_run *r)
+ft_dtype ft_merge_own_dtype(ft_run *r)
 {
     ft_weights w;
     ft_arg a;
@@ -233,7 +232,7 @@ static int open_config(ft_merge *m, const ft_stage *merged, ft_err *e)
 
 int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, bool original, ft_err *e)
 {
-    *m = (ft_merge){ .run = r, .own = own_dtype(r) };
+    *m = (ft_merge){ .run = r };
     bool newer = s->input[FT_MERGED] > s->input[FT_TRAINED];
     const ft_stage *merged = newer ? ft_run_input(r, s, FT_MERGED) : NULL;
     bool trained = s->input[FT_TRAINED] >= 0 ||

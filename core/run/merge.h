@@ -36,7 +36,6 @@ typedef struct {
     ft_merge_item *item;
     size_t n;
     bool untied;             /* the head has weights of its own now */
-    ft_dtype own;            /* dtype of the model's matrices; FT_NO_DTYPE: they were quantized */
     ft_arena arena;
 } ft_merge;
 
@@ -44,6 +43,9 @@ typedef struct {
  * two, else the plain model.  original: packed weights are left alone. */
 int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, bool original, ft_err *e);
 void ft_merge_close(ft_merge *m);
+
+/* The dtype of the model's first matrix; FT_NO_DTYPE: it is quantized. */
+ft_dtype ft_merge_own_dtype(ft_run *r);
 
 /* Hands over item i as fp32, from its first element to its last, in runs of n numbers. */
 typedef int (*ft_merge_sink)(void *ctx, const float *v, int64_t n, ft_err *e);

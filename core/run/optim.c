@@ -3,7 +3,7 @@
 #include "core/run/optim.h"
 #include <math.h>
 #include <string.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/base/suggest.h"
 #include "core/config/fill.h"
 

@@ -11,7 +11,9 @@
 #include "core/base/json.h"
 #include "core/config/canon.h"
 #include "core/run/evaluate.h"
+#include "core/run/receipt.h"
 #include "core/run/report.h"
+#include "core/run/stage_export.h"
 #include "core/run/stage_train.h"
 
 /* ---- one stage ------------------------------------------------------------------------------- */
@@ -87,8 +89,9 @@ static int try_stage(void *arg, ft_err *e)
     stage_job *j = arg;
     ft_instance *probe = ft_run_instance(j->r, j->s, e);
     if (!probe) return e->code;
+    int code = j->s->kind->run == ft_stage_export ? ft_export_check(j->r, j->s, probe, e) : 0;
     ft_instance_close(probe);
-    return j->s->kind->gives == FT_TRAINED ? try_training(j->r, j->s, e) : 0;
+    return !code && j->s->kind->gives == FT_TRAINED ? try_training(j->r, j->s, e) : code;
 }
 
 /* Every weight of the model is there with its shape; no number is read. */
@@ -209,8 +212,10 @@ static int publish(ft_run *r, ft_err *e)
         if (r->stage[i].kind->gives == FT_TRAINED && ft_artifact_whole(r, &r->stage[i]))
             code = ft_run_publish(r->stage[i].dir, r->config.output_dir, trained, e);
         if (!code && r->stage[i].kind->run == ft_stage_export && ft_artifact_whole(r, &r->stage[i]))
-            code = ft_run_publish_folder(r->stage[i].dir, r->config.output_dir, "model", e);
+            code = ft_run_publish_folder(r->stage[i].dir, r->config.output_dir,
+                                         ft_export_folder(&r->stage[i]), e);
     }
+    if (!code) code = ft_receipt_publish(r, e);
     return code ? code : ft_evaluation_publish(r, e);
 }
 

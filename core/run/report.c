@@ -183,22 +183,23 @@ static void put_members(ft_buf *b, const ft_json *o, const char *before, int dep
     }
 }
 
-static void put_eval(ft_buf *b, const char *dir)
+/* A table of what stands in DIR/name, where there is such a file. */
+static void put_numbers(ft_buf *b, const char *dir, const char *name, const char *title)
 {
     char path[4096];
     ft_buf text = { 0 };
     int left = MOST_KEYS;
-    if (ft_path_join(path, sizeof path, dir, "eval.json", NULL) || !ft_file_exists(path)) return;
+    if (ft_path_join(path, sizeof path, dir, name, NULL) || !ft_file_exists(path)) return;
     ft_json_doc *doc = ft_file_read(&text, path, MOST_EVAL, NULL)
                            ? NULL
-                           : ft_json_parse("eval.json", text.p ? text.p : "", text.n, NULL);
-    heading(b, "Evaluation");
+                           : ft_json_parse(name, text.p ? text.p : "", text.n, NULL);
+    heading(b, title);
     if (doc && ft_json_root(doc)->type == FT_JSON_OBJECT) {
         ft_buf_puts(b, "<table class=\"pairs\">\n");
         put_members(b, ft_json_root(doc), "", 0, &left);
         ft_buf_puts(b, "</table>\n");
     } else {
-        ft_buf_puts(b, "<p class=\"note\">eval.json could not be read.</p>\n");
+        ft_buf_printf(b, "<p class=\"note\">%s could not be read.</p>\n", name);
     }
     ft_json_done(doc);
     ft_buf_free(&text);
@@ -290,7 +291,8 @@ static void page(ft_buf *b, const ft_report_data *d, ft_registry *r, const ft_of
     ft_buf_puts(b, "</h1>\n");
     summary(b, d);
     plots(b, d);
-    put_eval(b, d->dir);
+    put_numbers(b, d->dir, "eval.json", "Evaluation");
+    put_numbers(b, d->dir, "receipt.json", "Receipts");
     put_samples(b, d->dir);
     put_rows(b, d);
     put_tokens(b, d, r, offer);

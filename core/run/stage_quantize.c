@@ -32,13 +32,12 @@ static const ft_site *site_of(const ft_g *g, const char *weight)
     return NULL;
 }
 
-int ft_quantize_parts(const ft_quantizing *q, const ft_g *g, uint32_t weight,
-                      ft_part part[FT_MAX_PARTS])
+int ft_quantize_parts(const ft_quantizing *q, const ft_g *g, const char *weight,
+                      const ft_shape *shape, ft_part part[FT_MAX_PARTS])
 {
-    const g_weight *w = &g->weight[weight];
-    const ft_site *s = site_of(g, w->name);
+    const ft_site *s = site_of(g, weight);
     if (!s || skipped(q->skip, s->name)) return 0;
-    int n = q->vt->parts(q->self, w->shape.dim, w->shape.ndim, part);
+    int n = q->vt->parts(q->self, shape->dim, shape->ndim, part);
     return n > 0 ? n : 0;
 }
 
@@ -63,7 +62,7 @@ int ft_quantize_plan(ft_weights *w, const ft_g *g, const ft_quantizing *q, ft_er
     if (!bytes) return ft_errf(e, FT_ENOMEM, "out of memory while planning packed weights");
     for (uint32_t i = 0; i < g->n_weight; i++) {
         ft_part part[FT_MAX_PARTS];
-        int n = ft_quantize_parts(q, g, i, part);
+        int n = ft_quantize_parts(q, g, g->weight[i].name, &g->weight[i].shape, part);
         for (int k = 0; k < n; k++) bytes[i] += ft_part_bytes(&part[k]);
     }
     w->planned = bytes;
@@ -84,21 +83,34 @@ typedef struct {
     ft_buf rows;         /* its numbers in fp32, when it is not plain */
 } packing;
 
+int64_t ft_quantize_declare(ft_st_writer *w, const char *weight, const ft_part *part, int n,
+                            ft_err *e)
+{
+    int64_t index = 0;
+    for (int k = 0; k < n && index >= 0; k++) {
+        char name[512];
+        snprintf(name, sizeof name, "%s%s", weight, part[k].suffix);
+        if (part[k].dtype != FT_NO_DTYPE)
+            index = ft_st_declare(w, name, part[k].dtype, part[k].dim, part[k].ndim, e);
+    }
+    return index;
+}
+
+/* The parts of weight number i of the plain build. */
+static int parts_of(const packing *p, const ft_g *g, uint32_t i, ft_part part[FT_MAX_PARTS])
+{
+    return ft_quantize_parts(&p->q, g, g->weight[i].name, &g->weight[i].shape, part);
+}
+
 static int declare(packing *p, const ft_g *g, ft_err *e)
 {
     int64_t n = 0;
     for (uint32_t i = 0; i < g->n_weight; i++) {
         ft_part part[FT_MAX_PARTS];
-        int parts = ft_quantize_parts(&p->q, g, i, part);
+        int parts = parts_of(p, g, i, part);
         n += parts > 0;
-        for (int k = 0; k < parts; k++) {
-            char name[512];
-            snprintf(name, sizeof name, "%s%s", g->weight[i].name, part[k].suffix);
-            if (part[k].dtype == FT_NO_DTYPE) continue;
-            int64_t index = ft_st_declare(p->out, name, part[k].dtype, part[k].dim, part[k].ndim,
-                                          e);
-            if (index < 0) return (int)index;
-        }
+        int64_t index = ft_quantize_declare(p->out, g->weight[i].name, part, parts, e);
+        if (index < 0) return (int)index;
     }
     if (n == 0)
         return ft_errf(e, FT_EINVAL, "%s: no weight of this model can be packed", p->s->conf->id);
@@ -128,27 +140,25 @@ static int plain(packing *p, const g_weight *w, ft_tensor *t, ft_err *e)
     return 0;
 }
 
-static int pack_one(packing *p, const g_weight *w, const ft_part *part, int n, int64_t *index,
-                    ft_err *e)
+int ft_quantize_write(const ft_quantizing *q, ft_instance *i, const ft_tensor *t,
+                      const ft_part *part, int n, ft_st_writer *w, int64_t *index, ft_buf *room,
+                      ft_err *e)
 {
-    ft_tensor t;
     void *at[FT_MAX_PARTS] = { NULL };
     uint64_t total = 0, from = 0;
-    int code = plain(p, w, &t, e);
-    if (code) return code;
     for (int k = 0; k < n; k++) total += (ft_part_bytes(&part[k]) + 63) / 64 * 64;
-    p->parts.n = 0;
-    char *room = ft_buf_grow(&p->parts, total);
-    if (!room) return ft_errf(e, FT_ENOMEM, "out of memory while packing %s", w->name);
+    room->n = 0;
+    char *bytes = ft_buf_grow(room, total);
+    if (!bytes) return ft_errf(e, FT_ENOMEM, "out of memory while packing %s", t->name);
     for (int k = 0; k < n; k++) {
         if (part[k].dtype == FT_NO_DTYPE) continue;
-        at[k] = room + from;
+        at[k] = bytes + from;
         from += (ft_part_bytes(&part[k]) + 63) / 64 * 64;
     }
-    code = p->q.vt->encode(p->q.self, &t, at);
-    if (code) return ft_instance_error(p->i, code, e);
+    int code = q->vt->encode(q->self, t, at);
+    if (code) return ft_instance_error(i, code, e);
     for (int k = 0; k < n && !code; k++) {
-        if (at[k]) code = ft_st_write(p->out, (*index)++, at[k], ft_part_bytes(&part[k]), e);
+        if (at[k]) code = ft_st_write(w, (*index)++, at[k], ft_part_bytes(&part[k]), e);
     }
     return code;
 }
@@ -158,9 +168,12 @@ static int pack_all(packing *p, const ft_g *g, ft_err *e)
     int64_t index = 0;
     for (uint32_t i = 0; i < g->n_weight; i++) {
         ft_part part[FT_MAX_PARTS];
-        int n = ft_quantize_parts(&p->q, g, i, part);
+        ft_tensor w;
+        int n = parts_of(p, g, i, part);
         if (n == 0) continue;
-        int code = pack_one(p, &g->weight[i], part, n, &index, e);
+        int code = plain(p, &g->weight[i], &w, e);
+        if (!code)
+            code = ft_quantize_write(&p->q, p->i, &w, part, n, p->out, &index, &p->parts, e);
         if (code) return code;
         ft_progress_update(&p->r->progress, "weights", i + 1, g->n_weight);
         if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");

@@ -2,7 +2,7 @@
 #include "core/run/weights.h"
 #include <stdio.h>
 #include <string.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/graph/plan.h"
 #include "core/graph/rules.h"
 #include "core/io/blocks.h"

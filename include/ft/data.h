@@ -183,5 +183,10 @@ typedef struct {
     bool (*special)(void *self, uint32_t id);
     /* tokenizer.json text for a tokenizer that came from elsewhere (GGUF); valid until close. */
     int (*json)(void *self, ft_bytes *out);
+    /* The key-values of a GGUF file ("tokenizer.ggml.model", "….tokens", …; not the special ids)
+     * for a tokenizer that came from files of `source`, for a model with so many rows of
+     * embeddings; valid until the next call or close. */
+    int (*gguf)(void *self, const ft_source *source, uint64_t rows, ft_bytes *keys,
+                uint64_t *n_keys);
 } ft_tokenizer;
 #endif

@@ -12,13 +12,20 @@
 #include "ft/json.h"
 #include "ft/export.h"
 
-typedef struct { const char *dtype, *max_shard_size; } config;
+typedef struct {
+    const char *dtype, *max_shard_size, *quantization;
+    ft_export_args args;
+} config;
 typedef struct { const ft_host *host; const config *c; } exporter;
 
+static const char *const packings[] = { "none", "nf4", "nf4-double", NULL };
 static const char *const dtypes[] = { "auto", "bf16", "fp16", "fp32", NULL };
 static const ft_param params[] = {
     { "dtype", FT_STR, offsetof(config, dtype), "auto", 0, 0, dtypes,
       "of the weights; auto: the model's own, bf16 where it was quantized" },
+    FT_EXPORT_PARAMS(config, args),
+    { "quantization", FT_STR, offsetof(config, quantization), "none", 0, 0, packings,
+      "of linear layers, as bitsandbytes saves it: nf4, or nf4-double (scales in 8 bits too)" },
     { "max_shard_size", FT_STR, offsetof(config, max_shard_size), "5GB", 0, 0, NULL,
       "largest file of weights: a number with KB, MB or GB" },
     { 0 }
@@ -180,11 +187,33 @@ static int copy_files(const ft_export *x)
 static int write_(void *self, const ft_export *x)
 {
     exporter *e = self;
+    const char *packed = e->c->quantization;
+    ft_dtype dtype = dtype_of(e->c->dtype);
+    uint64_t shard = bytes_of(e->c->max_shard_size);
     int code = x->source->gguf ? make_files(e, x) : copy_files(x);
-    return code ? code : x->model(x, dtype_of(e->c->dtype), bytes_of(e->c->max_shard_size));
+    if (code || !strcmp(packed, "none")) return code ? code : x->model(x, dtype, shard);
+    return x->model_packed(x, dtype, shard, "quant-nf4",
+                           strcmp(packed, "nf4") ? "{\"double_quant\": true}" : "{}");
 }
 
-static const ft_exporter vtable = { .size = sizeof vtable, .write = write_ };
+/* The model's own dtype and fp32 keep every number that it had. */
+static const char *form(void *self, ft_dtype own, bool *lossy)
+{
+    static const char *const name[] = { [FT_F32] = "F32", [FT_BF16] = "BF16", [FT_F16] = "F16" };
+    const exporter *e = self;
+    ft_dtype asked = dtype_of(e->c->dtype), to = asked == FT_NO_DTYPE ? own : asked;
+    bool packed = strcmp(e->c->quantization, "none") != 0;
+    *lossy = packed || (to != own && to != FT_F32);
+    return packed ? e->c->quantization : name[to];
+}
+
+static const ft_exporter vtable = {
+    .size = sizeof vtable,
+    .write = write_,
+    .args = offsetof(config, args),
+    .folder = "model",
+    .form = form,
+};
 static const ft_plugin plugin = {
     .abi = FT_ABI_INIT,
     .role = "ft.exporter/1",

@@ -1,6 +1,6 @@
 /* export-hf_test.c -- an exported folder opened again: the same tensors, logits, configuration and
  * tokenizer; a shared head once; what rounding did, as the receipt says it. */
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/io/tensors.h"
 #include "tests/harness.h"
 #include "tests/talker.h"
@@ -64,7 +64,7 @@ END_TEST
 START_TEST(configuration)
 {
     ft_buf said = { 0 };
-    export(&said, talker_model(), "config", "    with: { dtype: bf16 }\n");
+    export(&said, talker_model(), "config", "    with: { dtype: bf16, lossy: true }\n");
     ft_json_doc *a = talker_json(tiny_path("talker/config.json")),
                 *b = talker_json(tiny_path("config/model/config.json"));
     const ft_json *x = ft_json_root(a), *y = ft_json_root(b);
@@ -126,8 +126,8 @@ static void check_receipt(const char *with, const char *name, ft_dtype dtype, co
 
 START_TEST(rounded)
 {
-    check_receipt("    with: { dtype: bf16 }\n", "BF16", FT_BF16, "bf16", 0.3);
-    check_receipt("    with: { dtype: fp16 }\n", "F16", FT_F16, "fp16", 0.04);
+    check_receipt("    with: { dtype: bf16, lossy: true }\n", "BF16", FT_BF16, "bf16", 0.3);
+    check_receipt("    with: { dtype: fp16, lossy: true }\n", "F16", FT_F16, "fp16", 0.04);
 }
 END_TEST
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/base/json.h"
 #include "core/io/safetensors_write.h"
 #include "core/io/tensors.h"
@@ -243,7 +243,7 @@ START_TEST(export_merges_by_itself_rounds_and_shards)
     char text[8192];
     ck_assert_int_eq(train_and("  - use: lora\n    with: { use_rslora: true, r: 4, lora_alpha: 4, "
                                "target_modules: [q_proj, down_proj] }\n",
-                               "  - use: export-hf\n    with: { dtype: bf16, max_shard_size: 2KB "
+                               "  - use: export-hf\n    with: { dtype: bf16, lossy: true, max_shard_size: 2KB "
                                "}\n"),
                      0);
     check_log("rounded to BF16");
@@ -253,7 +253,7 @@ START_TEST(export_merges_by_itself_rounds_and_shards)
     /* another export takes the place of the first one whole */
     ck_assert_int_eq(train_and("  - use: lora\n    with: { use_rslora: true, r: 4, lora_alpha: 4, "
                                "target_modules: [q_proj, down_proj] }\n",
-                               "  - use: export-hf\n    with: { dtype: fp16 }\n"),
+                               "  - use: export-hf\n    with: { dtype: fp16, lossy: true }\n"),
                      0);
     check_merged(2, FT_F16, 0x1p-10);
     ck_assert(!ft_file_exists(path_of("out/model/model.safetensors.index.json")));
@@ -314,7 +314,7 @@ START_TEST(errors_name_the_thing_and_leave_nothing)
     ck_assert_int_ne(run_stages("  - use: export-hf\n    with: { max_shard_size: 5XB }\n"), 0);
     check_log("max_shard_size \"5XB\" is no size");
     make_model(1e7f);
-    ck_assert_int_ne(run_stages("  - use: export-hf\n    with: { dtype: fp16 }\n"), 0);
+    ck_assert_int_ne(run_stages("  - use: export-hf\n    with: { dtype: fp16, lossy: true }\n"), 0);
     check_log("above the limit of fp16");
     make_model(INFINITY);
     ck_assert_int_ne(run_stages("  - use: export-hf\n"), 0);

@@ -28,15 +28,22 @@ static int by_rank(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+const tok_merge **tok_ranked_merges(const tok *t, size_t *n)
+{
+    const tok_merge **m = malloc((t->v.merge_mask + 2) * sizeof *m);
+    *n = 0;
+    for (uint64_t i = 0; m && i <= t->v.merge_mask; i++) {
+        if (t->v.merge[i].id != TOK_NONE) m[(*n)++] = &t->v.merge[i];
+    }
+    if (m) qsort(m, *n, sizeof *m, by_rank);
+    return m;
+}
+
 static bool put_merges(const tok *t, ft_buf *b)
 {
-    size_t n = 0;
-    const tok_merge **m = malloc((t->v.merge_mask + 1) * sizeof *m);
+    size_t n;
+    const tok_merge **m = tok_ranked_merges(t, &n);
     if (!m) return false;
-    for (uint64_t i = 0; i <= t->v.merge_mask; i++) {
-        if (t->v.merge[i].id != TOK_NONE) m[n++] = &t->v.merge[i];
-    }
-    qsort(m, n, sizeof *m, by_rank);
     ft_buf_puts(b, ",\"merges\":[");
     for (size_t i = 0; i < n; i++) {
         ft_buf_puts(b, i ? ",\n[" : "\n[");

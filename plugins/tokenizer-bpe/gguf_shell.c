@@ -53,6 +53,18 @@ const tok_recipe *tok_find_recipe(tok *t, const ft_source *s)
     return NULL;
 }
 
+const tok_recipe *tok_match_recipe(const char *const *cut, int n, bool whole, bool nfc)
+{
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        const tok_recipe *r = &recipes[i];
+        int same = 0;
+        while (same < n && r->cut[same] && !strcmp(r->cut[same], cut[same])) same++;
+        bool all = same == n && (n == 5 || !r->cut[n]);
+        if (all && r->whole == whole && r->nfc == nfc) return r;
+    }
+    return NULL;
+}
+
 static void put_template(tok *t, ft_buf *b, int64_t bos, int64_t eos)
 {
     const int64_t id[2] = { bos, eos };

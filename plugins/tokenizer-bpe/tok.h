@@ -344,6 +344,12 @@ const tok_recipe *tok_find_recipe(tok *t, const ft_source *s);
 void tok_put_shell(tok *t, ft_buf *b, const tok_recipe *r, bool prefix, const ft_vocab *v);
 /* Writes tokenizer.json for a tokenizer that came from GGUF (export.c). */
 int tok_export_json(tok *t, ft_bytes *out);
+/* All merges by rank, to be freed; NULL: no memory. */
+const tok_merge **tok_ranked_merges(const tok *t, size_t *n);
+/* The recipe that cuts by these n expressions; NULL: none. */
+const tok_recipe *tok_match_recipe(const char *const *cut, int n, bool whole, bool nfc);
+/* Writes GGUF's keys for a tokenizer that came from tokenizer.json (gguf_out.c). */
+int tok_export_gguf(tok *t, const ft_source *s, uint64_t rows, ft_bytes *out, uint64_t *n_keys);
 
 /* ---- encoding ------------------------------------------------------------------------------- */
 enum { TOK_CACHE = 1 << 15, TOK_CACHED = 6 };

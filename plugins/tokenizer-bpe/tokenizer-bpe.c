@@ -84,10 +84,15 @@ static bool special(void *self, uint32_t id)
 
 static int json(void *self, ft_bytes *out) { return tok_export_json(self, out); }
 
+static int gguf(void *self, const ft_source *s, uint64_t rows, ft_bytes *out, uint64_t *n_keys)
+{
+    return tok_export_gguf(self, s, rows, out, n_keys);
+}
+
 static const ft_tokenizer vtable = {
     .size = sizeof vtable, .args = offsetof(config, args), .claims = claims, .load = load,
     .encoder = encoder, .encoder_done = encoder_done, .encode = encode, .decode = decode,
-    .token = token, .find = find, .special = special, .json = json,
+    .token = token, .find = find, .special = special, .json = json, .gguf = gguf,
 };
 
 static const ft_plugin plugin = {

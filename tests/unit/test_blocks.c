@@ -2,7 +2,7 @@
  * decoding that starts and ends anywhere, and the 16-bit floats. */
 #include "harness.h"
 #include <math.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/io/blocks.h"
 #include "core/io/tensors.h"
 

@@ -5,7 +5,7 @@
 #include "gguf_plans.h"
 #include <inttypes.h>
 #include <sys/resource.h>
-#include "core/base/half.h"
+#include "ft/half.h"
 #include "core/io/blocks.h"
 #include "core/io/tensors.h"
 

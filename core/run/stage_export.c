@@ -1,0 +1,369 @@
+/* stage_export.c -- the export stage: what ft/export.h promises to an exporter.
+ *
+ * The plugin fills a folder of the artifact; when it is whole, the core opens what was written and
+ * holds it against what was trained (receipt.h). */
+#include "core/run/stage_export.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/config/fill.h"
+#include "core/io/dtype.h"
+#include "core/run/chat.h"
+#include "core/run/model_file.h"
+#include "core/run/receipt.h"
+#include "ft/export.h"
+
+typedef struct {
+    ft_export pub; /* first */
+    ft_run *run;
+    ft_stage *stage;
+    ft_instance *plugin;
+    ft_merge merge;
+    ft_chat chat;
+    ft_rounding rounding;
+    ft_aside file;         /* begun, not ended, when open */
+    bool open;
+    char dir[4096];
+} exporting;
+
+/* The first error of a service goes to the plugin's instance, which adds stage and plugin. */
+static int failed(const exporting *x, int code, const ft_err *e)
+{
+    const ft_host *h = ft_instance_host(x->plugin);
+    return code ? h->fail(h, code, "%s", e->msg) : 0;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static int path_of(const exporting *x, char out[4096], const char *name, ft_err *e)
+{
+    if (strchr(name, '/') || *name == '.' || !*name)
+        return ft_errf(e, FT_EINVAL, "\"%s\" is no plain file name", name);
+    return ft_path_join(out, 4096, x->dir, name, e);
+}
+
+static int api_put(const ft_export *pub, const char *name, const void *p, size_t n)
+{
+    const exporting *x = pub->ctx;
+    ft_err e = { 0 };
+    char path[4096];
+    int code = path_of(x, path, name, &e);
+    if (!code) code = ft_file_write(path, p, n, &e);
+    return failed(x, code, &e);
+}
+
+static int api_copy(const ft_export *pub, const char *name)
+{
+    const exporting *x = pub->ctx;
+    ft_err e = { 0 };
+    char from[4096];
+    ft_map_file m;
+    int code = strchr(name, '/') ? ft_errf(&e, FT_EINVAL, "%s is no plain file name", name) : 0;
+    if (!code) code = ft_path_join(from, sizeof from, pub->source->path, name, &e);
+    if (code || !ft_file_exists(from)) return failed(x, code, &e);
+    code = ft_file_map(&m, from, &e);
+    if (code) return failed(x, code, &e);
+    code = api_put(pub, name, m.p, m.n);
+    ft_file_unmap(&m);
+    return code;
+}
+
+static int api_begin(const ft_export *pub, const char *name)
+{
+    exporting *x = pub->ctx;
+    ft_err e = { 0 };
+    char path[4096];
+    int code = x->open ? ft_errf(&e, FT_EINVAL, "%s is begun while another file is open", name)
+                       : path_of(x, path, name, &e);
+    if (!code) code = ft_aside_open(&x->file, path, &e);
+    if (!code) x->open = true;
+    return failed(x, code, &e);
+}
+
+static int api_append(const ft_export *pub, const void *p, size_t n)
+{
+    exporting *x = pub->ctx;
+    ft_err e = { 0 };
+    int code = x->open ? ft_aside_write(&x->file, p, n, &e)
+                       : ft_errf(&e, FT_EINVAL, "no file has been begun");
+    return failed(x, code, &e);
+}
+
+static int api_end(const ft_export *pub)
+{
+    exporting *x = pub->ctx;
+    ft_err e = { 0 };
+    int code = x->open ? ft_aside_commit(&x->file, &e)
+                       : ft_errf(&e, FT_EINVAL, "no file has been begun");
+    x->open = false;
+    return failed(x, code, &e);
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+static void api_tensor(const ft_export *pub, size_t i, ft_export_tensor *out)
+{
+    const exporting *x = pub->ctx;
+    const g_weight *w = x->run->scan.g->weight;
+    const ft_shape *s = x->merge.item ? &x->merge.item[i].shape : &w[i].shape;
+    *out = (ft_export_tensor){ .name = x->merge.item ? x->merge.item[i].name : w[i].name,
+                               .ndim = s->ndim };
+    memcpy(out->dim, s->dim, sizeof out->dim);
+}
+
+typedef struct { ft_export_sink sink; void *ctx; exporting *x; } handing;
+
+/* The plugin's own error is kept by its instance. */
+static int hand_over(void *ctx, const float *v, int64_t n, ft_err *e)
+{
+    handing *h = ctx;
+    int code = h->sink(h->ctx, v, n);
+    return code ? ft_instance_error(h->x->plugin, code, e) : 0;
+}
+
+static int api_values(const ft_export *pub, size_t i, ft_export_sink sink, void *ctx)
+{
+    exporting *x = pub->ctx;
+    handing h = { sink, ctx, x };
+    ft_err e = { 0 };
+    int code = ft_merge_values(&x->merge, i, hand_over, &h, &e);
+    ft_progress_update(&x->run->progress, "tensors", (int64_t)i + 1, (int64_t)pub->n_tensors);
+    if (!code && ft_cancelled()) code = ft_errf(&e, FT_ECANCEL, "stopped on request");
+    return failed(x, code, &e);
+}
+
+static int api_gguf_name(const ft_export *pub, const char *name, ft_gguf_name *out)
+{
+    const exporting *x = pub->ctx;
+    const ft_model_run *m = &x->run->model;
+    ft_err e = { 0 };
+    int code = m->vt->gguf_name ? m->vt->gguf_name(m->self, name, out)
+                                : ft_errf(&e, FT_EUNSUP, "models of family %s have no GGUF form",
+                                          m->info.family);
+    if (code && m->vt->gguf_name) ft_instance_error(m->plugin, code, &e);
+    return failed(x, code, &e);
+}
+
+static int api_gguf_words(const ft_export *pub, uint64_t rows, ft_bytes *keys, uint64_t *n_keys)
+{
+    const exporting *x = pub->ctx;
+    const ft_tokenizer *vt = pub->tokenizer;
+    ft_err e = { 0 };
+    if (!vt || !FT_HAS(vt, gguf) || !vt->gguf)
+        return failed(x, ft_errf(&e, FT_EUNSUP, "the tokenizer of %s has no form in GGUF; export "
+                                 "it with export-hf", pub->source->path), &e);
+    int code = vt->gguf(pub->tokenizer_self, pub->source, rows, keys, n_keys);
+    if (code) ft_instance_error(x->chat.tok.plugin, code, &e);
+    return failed(x, code, &e);
+}
+
+/* ---- the whole model ------------------------------------------------------------------------- */
+
+static int save_model(exporting *x, ft_model_form *form, ft_err *e)
+{
+    form->dir = x->dir;
+    if (form->dtype == FT_NO_DTYPE) form->dtype = x->pub.own;
+    if (form->dtype != FT_F32 && form->dtype != FT_BF16 && form->dtype != FT_F16)
+        return ft_errf(e, FT_EDTYPE, "weights cannot be written as %s; F32, BF16 and F16 can",
+                       ft_dtype_name(form->dtype));
+    int code = ft_model_save(&x->merge, form, &x->rounding, e);
+    return code ? code : ft_model_save_config(&x->merge, form, form->dtype, e);
+}
+
+static int api_model(const ft_export *pub, ft_dtype dtype, uint64_t max_shard)
+{
+    exporting *x = pub->ctx;
+    ft_err e = { 0 };
+    ft_model_form form = { .dtype = dtype, .max_shard = max_shard };
+    int code = save_model(x, &form, &e);
+    return failed(x, code, &e);
+}
+
+/* A quantizer with the parameters that `json` names. */
+static ft_instance *open_quantizer(const exporting *x, const char *name, const char *json,
+                                   ft_arena *arena, ft_err *e)
+{
+    ft_run *r = x->run;
+    const ft_loaded *p = ft_registry_get(r->registry, name, e);
+    ft_diags d = { .n = 0 };
+    if (!p) return NULL;
+    if (strcmp(p->desc.role, "ft.quantizer/1"))
+        return ft_errf(e, FT_EINVAL, "%s is no quantizer but %s", name, p->desc.role), NULL;
+    ft_config_file *f = ft_arena_alloc(arena, sizeof *f);
+    void *config = ft_arena_alloc(arena, p->desc.config_size + 1);
+    ft_json_doc *doc = f && config ? ft_json_parse(name, json, strlen(json), e) : NULL;
+    if (!doc) return NULL;
+    *f = (ft_config_file){ .name = name, .text = json, .n = strlen(json) };
+    ft_yaml *map = ft_yaml_from_json(arena, f, ft_json_root(doc));
+    ft_fill_job job = { .arena = arena, .diags = &d, .who = name };
+    int code = map ? ft_config_fill(config, p->params, map, (ft_mark){ f, 0, 0 }, &job)
+                   : ft_errf(e, FT_ENOMEM, "out of memory for %s", name);
+    if (code && map) ft_diags_to_err(&d, e);
+    ft_diags_free(&d);
+    ft_json_done(doc);
+    return code ? NULL : ft_instance_open(p, x->stage->conf->id, config, &r->offer, e);
+}
+
+static ft_quantizing quantizing(const ft_instance *i)
+{
+    ft_quantizing q = { .vt = ft_instance_vtable(i), .self = ft_instance_self(i) };
+    if (FT_HAS(q.vt, skip_modules) && q.vt->skip_modules != (size_t)-1)
+        q.skip = (const ft_list *)(const void *)((const char *)ft_instance_config(i) +
+                                                 q.vt->skip_modules);
+    return q;
+}
+
+static int api_model_packed(const ft_export *pub, ft_dtype dtype, uint64_t max_shard,
+                            const char *quantizer, const char *parameters)
+{
+    exporting *x = pub->ctx;
+    ft_err e = { 0 };
+    ft_arena arena = { 0 };
+    ft_model_form form = { .dtype = dtype, .max_shard = max_shard };
+    form.packer = open_quantizer(x, quantizer, parameters, &arena, &e);
+    int code = form.packer ? 0 : e.code;
+    if (!code) {
+        const ft_quantizing q = quantizing(form.packer);
+        form.pack = &q;
+        code = q.vt->encode ? save_model(x, &form, &e)
+                            : ft_errf(&e, FT_EUNSUP, "%s only reads its format", quantizer);
+    }
+    ft_instance_close(form.packer);
+    ft_arena_free(&arena);
+    return failed(x, code, &e);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+const char *ft_export_folder(const ft_stage *s)
+{
+    const ft_exporter *vt = s->conf->plugin->desc.vtable;
+    return FT_HAS(vt, folder) && vt->folder ? vt->folder : "model";
+}
+
+static int open_words(exporting *x, const ft_exporter *vt, ft_err *e)
+{
+    ft_run *r = x->run;
+    if (!r->model.source->gguf && !(FT_HAS(vt, words) && vt->words)) return 0;
+    int code = ft_chat_open(&x->chat, r->model.source, r->registry, &r->offer, e);
+    if (code) return code;
+    x->pub.tokenizer = x->chat.tok.vt;
+    x->pub.tokenizer_self = x->chat.tok.self;
+    x->pub.vocab = &x->chat.tok.vocab;
+    return 0;
+}
+
+/* Everything but the files, for check() and write() alike. */
+static int open_export(exporting *x, const ft_exporter *vt, ft_err *e)
+{
+    ft_run *r = x->run;
+    ft_dtype own = ft_merge_own_dtype(r);
+    x->pub = (ft_export){ .size = sizeof x->pub,
+                          .ctx = x,
+                          .source = r->model.source,
+                          .context = r->model.info.context,
+                          .put = api_put,
+                          .copy = api_copy,
+                          .model = api_model,
+                          .model_packed = api_model_packed,
+                          .own = own == FT_NO_DTYPE ? FT_BF16 : own,
+                          .tensor = api_tensor,
+                          .values = api_values,
+                          .gguf_name = api_gguf_name,
+                          .gguf_words = api_gguf_words,
+                          .begin = api_begin,
+                          .append = api_append,
+                          .end = api_end };
+    x->pub.n_tensors = x->merge.item ? x->merge.n : r->scan.g->n_weight;
+    x->pub.config = x->merge.config ? ft_json_root(x->merge.config) : r->model.source->config;
+    return open_words(x, vt, e);
+}
+
+static void close_export(exporting *x)
+{
+    if (x->open) ft_aside_drop(&x->file);
+    ft_chat_close(&x->chat);
+    ft_merge_close(&x->merge);
+    free(x);
+}
+
+/* ---- before anything runs -------------------------------------------------------------------- */
+
+/* The form that is asked for; an error when it is lossy and nobody has said so. */
+static int form_of(ft_receipt *out, const exporting *x, const ft_exporter *vt, ft_err *e)
+{
+    const char *config = x->stage->conf->config;
+    *out = (ft_receipt){ .form = ft_dtype_name(x->pub.own) };
+    if (!FT_HAS(vt, form) || !vt->form) return 0;
+    out->form = vt->form(ft_instance_self(x->plugin), x->pub.own, &out->lossy);
+    const ft_export_args *a = (const ft_export_args *)(const void *)(config + vt->args);
+    if (!out->lossy || a->lossy) return 0;
+    return ft_errf(e, FT_EINVAL,
+                   "%s: %s keeps less than the model's own %s does; write `lossy: true` to accept "
+                   "that (the receipt says what it costs), or choose a form that keeps it",
+                   x->stage->conf->id, out->form, ft_dtype_name(x->pub.own));
+}
+
+int ft_export_check(ft_run *r, ft_stage *s, ft_instance *plugin, ft_err *e)
+{
+    const ft_exporter *vt = ft_instance_vtable(plugin);
+    ft_receipt form;
+    exporting *x = calloc(1, sizeof *x);
+    if (!x) return ft_errf(e, FT_ENOMEM, "out of memory while exporting");
+    x->run = r;
+    x->stage = s;
+    x->plugin = plugin;
+    int code = open_export(x, vt, e);
+    if (!code) code = form_of(&form, x, vt, e);
+    if (!code && FT_HAS(vt, check) && vt->check) {
+        code = vt->check(ft_instance_self(plugin), &x->pub);
+        if (code) ft_instance_error(plugin, code, e);
+    }
+    close_export(x);
+    return code;
+}
+
+/* ---- the stage ------------------------------------------------------------------------------- */
+
+static int make_receipt(exporting *x, const ft_exporter *vt, ft_receipt *receipt, const char *dir,
+                        ft_err *e)
+{
+    char path[4096];
+    const char *opens = FT_HAS(vt, opens) ? vt->opens : NULL;
+    receipt->worst = x->rounding.worst;
+    if (x->rounding.all > 0) receipt->relative = sqrt(x->rounding.moved / x->rounding.all);
+    ft_merge_close(&x->merge); /* its memory is wanted */
+    int code = opens ? ft_path_join(path, sizeof path, x->dir, opens, e) : 0;
+    return code ? code : ft_receipt_make(receipt, x->run, x->stage, opens ? path : x->dir, dir, e);
+}
+
+static int run_export(exporting *x, const char *dir, ft_err *e)
+{
+    const ft_exporter *vt = ft_instance_vtable(x->plugin);
+    ft_receipt receipt;
+    int code = ft_merge_open(&x->merge, x->run, x->stage, false, e);
+    if (!code) code = ft_path_join(x->dir, sizeof x->dir, dir, ft_export_folder(x->stage), e);
+    if (!code) code = open_export(x, vt, e);
+    if (!code) code = form_of(&receipt, x, vt, e);
+    if (!code) code = ft_make_dirs(x->dir, e);
+    if (code) return code;
+    code = vt->write(ft_instance_self(x->plugin), &x->pub);
+    if (code) return ft_instance_error(x->plugin, code, e);
+    return make_receipt(x, vt, &receipt, dir, e);
+}
+
+int ft_stage_export(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
+{
+    exporting *x = calloc(1, sizeof *x);
+    if (!x) return ft_errf(e, FT_ENOMEM, "out of memory while exporting");
+    x->run = r;
+    x->stage = s;
+    x->plugin = ft_run_instance(r, s, e);
+    int code = x->plugin ? run_export(x, dir, e) : e->code;
+    ft_instance *plugin = x->plugin;
+    close_export(x);
+    ft_instance_close(plugin);
+    return code;
+}

@@ -1,0 +1,44 @@
+/* gguf.h -- what the files of export-gguf share.
+ *
+ *   encode.c       numbers into block formats
+ *   keys.c         key-values: what the model is, how it rotates, its words
+ *   rope.c         rotary scaling as GGUF says it
+ *   file.c         the file: header, list of tensors, data
+ *   export-gguf.c  the plugin */
+#ifndef EXPORT_GGUF_H
+#define EXPORT_GGUF_H
+#include "encode.h"
+#include "ft/export.h"
+#include "ft/gguf.h"
+
+enum { GGUF_ALIGN = 32, GGUF_EXTRAS = 2, GGUF_MAX_FREQ = 512 };
+
+typedef struct {
+    const char *type, *name;
+    ft_export_args args;
+} gguf_config;
+
+/* A short F32 vector beside the model's weights: divisors of rotary frequencies. */
+typedef struct {
+    const char *name;
+    int64_t n;
+    float v[GGUF_MAX_FREQ];
+} gguf_extra;
+
+typedef struct {
+    const ft_host *host;
+    const gguf_config *c;
+    ft_gguf_keys keys;
+    gguf_extra extra[GGUF_EXTRAS];
+    int n_extra;
+} exporter;
+
+/* Fills e->keys and e->extra.  An error says what GGUF has no form for. */
+int gguf_make_keys(exporter *e, const ft_export *x, const gguf_type *type);
+/* The keys "ARCH.rope.…" and the vectors that say how positions rotate. */
+int gguf_make_rope(exporter *e, const char *arch, const ft_json *config, int64_t head_dim);
+/* The type of matrices that `type:` asks for, in a model whose own dtype is this. */
+const gguf_type *gguf_type_asked(const gguf_config *c, ft_dtype own);
+/* Writes the file through x->begin, append and end. */
+int gguf_write_file(exporter *e, const ft_export *x, const char *name, const gguf_type *type);
+#endif
