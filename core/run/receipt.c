@@ -17,8 +17,7 @@ static const char *const talks[] = {
     "\"Name a river.\"}, {\"role\": \"assistant\", \"content\": \"The Danube.\"}, {\"role\": "
     "\"user\", \"content\": \"And another one?\"}]",
     "[{\"role\": \"user\", \"content\": \"for (int i = 0; i < 10; i++)\\n\\tputs(\\\"x\\\");\"}]",
-    "[{\"role\": \"user\", \"content\": \"나는 학교에 간다. Ünïcödé — «да» 日本語 "
-    "\\ud83d\\ude42\"}]",
+    "[{\"role\": \"user\", \"content\": \"나는 간다. Ünïcödé — «да» 日本 \\ud83d\\ude42\"}]",
     "[{\"role\": \"user\", \"content\": \"  two  blanks,\\n\\n\\nlines   and 3.14159 \"}]",
     "[{\"role\": \"user\", \"content\": \"I'll say it's <|im_end|> </s> 1,234,567 times\"}]",
 };
@@ -29,13 +28,14 @@ typedef struct {
     int32_t id[ROWS][ROW];
     int64_t length[ROWS];
     int n;
+    int64_t longest;   /* of a row that is to be made */
 } rows;
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 static void add_row(rows *x, const int32_t *id, int64_t n, int64_t vocab)
 {
-    if (n > ROW) n = ROW;
+    if (n > x->longest) n = x->longest;
     if (x->n == ROWS || n < 2) return;
     for (int64_t i = 0; i < n; i++) {
         if (id[i] < 0 || id[i] >= vocab) return;
@@ -92,7 +92,7 @@ static int rows_of_words(rows *x, ft_run *r, ft_err *e)
     ft_buf_free(&ids);
     for (int64_t k = 0, n; x->n < ROWS && !code; k += n) {
         int32_t id[ROW];
-        n = r->model.info.context < ROW ? r->model.info.context : ROW;
+        n = x->longest;
         for (int64_t i = 0; i < n; i++) id[i] = (int32_t)((k + i) * 7919 % vocab);
         if (n < 2) return ft_errf(e, FT_EUNSUP, "a model for %lld tokens has no logits to compare",
                                   (long long)n);
@@ -314,13 +314,27 @@ static int ask_written(ft_receipt *out, ft_run *r, const char *path, const rows 
     return code;
 }
 
+/* Rows that both models have positions for. */
+static int find_longest(rows *x, ft_run *r, const char *path, ft_err *e)
+{
+    ft_model_run m;
+    int code = ft_model_open(&m, path, r->registry, &r->offer, e);
+    if (code) return code;
+    x->longest = ROW;
+    if (r->model.info.context < x->longest) x->longest = r->model.info.context;
+    if (m.info.context < x->longest) x->longest = m.info.context;
+    ft_model_close(&m);
+    return 0;
+}
+
 int ft_receipt_make(ft_receipt *out, ft_run *r, const ft_stage *s, const char *path,
                     const char *dir, ft_err *e)
 {
     rows x = { .n = 0 };
     int64_t vocab = r->model.info.vocab;
     const ft_stage *tokens = ft_run_input(r, s, FT_TOKENS);
-    int code = tokens ? rows_of_tokens(&x, tokens, vocab, e) : 0;
+    int code = find_longest(&x, r, path, e);
+    if (!code && tokens) code = rows_of_tokens(&x, tokens, vocab, e);
     if (!code && !x.n) code = rows_of_words(&x, r, e);
     if (code) return code;
     int64_t n = count_positions(&x);

@@ -34,8 +34,8 @@ static const ft_stage_kind kinds[] = {
       "trained.json", 0 },
     { "ft.evaluator/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, -1, true, ft_stage_evaluate,
       "eval.json", 0 },
-    { "ft.merger/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, FT_MERGED, true, ft_stage_merge, "receipt.json",
-      ADAPTER | TRAINED },
+    { "ft.merger/1", 0, TOKENS | PACKED | ADAPTER | TRAINED, FT_MERGED, true, ft_stage_merge,
+      "receipt.json", ADAPTER | TRAINED },
     { "ft.exporter/1", 0, TOKENS | PACKED | ADAPTER | TRAINED | MERGED, -1, true, ft_stage_export,
       "receipt.json", 0 },
 };

@@ -1,7 +1,7 @@
 /* encode.c -- see encode.h.
  *
- * The rules are those of ggml's reference quantizers (quantize_row_*_ref of ggml-quants.c), in fp32,
- * operation by operation, so that a file has the bytes that llama.cpp's own converter writes.
+ * The rules are those of ggml's reference quantizers (quantize_row_*_ref of ggml-quants.c), in
+ * fp32, operation by operation, so that a file has the bytes that llama.cpp's own converter writes.
  * a: the largest magnitude of a block, e: the element that has it, with its sign.
  *
  *   q8_0  d = a / 127            q = round(x / d), halves away from zero
@@ -211,7 +211,8 @@ static int solve(float *scale, float *min, const int *q, const group *g)
 }
 
 /* x ≈ scale code - *least: starts from the range of x, then tries codes by 21 nearby scales and
- * keeps the fit of the smallest error.  The tries after one that was kept count from its minimum. */
+ * keeps the fit of the smallest error.  The tries after one that was kept count from its
+ * minimum. */
 static float fit(int *code, float *least, const float *x, const float *w)
 {
     int q[GROUP];

@@ -131,7 +131,8 @@ static double apart(const char *a, const char *adapter, const char *b)
 {
     vectors v, w;
     double most = 0;
-    ft_tensor x = talker_logits(&v, a, adapter, ids, N_IDS), y = talker_logits(&w, b, NULL, ids, N_IDS);
+    ft_tensor x = talker_logits(&v, a, adapter, ids, N_IDS),
+              y = talker_logits(&w, b, NULL, ids, N_IDS);
     ck_assert_uint_eq(x.bytes, y.bytes);
     for (int64_t i = 0; i < N_IDS * TALKER_VOCAB; i++)
         most = fmax(most, fabs((double)talker_logit(&x, 0, i) - (double)talker_logit(&y, 0, i)));
@@ -225,7 +226,8 @@ START_TEST(tuned)
     const char *file = tiny_path("tuned/gguf/model.gguf");
     double merged = apart(model(), tiny_path("tuned/adapter"), file);
     double learned = apart(model(), NULL, file);
-    ck_assert_msg(merged < 1e-4 && learned > 0.1, "merged: within %g; learned: %g", merged, learned);
+    ck_assert_msg(merged < 1e-4 && learned > 0.1, "merged: within %g; learned: %g", merged,
+                  learned);
     ft_buf_free(&said);
 }
 END_TEST

@@ -4,9 +4,10 @@
  *   a tensor  string name | u32 dimensions | u64 each, fastest first | u32 type | u64 offset
  *   zeros up to a multiple of 32 | each tensor's blocks, then zeros up to a multiple of 32
  *
- * Vectors are F32.  Matrices get the type that was asked for; those outside of the layers (embedding
- * and head) are q8_0 where it has fewer bits, and rows that are no whole number of its blocks are
- * q8_0, or f16.  One tensor is in memory at a time, and only where its rows change places. */
+ * Vectors are F32.  Matrices get the type that was asked for; those outside of the layers
+ * (embedding and head) are q8_0 where it has fewer bits, and rows that are no whole number of its
+ * blocks are q8_0, or f16.  One tensor is in memory at a time, and only where its rows change
+ * places. */
 #include <math.h>
 #include "ft/ck.h"
 #include "gguf.h"
@@ -24,7 +25,7 @@ typedef struct {
     const gguf_type *asked;
     const entry *now;
     uint64_t done;       /* numbers of it that have been written */
-    ft_buf blocks, whole, rows;
+    ft_buf blocks, whole, rows, shifted;
     size_t fallen;       /* matrices that got another type than was asked for */
 } writing;
 
@@ -134,13 +135,23 @@ static int check_numbers(const writing *w, const float *v, int64_t n)
     return 0;
 }
 
-/* The next whole rows.  Vectors that are shifted and matrices whose rows change places are kept. */
+/* The numbers plus what GGUF's are larger by. */
+static const float *shifted(writing *w, const float *v, int64_t n)
+{
+    w->shifted.n = 0;
+    float *to = ft_buf_grow(&w->shifted, (size_t)n * sizeof *v);
+    for (int64_t i = 0; to && i < n; i++) to[i] = (float)((double)v[i] + w->now->name.shift);
+    return to;
+}
+
+/* The next whole rows.  Matrices whose rows change places are kept until all are there. */
 static int take(void *ctx, const float *v, int64_t n)
 {
     writing *w = ctx;
     int code = check_numbers(w, v, n);
     if (code) return code;
     w->done += (uint64_t)n;
+    if (w->now->name.shift != 0 && !(v = shifted(w, v, n))) return no_memory(w);
     if (!w->now->name.interleaved_heads) return put_blocks(w, v, (uint64_t)n);
     ft_buf_add(&w->whole, v, (size_t)n * sizeof *v);
     return w->whole.oom ? no_memory(w) : 0;
@@ -216,5 +227,6 @@ int gguf_write_file(exporter *e, const ft_export *x, const char *name, const ggu
     ft_buf_free(&w.blocks);
     ft_buf_free(&w.whole);
     ft_buf_free(&w.rows);
+    ft_buf_free(&w.shifted);
     return code;
 }

@@ -3,6 +3,7 @@
  *   encode.c       numbers into block formats
  *   keys.c         key-values: what the model is, how it rotates, its words
  *   rope.c         rotary scaling as GGUF says it
+ *   fits.c         what llama.cpp takes for granted
  *   file.c         the file: header, list of tensors, data
  *   export-gguf.c  the plugin */
 #ifndef EXPORT_GGUF_H
@@ -37,6 +38,12 @@ typedef struct {
 int gguf_make_keys(exporter *e, const ft_export *x, const gguf_type *type);
 /* The keys "ARCH.rope.…" and the vectors that say how positions rotate. */
 int gguf_make_rope(exporter *e, const char *arch, const ft_json *config, int64_t head_dim);
+/* An error where config.json says something else than llama.cpp takes for granted. */
+int gguf_check_fit(const exporter *e, const char *arch, const ft_json *config);
+/* Whether GGUF has a sliding window for the architecture. */
+bool gguf_slides(const char *arch);
+/* Longest row that llama.cpp computes as this model does. */
+int64_t gguf_context(const char *arch, const ft_json *config, int64_t context);
 /* The type of matrices that `type:` asks for, in a model whose own dtype is this. */
 const gguf_type *gguf_type_asked(const gguf_config *c, ft_dtype own);
 /* Writes the file through x->begin, append and end. */

@@ -73,18 +73,13 @@ static int put_needed(const sizes *s, const ft_export *x)
         { "num_attention_heads", "attention.head_count" },
         { "vocab_size", "vocab_size" },
     };
-    int64_t v, window, context = x->context;
+    int64_t v;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int code = need(s, all[i].key, &v);
         if (code) return code;
         put_int(s, all[i].gguf, v);
     }
-    /* llama.cpp knows no window for this architecture: rows end where it would matter */
-    bool no_window = !strcmp(s->arch, "llama");
-    if (ft_json_as_int(ft_json_get(s->config, "sliding_window"), &window) && window > 0 &&
-        no_window && window < context)
-        context = window;
-    put_int(s, "context_length", context);
+    put_int(s, "context_length", gguf_context(s->arch, s->config, x->context));
     return 0;
 }
 
@@ -113,13 +108,9 @@ static void put_optional(const sizes *s)
         snprintf(text, sizeof text, "%s.%s", s->arch, reals[i].gguf);
         ft_gguf_put_f32(&s->e->keys, text, (float)d);
     }
-    /* of those that slide by configuration alone llama.cpp has no form */
-    static const char *const slides[] = { "gemma2", "gemma3", "phi3", "gpt-oss" };
-    for (size_t i = 0; i < sizeof slides / sizeof *slides; i++) {
-        if (!strcmp(s->arch, slides[i]) &&
-            ft_json_as_int(ft_json_get(s->config, "sliding_window"), &v) && v > 0)
-            put_int(s, "attention.sliding_window", v);
-    }
+    if (gguf_slides(s->arch) &&
+        ft_json_as_int(ft_json_get(s->config, "sliding_window"), &v) && v > 0)
+        put_int(s, "attention.sliding_window", v);
     snprintf(text, sizeof text, "%s.attention.layer_norm_rms_epsilon", s->arch);
     if (!ft_json_as_real(ft_json_get(s->config, "rms_norm_eps"), &d)) d = 1e-6;
     ft_gguf_put_f32(&s->e->keys, text, (float)d);
@@ -230,7 +221,8 @@ static int make_keys(exporter *e, const ft_export *x)
                              "models of type \"%s\" have no form in GGUF; export it with export-hf",
                              type);
     put_text(&e->keys, "general.architecture", arch);
-    int code = put_sizes(e, x, arch);
+    int code = gguf_check_fit(e, arch, x->config);
+    if (!code) code = put_sizes(e, x, arch);
     return code ? code : put_words(e, x, vocabulary(x));
 }
 

@@ -15,6 +15,7 @@ const decoder_family decoder_families[] = {
       .theta = 10000 },
     { .model_type = "mistral",
       .hf_class = "MistralForCausalLM",
+      .traits = DECODER_INTERLEAVED, /* as a llama in GGUF files */
       .windows = DECODER_ALL_LAYERS,
       .window = 4096,
       .eps = 1e-6,

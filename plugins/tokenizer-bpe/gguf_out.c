@@ -105,8 +105,8 @@ static int32_t type_of(const tok *t, uint32_t id)
     return !t->byte_level && is_byte(t, id) ? BYTE : NORMAL;
 }
 
-/* The spelling of an id: where HF tokenizers gave an added token the id of one of the model's, as it
- * does when the model's ids have gaps, the added one. */
+/* The spelling of an id: where HF tokenizers gave an added token the id of one of the model's, as
+ * it does when the model's ids have gaps, the added one. */
 static tok_str spelling(const tok *t, uint32_t id)
 {
     uint32_t low = 0, high = t->n_added;
@@ -146,9 +146,10 @@ static size_t drop_lost(const tok *t, const tok_merge **m, size_t n)
     }
     if (kept == n) return n;
     tok_str a = t->v.str[id], b = spelling(t, id);
-    t->h->log(t->h, FT_WARN, "id %u is both \"%.*s\" and the added token \"%.*s\": the GGUF file has "
-              "the latter alone", id, (int)a.len, t->v.text.p + a.at, (int)b.len,
-              t->v.text.p + b.at);
+    t->h->log(t->h, FT_WARN,
+              "id %u is both \"%.*s\" and the added token \"%.*s\": the GGUF file has "
+              "the latter alone",
+              id, (int)a.len, t->v.text.p + a.at, (int)b.len, t->v.text.p + b.at);
     return kept;
 }
 
