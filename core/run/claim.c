@@ -15,8 +15,12 @@ const ft_loaded *ft_claimant(ft_registry *r, const char *role, size_t claims, co
     for (size_t i = 0; i < n; i++) {
         const ft_loaded *p = list[i].plugin;
         if (!p || strcmp(p->desc.role, role)) continue;
-        claims_fn accepts = *(const claims_fn *)(const void *)((const char *)p->desc.vtable +
-                                                               claims);
+        const char *vt = p->desc.vtable;
+        uint32_t size; /* every role's table begins with it */
+        memcpy(&size, vt, sizeof size);
+        if (size < claims + sizeof(claims_fn)) continue;
+        claims_fn accepts = *(const claims_fn *)(const void *)(vt + claims);
+        if (!accepts) continue;
         if (accepts(s)) return p;
         if (at + 80 < 400)
             at += (size_t)snprintf(asked + at, 400 - at, "%s%s", at ? ", " : "", p->name);

@@ -159,7 +159,7 @@ static int open_trained(ft_merge *m, const ft_stage *s, bool original, ft_err *e
 {
     int code = ft_lineup_open(&m->lineup, m->run, s, 0, NULL, e);
     if (code) return code;
-    if (original) m->lineup.weights.packed = NULL;
+    if (original && m->lineup.packed) m->lineup.weights.packed = NULL;
     m->trained = (ft_weights){ .base = m->lineup.init, .path = "the trained weights" };
     code = check_adapter(m, e);
     return code ? code : list_weights(m, e);

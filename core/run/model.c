@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "core/run/claim.h"
+#include "ft/quant.h"
 
 /* "model_type \"x\"" or the GGUF's architecture, for messages. */
 static void describe(char out[160], const ft_source *s)
@@ -31,6 +32,25 @@ static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *
     return p;
 }
 
+/* The quantizer for a folder that was saved with packed weights. */
+static int open_quantizer(ft_model_run *m, ft_registry *r, const ft_offer *offer, ft_err *e)
+{
+    char asked[400];
+    const ft_json *q = ft_json_get(m->source->config, "quantization_config");
+    if (!q || q->type != FT_JSON_OBJECT) return 0;
+    const ft_loaded *p = ft_claimant(r, "ft.quantizer/1", offsetof(ft_quantizer, claims), m->source,
+                                     asked, e);
+    if (p) m->quantizer = ft_instance_open(p, p->name, NULL, offer, e);
+    if (m->quantizer) return 0;
+    if (p || (e && e->code)) return e ? e->code : FT_ENOMEM;
+    return ft_errf(e, FT_EUNSUP,
+                   "%s: no plugin reads weights of quant_method \"%.80s\"; asked: %s; use the "
+                   "model "
+                   "that was quantized",
+                   m->source->path, ft_json_str(q, "quant_method", ""),
+                   *asked ? asked : "none is installed");
+}
+
 int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer,
                   ft_err *e)
 {
@@ -41,8 +61,8 @@ int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_of
         m->vt = ft_instance_vtable(m->plugin);
         m->self = ft_instance_self(m->plugin);
         int code = m->vt->load(m->self, m->source, &m->info);
-        if (!code) return 0;
-        ft_instance_error(m->plugin, code, e);
+        if (code) ft_instance_error(m->plugin, code, e);
+        else if (!open_quantizer(m, r, offer, e)) return 0;
     }
     ft_model_close(m);
     return e->code;
@@ -57,12 +77,18 @@ int ft_model_open_weights(ft_model_run *m, ft_weights *w, ft_err *e)
                        .model = m->vt,
                        .model_self = m->self,
                        .path = m->source->path };
+    if (!m->quantizer) return 0;
+    w->packed = m->tensors;
+    w->quantizer_plugin = m->quantizer;
+    w->quantizer = ft_instance_vtable(m->quantizer);
+    w->quantizer_self = ft_instance_self(m->quantizer);
     return 0;
 }
 
 void ft_model_close(ft_model_run *m)
 {
     ft_instance_close(m->plugin);
+    ft_instance_close(m->quantizer);
     ft_tensors_close(m->tensors);
     ft_source_close(m->source);
     *m = (ft_model_run){ .source = NULL };

@@ -12,9 +12,11 @@ typedef struct {
     const ft_model *vt;
     void *self;
     ft_model_info info;
+    ft_instance *quantizer; /* reads a folder whose weights are packed, or NULL */
 } ft_model_run;
 
-/* Opens the configuration and finds the model plugin that claims it.  No weight is read. */
+/* Opens the configuration and finds the model plugin that claims it, and the quantizer that claims
+ * its quantization_config.  No weight is read. */
 int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_offer *offer,
                   ft_err *e);
 /* Maps the weight files and points *w at them. */

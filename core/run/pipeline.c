@@ -87,6 +87,11 @@ static int try_training(ft_run *r, const ft_stage *s, ft_err *e)
 static int try_stage(void *arg, ft_err *e)
 {
     stage_job *j = arg;
+    if (j->s->kind->gives == FT_PACKED && j->r->model.quantizer)
+        return ft_errf(e, FT_EINVAL,
+                       "%s: the weights of %s are packed already (read by %s); leave %s out",
+                       j->s->conf->id, j->r->config.model,
+                       ft_instance_plugin(j->r->model.quantizer)->name, j->s->conf->id);
     ft_instance *probe = ft_run_instance(j->r, j->s, e);
     if (!probe) return e->code;
     int code = j->s->kind->run == ft_stage_export ? ft_export_check(j->r, j->s, probe, e) : 0;

@@ -20,6 +20,7 @@ static int open_packed(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flag
     if (!q) return 0;
     l->quantizer = ft_run_instance(r, q, e);
     if (!l->quantizer) return e->code;
+    l->weights.quantizer_plugin = l->quantizer;
     l->weights.quantizer = ft_instance_vtable(l->quantizer);
     l->weights.quantizer_self = ft_instance_self(l->quantizer);
     if ((flags & FT_LINEUP_PLAN) && !ft_artifact_whole(r, q)) {
@@ -81,6 +82,12 @@ static int open_adapter(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned fla
                        "before it, or leave %s out to train all weights",
                        s->conf->id, ft_run_input(r, s, FT_PACKED)->conf->id,
                        ft_run_input(r, s, FT_PACKED)->conf->id);
+    if (!a && s->kind->gives == FT_TRAINED && r->model.quantizer)
+        return ft_errf(e, FT_EINVAL,
+                       "%s would train the quantized weights of %s, which cannot be: put an "
+                       "adapter "
+                       "stage such as lora before it",
+                       s->conf->id, r->config.model);
     if (!a) return open_full(l, r, before, flags, e);
     int code = adapter_config(l, a, &config, &init, e);
     if (code) return code;

@@ -67,6 +67,15 @@ static int open_blocks(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg 
 
 /* ---- the quantizer's parts ------------------------------------------------------------------- */
 
+/* The name of a part: the weight's and its suffix (ft_part.suffix). */
+static void part_name(char out[512], const char *weight, const char *suffix)
+{
+    const char *dot = strrchr(weight, '.');
+    bool instead = *suffix == '/' && dot;
+    if (instead) snprintf(out, 512, "%.*s.%s", (int)(dot - weight), weight, suffix + 1);
+    else snprintf(out, 512, "%s%s", weight, suffix);
+}
+
 /* 1 when the packed set has this weight, 0 when not, or an error. */
 static int open_packed(ft_weights *w, const char *name, const ft_shape *s, ft_arg *out, ft_err *e)
 {
@@ -76,7 +85,7 @@ static int open_packed(ft_weights *w, const char *name, const ft_shape *s, ft_ar
     if (!w->packed || s->ndim != 2) return 0;
     int n = w->quantizer->parts(w->quantizer_self, s->dim, s->ndim, part);
     for (int i = 0; i < n; i++) {
-        snprintf(key, sizeof key, "%s%s", name, part[i].suffix);
+        part_name(key, name, part[i].suffix);
         const ft_tensor *found = ft_tensors_find(w->packed, key);
         if (i == 0 && (!found || found->dtype != part[0].dtype)) return 0;
         if (found) t[i] = *found;
@@ -85,7 +94,7 @@ static int open_packed(ft_weights *w, const char *name, const ft_shape *s, ft_ar
     ft_packed *p = ft_arena_alloc(&w->arena, sizeof *p);
     if (!p) return ft_errf(e, FT_ENOMEM, "out of memory while opening weights");
     int code = w->quantizer->open(w->quantizer_self, s->dim, s->ndim, t, p);
-    if (code) return ft_errf(e, code, "the packed weight %s cannot be opened", name);
+    if (code) return ft_instance_error(w->quantizer_plugin, code, e);
     p->rows = out->rows;
     p->cols = out->cols;
     out->packed = p;
@@ -252,7 +261,7 @@ int ft_weights_finite(ft_weights *w, const char *name, ft_err *e)
 {
     ft_gguf_name in_gguf = { .interleaved_heads = 0 };
     uint64_t count = 0;
-    if (w->packed && ft_tensors_find(w->packed, name)) return 0;
+    if (w->packed && w->packed != w->base && ft_tensors_find(w->packed, name)) return 0;
     const ft_tensor *t = in_file(w, name, &in_gguf, e);
     if (!t) return e->code;
     if (!ft_tensor_nonfinite(t, &count) || !count) return 0;

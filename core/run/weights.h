@@ -10,6 +10,7 @@
 #include "core/base/arena.h"
 #include "core/graph/graph.h"
 #include "core/io/tensors.h"
+#include "core/load/instance.h"
 #include "ft/model.h"
 #include "ft/quant.h"
 
@@ -22,6 +23,7 @@ typedef struct {
     const ft_tensors *packed;      /* the quantizer's output, or NULL */
     const ft_quantizer *quantizer;
     void *quantizer_self;
+    ft_instance *quantizer_plugin; /* for its errors */
     /* planning before the quantizer has run: bytes that weight i of */
     const uint64_t *planned;
     const ft_g *planned_for;       /* this plain build will take packed, 0: it stays; else NULL */

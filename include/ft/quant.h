@@ -7,11 +7,13 @@
 #ifndef FT_QUANT_H
 #define FT_QUANT_H
 #include "ft/kernel.h"
+#include "ft/source.h"
 
 enum { FT_MAX_PARTS = 6 };
 
 typedef struct {
-    char suffix[48];           /* appended to the weight's name: "", ".absmax" */
+    char suffix[48];           /* appended to the weight's name: "", ".absmax"; one that begins with
+                                  '/' stands in place of the last part: X.weight, "/SCB" → X.SCB */
     ft_dtype dtype;
     int32_t ndim;
     int64_t dim[2];
@@ -42,5 +44,8 @@ typedef struct {
     /* Offset in the config struct of an ft_list: modules that stay as they are, besides
      * embeddings and head; (size_t)-1: the plugin has no such parameter. */
     size_t skip_modules;
+    /* Whether the weights of this folder are packed as this plugin reads them (config.json's
+     * quantization_config); a folder is opened with the defaults.  NULL: it is asked for none. */
+    bool (*claims)(const ft_source *);
 } ft_quantizer;
 #endif

@@ -163,6 +163,46 @@ START_TEST(tuned)
 }
 END_TEST
 
+/* Packed for bitsandbytes: named, refused without `lossy`, opened again as packed, and a second
+ * time the same; embeddings stay as they are. */
+START_TEST(packed)
+{
+    static const char *const forms[] = { "nf4", "nf4-double" };
+    ft_buf said = { 0 };
+    ft_err e = { 0 };
+    ck_assert_int_ne(talker_pipeline(&said, talker_model(), "refused",
+                                     "  - use: export-hf\n    with: { quantization: nf4 }\n"), 0);
+    ck_assert_msg(strstr(said.p, "nf4 keeps less than the model's own F32") != NULL, "%s", said.p);
+    ck_assert(!ft_file_exists(tiny_path("refused")));
+    for (int i = 0; i < 2; i++) {
+        char with[100];
+        snprintf(with, sizeof with, "    with: { quantization: %s, lossy: true }\n", forms[i]);
+        export(&said, talker_model(), forms[i], with);
+        ck_assert(strstr(said.p, "lossy; logits within") != NULL);
+        ft_tensors *t = ft_tensors_open(tiny_path("%s/model", forms[i]), &e);
+        const ft_tensor *q = ft_tensors_find(t, "model.layers.0.self_attn.q_proj.weight"),
+                        *embed = ft_tensors_find(t, "model.embed_tokens.weight");
+        ck_assert(q && q->dtype == FT_U8 && q->bytes == 64 * 64 / 2);
+        ck_assert(embed && embed->dtype == FT_F32);
+        ck_assert((ft_tensors_find(t, "model.layers.0.self_attn.q_proj.weight.nested_absmax") !=
+                   NULL) == (i == 1));
+        ft_tensors_close(t);
+        ft_json_doc *c = talker_json(tiny_path("%s/model/config.json", forms[i]));
+        const ft_json *q4 = ft_json_get(ft_json_root(c), "quantization_config");
+        ck_assert_str_eq(ft_json_str(q4, "bnb_4bit_quant_type", ""), "nf4");
+        ft_json_done(c);
+    }
+    /* the packed model as plain numbers gives the same logits */
+    const char *model = tiny_path("nf4/model");
+    export(&said, model, "unpacked", "");
+    ft_json_doc *c = talker_json(tiny_path("unpacked/model/config.json"));
+    ck_assert_ptr_null(ft_json_get(ft_json_root(c), "quantization_config"));
+    ft_json_done(c);
+    same_logits(model, tiny_path("unpacked/model"), 1e-6);
+    ft_buf_free(&said);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("export-hf");
@@ -173,6 +213,7 @@ static Suite *suite(void)
     tcase_add_test(t, configuration);
     tcase_add_test(t, rounded);
     tcase_add_test(t, tuned);
+    tcase_add_test(t, packed);
     suite_add_tcase(s, t);
     return s;
 }

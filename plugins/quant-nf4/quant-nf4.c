@@ -242,6 +242,16 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
 
 static const char *quantization_config(void *me) { return ((const instance *)me)->json; }
 
+/* What bitsandbytes saved in 4 bits as NF4. */
+static bool claims(const ft_source *s)
+{
+    const ft_json *q = ft_json_get(s->config, "quantization_config");
+    const ft_json *four = ft_json_get(q, "load_in_4bit");
+    return !strcmp(ft_json_str(q, "quant_method", ""), "bitsandbytes") && four &&
+           four->type == FT_JSON_BOOL && four->truth &&
+           !strcmp(ft_json_str(q, "bnb_4bit_quant_type", ""), "nf4");
+}
+
 static int open_instance(void *me, const ft_host *host, const void *cfg)
 {
     instance *self = me;
@@ -257,6 +267,7 @@ static const ft_quantizer quantizer = {
     .open = open_parts,
     .config = quantization_config,
     .skip_modules = offsetof(config, skip_modules),
+    .claims = claims,
 };
 
 static const ft_plugin plugin = {

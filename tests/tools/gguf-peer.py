@@ -63,7 +63,7 @@ def main():
     p.add_argument("--pipeline", default="build/pipeline")
     p.add_argument("--tokens", type=int, default=32)
     args = p.parse_args()
-    llm = Llama(args.model, lora_path=args.lora, n_ctx=256, n_threads=1, logits_all=True, verbose=False)
+    llm = Llama(args.model, lora_path=args.lora, n_ctx=128, n_threads=1, logits_all=True, verbose=False)
     ids = our_ids(args)
     wrong = sum(llm.tokenize(t.encode(), add_bos=False, special=True) != i for t, i in zip(PROMPTS, ids))
     conts = [theirs(llm, row, args.tokens) for row in ids]
