@@ -22,19 +22,24 @@ struct ft_pool {
     _Alignas(64) _Atomic uint32_t turn;   /* grows with every call; odd values are not special */
     _Alignas(64) _Atomic int64_t next;    /* first item not handed out */
     _Alignas(64) _Atomic int32_t running; /* helpers that are not done with this turn */
+    _Alignas(64) _Atomic int32_t asleep;  /* threads that wait in the kernel, or are about to */
     _Atomic bool stop;
 };
 
 typedef struct { ft_pool *pool; int index; } worker;
 
-static void futex_wait(_Atomic uint32_t *at, uint32_t value)
+/* The kernel is asked to wake threads only when there may be some: a thread counts itself before it
+ * looks at *at for the last time, who changes *at looks at the count afterwards. */
+static void futex_wait(ft_pool *p, _Atomic uint32_t *at, uint32_t value)
 {
+    atomic_fetch_add(&p->asleep, 1);
     syscall(SYS_futex, at, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    atomic_fetch_sub(&p->asleep, 1);
 }
 
-static void futex_wake_all(_Atomic uint32_t *at)
+static void futex_wake_all(ft_pool *p, _Atomic uint32_t *at)
 {
-    syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, 1 << 30, NULL, NULL, 0);
+    if (atomic_load(&p->asleep)) syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, 1 << 30, NULL, NULL, 0);
 }
 
 static void relax(void)
@@ -66,20 +71,20 @@ static void *run_worker(void *arg)
              i++)
             relax();
         while (atomic_load_explicit(&p->turn, memory_order_acquire) == seen)
-            futex_wait(&p->turn, seen);
+            futex_wait(p, &p->turn, seen);
         seen++;
         if (atomic_load(&p->stop)) return NULL;
         work(p, w.index);
-        if (atomic_fetch_sub_explicit(&p->running, 1, memory_order_release) == 1)
-            futex_wake_all((_Atomic uint32_t *)(void *)&p->running);
+        if (atomic_fetch_sub(&p->running, 1) == 1)
+            futex_wake_all(p, (_Atomic uint32_t *)(void *)&p->running);
     }
 }
 
 static void start_turn(ft_pool *p)
 {
     atomic_store_explicit(&p->running, p->n - 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&p->turn, 1, memory_order_release);
-    futex_wake_all(&p->turn);
+    atomic_fetch_add(&p->turn, 1);
+    futex_wake_all(p, &p->turn);
 }
 
 void ft_pool_run(ft_pool *p, int64_t items, void (*fn)(void *, int, int64_t, int64_t), void *arg)
@@ -99,7 +104,7 @@ void ft_pool_run(ft_pool *p, int64_t items, void (*fn)(void *, int, int64_t, int
     for (int i = 0; i < p->spin && atomic_load_explicit(&p->running, memory_order_acquire); i++)
         relax();
     for (int32_t left; (left = atomic_load_explicit(&p->running, memory_order_acquire)) != 0;)
-        futex_wait((_Atomic uint32_t *)(void *)&p->running, (uint32_t)left);
+        futex_wait(p, (_Atomic uint32_t *)(void *)&p->running, (uint32_t)left);
 }
 
 int ft_cpu_count(void)

@@ -334,24 +334,24 @@ const ft_block_format *ft_block_of(const ft_tensor *t)
     return NULL;
 }
 
-void ft_block_decode(float *out, const ft_block_format *f, const void *data, uint64_t first,
-                     uint64_t n)
+void ft_block_decode(float *out, const ft_block_format *f, ft_block_decoder *decode,
+                     const void *data, uint64_t first, uint64_t n)
 {
     const uint8_t *block = (const uint8_t *)data + first / f->elements * f->bytes;
     uint64_t skip = first % f->elements;
     float whole[FT_MAX_BLOCK];
     if (skip && n) { /* the rest of a block that is begun */
         uint64_t k = f->elements - skip < n ? f->elements - skip : n;
-        f->decode(whole, block, 1);
+        decode(whole, block, 1);
         memcpy(out, whole + skip, k * sizeof *out);
         block += f->bytes;
         out += k;
         n -= k;
     }
     uint64_t blocks = n / f->elements, rest = n % f->elements;
-    if (blocks) f->decode(out, block, blocks);
+    if (blocks) decode(out, block, blocks);
     if (rest) {
-        f->decode(whole, block + blocks * f->bytes, 1);
+        decode(whole, block + blocks * f->bytes, 1);
         memcpy(out + blocks * f->elements, whole, rest * sizeof *out);
     }
 }

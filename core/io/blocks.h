@@ -10,13 +10,15 @@
 
 enum { FT_MAX_BLOCK = 256 };
 
+/* n whole blocks to out[n * elements]; nothing is aligned. */
+typedef void ft_block_decoder(float *restrict out, const uint8_t *restrict block, size_t n);
+
 typedef struct {
     const char *name;         /* "q4_0"; what ft_tensor.scheme says */
     uint32_t ggml;            /* the number of the type in GGUF files */
     uint32_t elements, bytes; /* of one block; a plain number is a block of one element */
     ft_dtype plain;           /* the dtype where the tensor is plain, else FT_NO_DTYPE */
-    /* n whole blocks to out[n * elements]; nothing is aligned. */
-    void (*decode)(float *restrict out, const uint8_t *restrict block, size_t n);
+    ft_block_decoder *decode;
 } ft_block_format;
 
 /* By scheme name, by GGUF's number, for a tensor; NULL when there is none. */
@@ -24,8 +26,14 @@ const ft_block_format *ft_block_info(const char *scheme);
 const ft_block_format *ft_block_ggml(uint32_t type);
 const ft_block_format *ft_block_of(const ft_tensor *t);
 
+/* The fastest decoder of the format that this processor has with vectors of at most `lanes` floats
+ * (16: AVX-512, 8: AVX2; else f->decode); all give the same numbers. */
+enum { FT_MOST_LANES = 16 };
+ft_block_decoder *ft_block_wide(const ft_block_format *f, int lanes);
+
 /* out[n] = elements first … first+n-1 of the run of blocks at data, which may start and end in
- * the middle of a block.  f->decode is not NULL; the caller knows that the run is that long. */
-void ft_block_decode(float *out, const ft_block_format *f, const void *data, uint64_t first,
-                     uint64_t n);
+ * the middle of a block.  `decode`: f->decode or ft_block_wide(f), not NULL; the caller knows that
+ * the run is that long. */
+void ft_block_decode(float *out, const ft_block_format *f, ft_block_decoder *decode,
+                     const void *data, uint64_t first, uint64_t n);
 #endif

@@ -294,7 +294,7 @@ bool ft_tensor_nonfinite(const ft_tensor *t, uint64_t *count)
     else if (!t->scheme && t->dtype == FT_BF16) *count = count16(t->data, n, 0x7f80);
     else if (!t->scheme && t->dtype == FT_F16) *count = count16(t->data, n, 0x7c00);
     else for (uint64_t i = 0; i < n; i++) {
-        ft_block_decode(&x, f, t->data, i * f->elements, 1);
+        ft_block_decode(&x, f, f->decode, t->data, i * f->elements, 1);
         *count += isfinite(x) ? 0 : f->elements;
     }
     return true;

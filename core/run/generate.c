@@ -96,23 +96,25 @@ static void put(generation *g, int s, int64_t n_virtual, const int32_t *ids, int
     m->trained[b->n_trained++] = (int32_t)b->n_tokens - 1;
 }
 
-/* The texts under way by one token, then new ones into free slots. */
+/* New texts into free slots, or else those under way by one token: never both, so that a token is
+ * computed the same way whatever other texts there are (linear_few.c). */
 static void gather(generation *g)
 {
     ft_micro *m = &g->engine.micro[0];
     ft_batch *b = &m->b;
     b->n_tokens = b->n_docs = b->n_trained = 0;
-    for (int s = 0; s < SLOTS; s++) {
-        if (g->slot[s].text < 0) continue;
-        const ft_continuation *t = &g->text[g->slot[s].text];
-        put(g, s, 0, t->out + t->n_out - 1, 1);
-    }
     for (int s = 0; s < SLOTS && g->next < g->n; s++) {
         const ft_continuation *t = &g->text[g->next];
         if (g->slot[s].text != -1) continue;
         if (b->n_tokens + t->n_prompt + g->n_virtual > m->max_tokens) break;
         g->slot[s] = (slot){ g->next++, 0 };
         put(g, s, g->n_virtual, t->prompt, t->n_prompt);
+    }
+    bool none_new = b->n_docs == 0;
+    for (int s = 0; s < SLOTS && none_new; s++) {
+        if (g->slot[s].text < 0) continue;
+        const ft_continuation *t = &g->text[g->slot[s].text];
+        put(g, s, 0, t->out + t->n_out - 1, 1);
     }
     b->n_rows = b->n_docs;
     m->doc_start[b->n_docs] = m->row_start[b->n_docs] = (int32_t)b->n_tokens;

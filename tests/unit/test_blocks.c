@@ -30,23 +30,25 @@ static bool same(const float *a, const void *b, uint64_t n)
     return true;
 }
 
-/* Decodes all, and then many stretches, of one pair of tensors. */
-static void check_pair(const ft_tensors *f, const char *type, const char *raw, const char *numbers)
+/* Decodes all, and then many stretches, of one pair of tensors with vectors of that many lanes. */
+static void check_lanes(const ft_tensors *f, const char *type, const char *raw, const char *numbers,
+                        int lanes)
 {
     const ft_tensor *r = ft_tensors_find(f, raw), *d = ft_tensors_find(f, numbers);
     const ft_block_format *b = format_of(type);
     ck_assert_msg(r && d && b && b->decode, "%s", type);
+    ft_block_decoder *decode = ft_block_wide(b, lanes);
     uint64_t n = d->bytes / 4;
     ck_assert_uint_eq(r->bytes * b->elements, n * b->bytes);
     float *out = malloc((n + 1) * sizeof *out);
     uint8_t *shifted = malloc(r->bytes + 1); /* nothing may rely on alignment */
     memcpy(shifted + 1, r->data, r->bytes);
-    ft_block_decode(out, b, shifted + 1, 0, n);
+    ft_block_decode(out, b, decode, shifted + 1, 0, n);
     ck_assert_msg(same(out, d->data, n), "%s %s", type, raw);
     for (uint64_t first = 0; first < n && first < 600; first++) {
         for (uint64_t count = first % 7; first + count <= n; count += 29 + count / 3) {
             out[count] = 12345.0f;
-            ft_block_decode(out, b, shifted + 1, first, count);
+            ft_block_decode(out, b, decode, shifted + 1, first, count);
             ck_assert_msg(same(out, (const char *)d->data + 4 * first, count), "%s [%d, +%d)", type,
                           (int)first, (int)count);
             ck_assert(out[count] == 12345.0f);
@@ -54,6 +56,12 @@ static void check_pair(const ft_tensors *f, const char *type, const char *raw, c
     }
     free(shifted);
     free(out);
+}
+
+static void check_pair(const ft_tensors *f, const char *type, const char *raw, const char *numbers)
+{
+    for (int lanes = 0; lanes <= FT_MOST_LANES; lanes += 8)
+        check_lanes(f, type, raw, numbers, lanes);
 }
 
 static void check_folder(const char *dir, bool must)
@@ -92,13 +100,13 @@ START_TEST(test_by_hand)
     float out[32];
     uint8_t q4[18] = { 0x00, 0x40 }; /* d = 2 */
     q4[2] = 0xf3;                    /* element 0: 3, element 16: 15 */
-    ft_block_decode(out, ft_block_info("q4_0"), q4, 0, 32);
+    ft_block_decode(out, ft_block_info("q4_0"), ft_block_info("q4_0")->decode, q4, 0, 32);
     ck_assert(out[0] == -10.0f && out[16] == 14.0f && out[1] == -16.0f);
     uint8_t q8[34] = { 0x00, 0x38, 0x81, 0x7f }; /* d = 0.5 */
-    ft_block_decode(out, ft_block_info("q8_0"), q8, 0, 32);
+    ft_block_decode(out, ft_block_info("q8_0"), ft_block_info("q8_0")->decode, q8, 0, 32);
     ck_assert(out[0] == -63.5f && out[1] == 63.5f && out[2] == 0.0f);
     uint8_t mx[17] = { 128, 0x9e }; /* 2^(128-127) times e2m1 code 14 (-4) and 9 (-0.5) */
-    ft_block_decode(out, ft_block_info("mxfp4"), mx, 0, 32);
+    ft_block_decode(out, ft_block_info("mxfp4"), ft_block_info("mxfp4")->decode, mx, 0, 32);
     ck_assert(out[0] == -8.0f && out[16] == -1.0f);
 }
 END_TEST

@@ -336,7 +336,7 @@ START_TEST(test_written_by_gguf_py)
     const ft_tensor *q = ft_tensors_find(s, "blocks.weight");
     ck_assert(q->dim[0] == 2 && q->dim[1] == 64 && q->bytes == 136);
     float x[128];
-    ft_block_decode(x, ft_block_of(q), q->data, 0, 128);
+    ft_block_decode(x, ft_block_of(q), ft_block_of(q)->decode, q->data, 0, 128);
     ck_assert(x[0] > -1.01f && x[0] < -0.99f && x[127] > 0.99f && x[127] < 1.01f);
     ft_tensors_close(s);
 }

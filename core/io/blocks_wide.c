@@ -1,0 +1,176 @@
+/* blocks_wide.c -- the commonest block formats in vectors of the processor at hand (see blocks.h).
+ *
+ * Formats and order of operations are those of blocks.c, so are the results, to the bit: codes are
+ * widened to 32-bit integers, then to floats, multiplied and added, each rounded by itself.
+ * Compilers make poor vectors of the plain loops; reading weights is most of what generation does.
+ * Checked with blocks.c: test_blocks.c decodes every format both ways. */
+#include "core/io/blocks.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* A block begins with one or two binary16 numbers; those of PART blocks are widened first, so that
+ * each is then read as a vector of equal lanes.  A second one that is none is overwritten.
+ * Blocks AHEAD bytes on are asked for, as the processor stops doing so at every page. */
+enum { PART = 32, AHEAD = 2048 };
+
+#define WITH_F16C __attribute__((target("f16c"))) static inline
+#define WITH_512 __attribute__((target("avx512f"))) static
+#define WITH_256 __attribute__((target("avx2"))) static
+
+WITH_F16C void scales_of(float *d, const uint8_t *b, size_t n, size_t bytes, size_t halves)
+{
+    for (size_t i = 0; i < n; i++, b += bytes) {
+        int32_t two;
+        __builtin_prefetch(b + AHEAD);
+        memcpy(&two, b, 4);
+        _mm_storel_pi((__m64 *)(void *)(d + i * halves), _mm_cvtph_ps(_mm_cvtsi32_si128(two)));
+    }
+}
+
+static inline __m128i bytes_at(const uint8_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+static inline __m128i low_half(__m128i q) { return _mm_and_si128(q, _mm_set1_epi8(15)); }
+static inline __m128i high_half(__m128i q) { return low_half(_mm_srli_epi16(q, 4)); }
+
+/* ---- sixteen floats at a time: AVX-512 ------------------------------------------------------ */
+
+WITH_512 inline __m512 floats_512(__m128i q)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(q));
+}
+
+WITH_512 void q4_0_512(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
+{
+    __m512 zero = _mm512_set1_ps(8);
+    for (size_t i = 0; i < n; i++, out += 32, b += 18) {
+        __m512 s = _mm512_set1_ps(d[i]);
+        __m128i q = bytes_at(b + 2);
+        _mm512_storeu_ps(out, _mm512_mul_ps(s, _mm512_sub_ps(floats_512(low_half(q)), zero)));
+        _mm512_storeu_ps(out + 16, _mm512_mul_ps(s, _mm512_sub_ps(floats_512(high_half(q)), zero)));
+    }
+}
+
+WITH_512 void q4_1_512(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
+{
+    for (size_t i = 0; i < n; i++, out += 32, b += 20) {
+        __m512 s = _mm512_set1_ps(d[2 * i]), m = _mm512_set1_ps(d[2 * i + 1]);
+        __m128i q = bytes_at(b + 4);
+        _mm512_storeu_ps(out, _mm512_add_ps(_mm512_mul_ps(s, floats_512(low_half(q))), m));
+        _mm512_storeu_ps(out + 16, _mm512_add_ps(_mm512_mul_ps(s, floats_512(high_half(q))), m));
+    }
+}
+
+WITH_512 void q8_0_512(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
+{
+    for (size_t i = 0; i < n; i++, out += 32, b += 34) {
+        for (int j = 0; j < 32; j += 16) {
+            __m512i q = _mm512_cvtepi8_epi32(bytes_at(b + 2 + j));
+            _mm512_storeu_ps(out + j, _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(d[i])));
+        }
+    }
+}
+
+/* ---- eight at a time: AVX2 ------------------------------------------------------------------ */
+
+/* 16 codes as floats. */
+WITH_256 inline void floats_256(__m256 x[2], __m128i q)
+{
+    x[0] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(q));
+    x[1] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(q, q)));
+}
+
+WITH_256 void q4_0_256(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
+{
+    __m256 zero = _mm256_set1_ps(8), x[4];
+    for (size_t i = 0; i < n; i++, out += 32, b += 18) {
+        floats_256(x, low_half(bytes_at(b + 2)));
+        floats_256(x + 2, high_half(bytes_at(b + 2)));
+        for (int j = 0; j < 4; j++)
+            _mm256_storeu_ps(out + 8 * j,
+                             _mm256_mul_ps(_mm256_set1_ps(d[i]), _mm256_sub_ps(x[j], zero)));
+    }
+}
+
+WITH_256 void q4_1_256(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
+{
+    __m256 x[4];
+    for (size_t i = 0; i < n; i++, out += 32, b += 20) {
+        floats_256(x, low_half(bytes_at(b + 4)));
+        floats_256(x + 2, high_half(bytes_at(b + 4)));
+        for (int j = 0; j < 4; j++)
+            _mm256_storeu_ps(out + 8 * j,
+                             _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(d[2 * i]), x[j]),
+                                           _mm256_set1_ps(d[2 * i + 1])));
+    }
+}
+
+WITH_256 void q8_0_256(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
+{
+    for (size_t i = 0; i < n; i++, out += 32, b += 34) {
+        for (int j = 0; j < 32; j += 8) {
+            __m128i q = _mm_loadl_epi64((const __m128i *)(const void *)(b + 2 + j));
+            _mm256_storeu_ps(out + j, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
+                                                    _mm256_set1_ps(d[i])));
+        }
+    }
+}
+
+/* ---- a run of blocks, part by part ----------------------------------------------------------- */
+
+typedef void part_decoder(float *restrict, const uint8_t *restrict, const float *, size_t);
+
+static inline void in_parts(float *restrict out, const uint8_t *restrict b, size_t n, size_t bytes,
+                            size_t halves, part_decoder *decode)
+{
+    float d[2 * PART + 1];
+    for (size_t k; n; n -= k, out += k * 32, b += k * bytes) {
+        k = n < PART ? n : PART;
+        scales_of(d, b, k, bytes, halves);
+        decode(out, b, d, k);
+    }
+}
+
+#define DECODER(name, part, bytes, halves)                                              \
+    static void name(float *restrict out, const uint8_t *restrict b, size_t n)          \
+    {                                                                                   \
+        in_parts(out, b, n, bytes, halves, part);                                       \
+    }
+DECODER(wide_q4_0, q4_0_512, 18, 1)
+DECODER(wide_q4_1, q4_1_512, 20, 2)
+DECODER(wide_q8_0, q8_0_512, 34, 1)
+DECODER(half_wide_q4_0, q4_0_256, 18, 1)
+DECODER(half_wide_q4_1, q4_1_256, 20, 2)
+DECODER(half_wide_q8_0, q8_0_256, 34, 1)
+
+/* ---- which -------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    ft_block_decoder *wide[2]; /* AVX-512, AVX2 */
+} formats[] = {
+    { "q4_0", { wide_q4_0, half_wide_q4_0 } },
+    { "q4_1", { wide_q4_1, half_wide_q4_1 } },
+    { "q8_0", { wide_q8_0, half_wide_q8_0 } },
+};
+
+ft_block_decoder *ft_block_wide(const ft_block_format *f, int lanes)
+{
+    __builtin_cpu_init();
+    bool a512 = __builtin_cpu_supports("avx512f") && lanes >= 16;
+    bool a2 = __builtin_cpu_supports("avx2") && lanes >= 8; /* all that have it have F16C */
+    for (size_t i = 0; a2 && i < sizeof formats / sizeof *formats; i++) {
+        if (!strcmp(formats[i].name, f->name)) return formats[i].wide[a512 ? 0 : 1];
+    }
+    return f->decode;
+}
+
+#else
+ft_block_decoder *ft_block_wide(const ft_block_format *f, int lanes)
+{
+    (void)lanes;
+    return f->decode;
+}
+#endif
