@@ -200,6 +200,7 @@ static inline kt_batch *kt_batch_new(const kt_plan *p, int64_t ids_from, int64_t
     }
     x->b.first_row = 5;
     x->b.slot_tokens = longest + 40;
+    x->b.one_more = x->b.n_tokens % 3 == 0; /* some batches as if they were generation's */
     for (int64_t d = 0; d < x->b.n_docs; d++) { /* slots in another order than documents */
         x->slot[d] = (int32_t)(x->b.n_docs - d);
         x->cached[d] = (int32_t)(d * 17 % 41);
@@ -226,6 +227,7 @@ static inline kt_batch *kt_batch_select(const kt_batch *from, const int *docs, c
     }
     kt_finish_batch(x);
     x->b.slot_tokens = from->b.slot_tokens;
+    x->b.one_more = from->b.one_more;
     x->b.first_row = from->b.first_row + from->doc_row[docs[0]];
     for (int i = 0; i < n; i++) {
         int32_t old = from->doc_start[docs[i]], shift = x->doc_start[i] - old;

@@ -110,8 +110,8 @@ static void gather(generation *g)
         g->slot[s] = (slot){ g->next++, 0 };
         put(g, s, g->n_virtual, t->prompt, t->n_prompt);
     }
-    bool none_new = b->n_docs == 0;
-    for (int s = 0; s < SLOTS && none_new; s++) {
+    b->one_more = b->n_docs == 0;
+    for (int s = 0; s < SLOTS && b->one_more; s++) {
         if (g->slot[s].text < 0) continue;
         const ft_continuation *t = &g->text[g->slot[s].text];
         put(g, s, 0, t->out + t->n_out - 1, 1);

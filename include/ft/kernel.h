@@ -62,6 +62,7 @@ typedef struct {
     const int32_t *slot;       /* [n_docs] or NULL */
     const int32_t *cached;     /* [n_docs] */
     int64_t slot_tokens;       /* tokens a slot may have */
+    bool one_more;             /* every document is one more token of a text under way */
 } ft_batch;
 
 typedef struct {

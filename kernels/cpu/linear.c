@@ -7,8 +7,7 @@
  * An item packs the panels of all terms for a group of columns (decoding packed weights while it
  * does), then goes through its rows in strips of STRIP, which stay in the second-level cache while
  * all panels of the group meet them: the sum of the terms in fp32, then bias and rounding, once.
- * A pass of generation that reads one more token of each text, and its logits, go another way
- * (linear_few.c). */
+ * A pass of generation that reads one more token of each text goes another way (linear_few.c). */
 #include "linear.h"
 
 /* Panels of a group: as many as GROUP_BYTES hold, so that they stay in the second-level cache
@@ -109,21 +108,10 @@ static int64_t runs_of(const ft_call *k, int64_t groups)
     return most(least(runs, strips), 1);
 }
 
-/* Whether the call's rows are a token each of texts that are under way, or the logits of texts. */
-static bool is_few(const ft_call *k, bool logits)
-{
-    const ft_batch *b = k->batch;
-    if (!b->cached || b->n_docs > STRIP) return false;
-    for (int64_t d = 0; d < b->n_docs && !logits; d++) {
-        if (b->cached[d] == 0 || b->doc_start[d + 1] - b->doc_start[d] != 1) return false;
-    }
-    return ft_rows(k, &k->out[0]) <= STRIP;
-}
-
-static int64_t product_items(const ft_call *k, ft_dtype t, bool dx, bool logits)
+static int64_t product_items(const ft_call *k, ft_dtype t, bool dx)
 {
     int64_t groups = groups_of(k, t, dx);
-    if (!dx && is_few(k, logits)) return panels_of(k);
+    if (!dx && k->batch->one_more) return panels_of(k);
     return groups * runs_of(k, groups);
 }
 
@@ -194,17 +182,20 @@ __attribute__((always_inline)) static inline void do_strip(const ft_call *k, con
     }
 }
 
-/* Columns 32 begin … 32 end of a call that is_few. */
+/* Columns 32 begin … 32 end where every row is one more token of a text. */
 static void few_rows(const ft_call *k, const layout *l, int64_t begin, int64_t end, ft_dtype t,
                      bool logits)
 {
     int64_t rows = ft_rows(k, &k->out[0]);
     for (int64_t p = begin; p < end; p++) {
-        memset(l->sum, 0, (size_t)rows * GEMM_N * sizeof *l->sum);
-        for (int i = 0; i < terms_of(k); i++)
-            FT_NAME(linear_few)(l->sum, &k->in[2 * i], &k->in[2 * i + 1], p * GEMM_N, rows, t,
-                (float *)(void *)l->left, (float *)(void *)l->tmp);
-        finish(k, l, 0, rows, p * GEMM_N, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
+        for (int64_t r = 0, n; r < rows; r += n) {
+            n = least(rows - r, STRIP);
+            memset(l->sum, 0, (size_t)n * GEMM_N * sizeof *l->sum);
+            for (int i = 0; i < terms_of(k); i++)
+                FT_NAME(linear_few)(l->sum, &k->in[2 * i], r, n, &k->in[2 * i + 1], p * GEMM_N, t,
+                    (float *)(void *)l->left, (float *)(void *)l->tmp);
+            finish(k, l, r, n, p * GEMM_N, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
+        }
     }
 }
 
@@ -213,7 +204,7 @@ __attribute__((always_inline)) static inline void product(const ft_call *k, int6
                                                           bool dx, bool logits)
 {
     layout l = lay_out(k, t, dx, scratch);
-    if (!dx && is_few(k, logits)) {
+    if (!dx && k->batch->one_more) {
         few_rows(k, &l, begin, end, t, logits);
         return;
     }
@@ -237,7 +228,7 @@ __attribute__((always_inline)) static inline void product(const ft_call *k, int6
     }                                                                            \
     static int64_t name##_items_##suffix(const ft_call *k)                       \
     {                                                                            \
-        return product_items(k, t, dx, logits);                                  \
+        return product_items(k, t, dx);                                          \
     }                                                                            \
     static size_t name##_scratch_##suffix(const ft_call *k)                      \
     {                                                                            \

@@ -36,12 +36,12 @@ __attribute__((always_inline)) static inline void dots(float *sums, const float 
     }
 }
 
-void FT_NAME(linear_few)(float *sums, const ft_arg *x, const ft_arg *w, int64_t col, int64_t rows,
-                         ft_dtype t, float *left, float *tmp)
+void FT_NAME(linear_few)(float *sums, const ft_arg *x, int64_t first, int64_t rows, const ft_arg *w,
+                         int64_t col, ft_dtype t, float *left, float *tmp)
 {
     int64_t n = w->rows - col < GEMM_N ? w->rows - col : GEMM_N, depth = x->cols;
     bool round = t == FT_BF16 && (w->packed || w->dtype != FT_BF16);
-    FT_NAME(gemm_fetch)(left, depth, x, 0, rows, 0, depth, FT_F32);
+    FT_NAME(gemm_fetch)(left, depth, x, first, rows, 0, depth, FT_F32);
     for (int64_t j = 0; j < n; j += FETCH) {
         int64_t have = n - j < FETCH ? n - j : FETCH;
         FT_NAME(gemm_fetch)(tmp, depth, w, col + j, have, 0, depth, FT_F32);
