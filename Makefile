@@ -18,6 +18,7 @@ PLUGIN_CFLAGS = $(CFLAGS) -fvisibility=hidden -Iinclude -Iplugins
 # What a plugin links with besides libc; everything of ours reaches it through ft_host.
 LIBS_tokenizer-bpe = -lpcre2-8 -lutf8proc
 LIBS_data-chatml = -lz -lzstd
+LIBS_data-parquet = -lz -lzstd
 
 # Folders of plugins/ whose code a plugin shares with others: it is compiled into each.
 SHARED_model-llama = decoder
@@ -28,14 +29,18 @@ SHARED_model-gemma = decoder
 CORE_SRC  := $(filter-out core/cli/main.c,$(wildcard core/*/*.c))
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/obj/%.o)
 # A folder of plugins/ is a plugin when it holds NAME.c, else code that plugins share.
-PLUGINS   := $(foreach d,$(wildcard plugins/*),$(if $(wildcard $d/$(notdir $d).c),$(notdir $d)))
+# WITHOUT="NAME …" leaves plugins out; nothing else needs them.
+WITHOUT =
+FOLDERS   := $(filter-out $(WITHOUT:%=plugins/%),$(wildcard plugins/*))
+PLUGINS   := $(foreach d,$(FOLDERS),$(if $(wildcard $d/$(notdir $d).c),$(notdir $d)))
 KERNEL_SRC := $(wildcard kernels/cpu/*.c)
 UNIT      := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
-PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard plugins/*/*_test.c)))
+PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard $(FOLDERS:%=%/*_test.c))))
 
 all: $(BUILD)/pipeline plugins kernels
 
-.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan format install clean
+.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan fuzz fuzz-programs format \
+        install clean
 plugins: $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
 help:
@@ -45,9 +50,11 @@ help:
 	@echo 'make check       all tests, after installing what they need'
 	@echo 'make unit T=json one test program'
 	@echo 'make asan        all tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
+	@echo 'make fuzz        libFuzzer on every reader of files, FUZZ_SECONDS=60 each (needs clang)'
 	@echo 'make format      wrap lines above 100 columns (needs clang-format)'
 	@echo 'make install     program, plugins and headers under PREFIX (default /usr/local)'
 	@echo 'make clean       remove $(BUILD)'
+	@echo 'WITHOUT="data-parquet …" leaves plugins out'
 	@echo 'CC=clang, BUILD=folder, OPT="-O0 -g" and SAN=-fsanitize=… change how it is built'
 
 # ---- program ---------------------------------------------------------------------------------
@@ -116,7 +123,26 @@ $(BUILD)/tests/plugins/$(basename $(notdir $(1))): $(1) $(BUILD)/libft.a
 endef
 $(foreach t,$(wildcard plugins/*/*_test.c),$(eval $(call plugin_test_rule,$(t))))
 
-TESTS := $(UNIT:%=$(BUILD)/tests/unit/%) $(PLUGIN_TESTS:%=$(BUILD)/tests/plugins/%)
+# Fuzzing harnesses, one a reader: linked with the plugin that they are for, and for the tests with a
+# main that gives them their seeds (tests/fuzz).
+FUZZ := $(filter-out replay,$(basename $(notdir $(wildcard tests/fuzz/*.c))))
+FUZZ_PLUGIN_rows = data-chatml
+FUZZ_PLUGIN_tokenizer = tokenizer-bpe
+FUZZ_PLUGIN_adapter = lora
+FUZZ_PLUGIN_parquet = data-parquet
+fuzz_obj = $(if $(FUZZ_PLUGIN_$(1)),$(call plugin_obj,$(FUZZ_PLUGIN_$(1))))
+FUZZ_LINK = -I. -Iinclude $(LDFLAGS)
+
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $$(call fuzz_obj,$$*) $(BUILD)/libft.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(FUZZ_LINK) $^ $(LIBS_$(FUZZ_PLUGIN_$*)) $(LIBS) -o $@
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $$(call fuzz_obj,$$*) $(BUILD)/libft.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(FUZZ_LINK) -fsanitize=fuzzer $^ $(LIBS_$(FUZZ_PLUGIN_$*)) $(LIBS) -o $@
+
+TESTS := $(UNIT:%=$(BUILD)/tests/unit/%) $(PLUGIN_TESTS:%=$(BUILD)/tests/plugins/%) \
+         $(FUZZ:%=$(BUILD)/tests/fuzz/%)
 
 # Plugins for the loader's tests, most of them hostile: one file of tests/data/plugins each.
 TEST_PLUGINS := $(patsubst tests/data/plugins/%.c,$(BUILD)/tests/so/%.so,$(wildcard tests/data/plugins/*.c))
@@ -150,6 +176,16 @@ asan:
 tsan:
 	$(MAKE) BUILD=build-tsan SAN="-fsanitize=thread" OPT="-O1 -g" check
 
+# Every reader from its seeds for FUZZ_SECONDS; FUZZ_ONLY names some of them.
+FUZZ_SECONDS = 60
+FUZZ_ONLY = $(FUZZ)
+fuzz:
+	@tools/deps build fuzz
+	@$(MAKE) $(JOBS) BUILD=build-fuzz CC=clang OPT="-O1 -g" \
+	    SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" fuzz-programs
+	@tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ_ONLY)
+fuzz-programs: $(FUZZ:%=$(BUILD)/fuzz/%)
+
 # ---- the rest --------------------------------------------------------------------------------
 deps:
 	tools/deps
@@ -170,6 +206,6 @@ install: all
 	install -m 644 include/ft/*.h $(DESTDIR)$(PREFIX)/include/ft/
 
 clean:
-	rm -rf $(BUILD) build-asan build-tsan
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
 -include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)

@@ -1,167 +1,124 @@
-/* json.c -- a strict JSON reader into a tree of plain structs, and the writing of strings.
+/* json.c -- JSON into a tree of plain structs, in little memory.
  *
- * Grammar: RFC 8259, with the refusals that ft/json.h lists.  One pass, recursion bounded by
- * DEPTH.  Items of an array or object are collected on a stack and copied, contiguous, into the
- * arena when their bracket closes; duplicate keys are found by sorting pointers to them.  Why not
- * cJSON: it accepts duplicate keys, trailing bytes, invalid UTF-8, cuts strings at \u0000 and keeps
- * numbers as doubles, so that 1.0 becomes 1 in a chat template. */
+ * Three passes.  json_check.c judges the text and counts, so that the tree is one block of exactly
+ * the size it needs; the second pass lays the values out, the items of an array or object
+ * contiguous, names and texts pointing into the text itself, and finds duplicate keys; the third
+ * unescapes the texts where they lie and puts a zero byte behind each.  So a tree takes the text
+ * and sizeof(ft_json) a value: a tokenizer.json of 33 MB with half a million merges stays within
+ * 64 MiB beside its text, and a text that would not is refused before its tree is made.
+ *
+ * Why not cJSON: it accepts duplicate keys, trailing bytes, invalid UTF-8, cuts strings at \u0000
+ * and keeps numbers as doubles, so that 1.0 becomes 1 in a chat template. */
 #include "core/base/json.h"
-#include <errno.h>
-#include <limits.h>
-#include <math.h>
-#include <stdlib.h>
-#include "core/base/arena.h"
-#include "core/base/utf8.h"
+#include "core/base/json_check.h"
 
-enum { DEPTH = 512 };
+enum { MOST_TREE = 64 << 20 };
 
 struct ft_json_doc {
-    ft_arena arena;
-    ft_json root;
+    char *text;     /* what names and texts point into */
+    ft_json *value; /* [1 + values]: the root, then the items of each array and object */
+    char *keys;     /* keys that held escapes */
 };
 
+/* The second pass. */
 typedef struct {
-    const char *what, *s;
-    size_t n, at;
-    ft_arena *arena;
-    ft_buf stack;   /* ft_json items of the open arrays and objects */
-    ft_buf scratch; /* the string being unescaped */
-    size_t limit;   /* most bytes that a tree may take; 0: any */
-    ft_err *err;
-} reader;
+    char *s;               /* a copy of the value's text, with a zero byte behind it */
+    size_t at;
+    uint64_t base;         /* of s in the text, for ft_json.at */
+    const uint32_t *count; /* of the next array or object */
+    ft_json *next;         /* free values */
+    char *key;             /* room for escaped keys */
+} builder;
 
-/* Line and column (in bytes, from 1) of offset `at`. */
-static int fail_at(reader *r, size_t at, const char *msg)
+static int no_memory(const char *what, ft_err *e)
 {
-    size_t line = 1, start = 0;
-    for (size_t i = 0; i < at && i < r->n; i++) {
-        if (r->s[i] == '\n') {
-            line++;
-            start = i + 1;
-        }
-    }
-    return ft_errf(r->err, FT_EFORMAT, "%s:%zu:%zu: %s", r->what, line, at - start + 1, msg);
+    return ft_errf(e, FT_ENOMEM, "%s: out of memory while reading JSON", what);
 }
 
-static int fail(reader *r, const char *msg) { return fail_at(r, r->at, msg); }
-static int no_memory(reader *r)
+/* ---- second pass: the text is known to be well-formed ---------------------------------------- */
+
+/* To the next character that is neither white space nor one that parts values. */
+static char next_mark(builder *b)
 {
-    return ft_errf(r->err, FT_ENOMEM, "%s: out of memory while reading JSON", r->what);
+    b->at += strspn(b->s + b->at, " \t\n\r,:");
+    return b->s[b->at];
 }
 
-static void skip_space(reader *r)
+/* The length of the string whose first character is at b->at; b->at is then behind its quote. */
+static size_t string_length(builder *b)
 {
-    while (r->at < r->n) {
-        char c = r->s[r->at];
-        if (c != ' ' && c != '\t' && c != '\n' && c != '\r') break;
-        r->at++;
-    }
+    size_t from = b->at;
+    while (b->s[b->at] != '"') b->at += b->s[b->at] == '\\' ? 2 : 1;
+    return b->at++ - from;
 }
 
-static bool digit_at(const reader *r, size_t i)
+/* A key; one with escapes is unescaped at once, as duplicates are found by comparing. */
+static void build_key(builder *b, ft_json *v)
 {
-    return i < r->n && r->s[i] >= '0' && r->s[i] <= '9';
+    next_mark(b);
+    v->key = b->s + ++b->at;
+    size_t n = string_length(b);
+    if (memchr(v->key, '\\', n)) {
+        char *to = b->key;
+        b->key += n + 1;
+        n = ft_json_unescape(to, v->key, n);
+        to[n] = 0;
+        v->key = to;
+    }
+    v->key_len = (uint32_t)n;
 }
 
-static int read_number(reader *r, ft_json *v)
+/* A number: at least one character, and those that numbers are made of. */
+static void build_number(builder *b, ft_json *v)
 {
-    size_t from = r->at, i = from;
-    if (r->s[i] == '-') i++;
-    if (!digit_at(r, i)) return fail_at(r, i, "a number needs a digit here");
-    if (r->s[i] == '0' && digit_at(r, i + 1)) return fail_at(r, i, "a number may not start with 0");
-    while (digit_at(r, i)) i++;
-    if (i < r->n && r->s[i] == '.') {
-        if (!digit_at(r, ++i)) return fail_at(r, i, "a digit must follow the decimal point");
-        while (digit_at(r, i)) i++;
-    }
-    if (i < r->n && (r->s[i] == 'e' || r->s[i] == 'E')) {
-        i++;
-        if (i < r->n && (r->s[i] == '+' || r->s[i] == '-')) i++;
-        if (!digit_at(r, i)) return fail_at(r, i, "a digit must follow the exponent sign");
-        while (digit_at(r, i)) i++;
-    }
+    size_t n = strspn(b->s + b->at, "+-.0123456789eE");
     v->type = FT_JSON_NUMBER;
-    v->len = i - from;
-    v->text = ft_arena_strndup(r->arena, r->s + from, v->len);
-    r->at = i;
-    return v->text ? 0 : no_memory(r);
+    v->text = b->s + b->at;
+    v->len = (uint32_t)n;
+    b->at += n;
 }
 
-static int hex4(const reader *r, size_t at, uint32_t *out)
+static void build_word(builder *b, ft_json *v, char c)
 {
-    uint32_t u = 0;
-    for (size_t i = at; i < at + 4; i++) {
-        if (i >= r->n) return -1;
-        char c = r->s[i];
-        uint32_t d = c >= '0' && c <= '9' ? (uint32_t)(c - '0')
-                   : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
-                   : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10) : 16;
-        if (d == 16) return -1;
-        u = u * 16 + d;
+    v->type = c == 'n' ? FT_JSON_NULL : FT_JSON_BOOL;
+    v->truth = c == 't';
+    b->at += c == 'f' ? 5 : 4;
+}
+
+static void build_value(builder *b, ft_json *v);
+
+static void build_items(builder *b, ft_json *v, char open)
+{
+    uint32_t n = *b->count++;
+    ft_json *item = b->next;
+    b->next += n;
+    v->type = open == '{' ? FT_JSON_OBJECT : FT_JSON_ARRAY;
+    v->item = item;
+    v->len = n;
+    b->at++;
+    for (uint32_t i = 0; i < n; i++) {
+        if (open == '{') build_key(b, &item[i]);
+        build_value(b, &item[i]);
     }
-    *out = u;
-    return 0;
+    next_mark(b);
+    b->at++;
 }
 
-/* \uXXXX with r->at on the 'u'; a high surrogate must be followed by its low one. */
-static int read_unicode_escape(reader *r)
+static void build_value(builder *b, ft_json *v)
 {
-    uint32_t u, low;
-    if (hex4(r, r->at + 1, &u)) return fail(r, "\\u needs four hexadecimal digits");
-    size_t end = r->at + 5;
-    if (u >= 0xDC00 && u <= 0xDFFF) return fail(r, "lone low surrogate");
-    if (u >= 0xD800 && u <= 0xDBFF) {
-        if (end + 6 > r->n || r->s[end] != '\\' || r->s[end + 1] != 'u' ||
-            hex4(r, end + 2, &low) || low < 0xDC00 || low > 0xDFFF)
-            return fail(r, "lone high surrogate");
-        u = 0x10000 + ((u - 0xD800) << 10) + (low - 0xDC00);
-        end += 6;
+    char c = next_mark(b);
+    v->at = (uint32_t)(b->base + b->at);
+    if (c == '{' || c == '[') build_items(b, v, c);
+    else if (c == '-' || (c >= '0' && c <= '9')) build_number(b, v);
+    else if (c != '"') build_word(b, v, c);
+    else {
+        v->type = FT_JSON_STRING;
+        v->text = b->s + ++b->at;
+        v->len = (uint32_t)string_length(b);
     }
-    char b[4];
-    ft_buf_add(&r->scratch, b, ft_utf8_encode(u, b));
-    r->at = end;
-    return 0;
 }
 
-static int read_escape(reader *r)
-{
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    r->at++;
-    if (r->at >= r->n) return fail(r, "string does not end");
-    char c = r->s[r->at];
-    if (c == 'u') return read_unicode_escape(r);
-    const char *p = c ? strchr(from, c) : NULL;
-    if (!p) return fail(r, "unknown escape in a string");
-    ft_buf_putc(&r->scratch, to[p - from]);
-    r->at++;
-    return 0;
-}
-
-/* A string, r->at on its quote; the unescaped bytes go to the arena. */
-static int read_string(reader *r, const char **text, size_t *len)
-{
-    size_t open = r->at++;
-    r->scratch.n = 0;
-    while (r->at < r->n && r->s[r->at] != '"') {
-        unsigned char c = (unsigned char)r->s[r->at];
-        if (c < 0x20) return fail(r, "control character in a string; write it as \\u00XX");
-        if (c == '\\') {
-            int code = read_escape(r);
-            if (code) return code;
-            continue;
-        }
-        size_t k = ft_utf8_length(r->s + r->at, r->n - r->at);
-        if (k == 0) return fail(r, "invalid UTF-8");
-        ft_buf_add(&r->scratch, r->s + r->at, k);
-        r->at += k;
-    }
-    if (r->at >= r->n) return fail_at(r, open, "string does not end");
-    r->at++;
-    if (r->scratch.oom) return no_memory(r);
-    *len = r->scratch.n;
-    *text = ft_arena_strndup(r->arena, r->scratch.p ? r->scratch.p : "", *len);
-    return *text ? 0 : no_memory(r);
-}
+/* ---- duplicate keys -------------------------------------------------------------------------- */
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -173,141 +130,133 @@ static int compare_keys(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static int refuse_duplicates(reader *r, const ft_json *item, size_t n)
+/* By sorting pointers to the items; order has room for all of an object's. */
+static int refuse_duplicates(const ft_json_check *r, const ft_json *v, const ft_json **order)
 {
-    if (n < 2) return 0;
-    const ft_json **p = malloc(n * sizeof *p);
-    if (!p) return no_memory(r);
-    for (size_t i = 0; i < n; i++) p[i] = &item[i];
-    qsort(p, n, sizeof *p, compare_keys);
-    int code = 0;
-    for (size_t i = 1; i < n && !code; i++) {
-        if (p[i]->key_len == p[i - 1]->key_len &&
-            !memcmp(p[i]->key, p[i - 1]->key, p[i]->key_len)) {
-            char msg[160];
-            snprintf(msg, sizeof msg, "duplicate key \"%.100s\"", p[i]->key);
-            code = fail_at(r, p[i]->at, msg);
-        }
+    for (size_t i = 0; i < v->len; i++) order[i] = &v->item[i];
+    qsort(order, v->len, sizeof *order, compare_keys);
+    for (size_t i = 1; i < v->len; i++) {
+        const ft_json *x = order[i - 1], *y = order[i];
+        if (x->key_len != y->key_len || memcmp(x->key, y->key, y->key_len)) continue;
+        char msg[160];
+        snprintf(msg, sizeof msg, "duplicate key \"%.*s\"", y->key_len < 100 ? (int)y->key_len : 100,
+                 y->key);
+        return ft_json_fail_at(r, y->at, msg);
     }
-    free(p);
-    return code;
-}
-
-static int read_value(reader *r, ft_json *v, int depth);
-
-/* "key" : with r->at on the quote; ends behind the colon. */
-static int read_key(reader *r, const char **key, size_t *len)
-{
-    if (r->at >= r->n || r->s[r->at] != '"') return fail(r, "a key in quotes must stand here");
-    int code = read_string(r, key, len);
-    if (code) return code;
-    skip_space(r);
-    if (r->at >= r->n || r->s[r->at] != ':') return fail(r, "':' must follow a key");
-    r->at++;
     return 0;
 }
 
-/* "key" : value, with r->at on the quote. */
-static int read_member(reader *r, ft_json *item, int depth)
+/* Objects of two keys and more, the root and all below it. */
+static int check_objects(const ft_json_check *r, const ft_json *value, size_t n)
 {
-    const char *key;
-    size_t key_len;
-    int code = read_key(r, &key, &key_len);
-    if (code) return code;
-    code = read_value(r, item, depth);
-    item->key = key;
-    item->key_len = key_len;
+    size_t most = 1;
+    int code = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (value[i].type == FT_JSON_OBJECT && value[i].len > most) most = value[i].len;
+    }
+    if (most == 1) return 0;
+    const ft_json **order = malloc(most * sizeof *order);
+    if (!order) return no_memory(r->what, r->err);
+    for (size_t i = 0; i < n && !code; i++) {
+        if (value[i].type == FT_JSON_OBJECT && value[i].len > 1)
+            code = refuse_duplicates(r, &value[i], order);
+    }
+    free(order);
     return code;
 }
 
-/* Array or object; r->at on its bracket. */
-static int read_items(reader *r, ft_json *v, int depth)
+/* ---- third pass ------------------------------------------------------------------------------ */
+
+/* Unescapes and ends every text; `from`, `n`: the text that is not yet ended (keys with escapes
+ * lie elsewhere, finished). */
+static void end_texts(ft_json *value, size_t n, const char *from, size_t length)
 {
-    bool object = r->s[r->at] == '{';
-    char close = object ? '}' : ']';
-    size_t base = r->stack.n;
-    if (depth >= DEPTH) return fail(r, "nested deeper than 512");
-    v->type = object ? FT_JSON_OBJECT : FT_JSON_ARRAY;
-    r->at++;
-    skip_space(r);
-    bool more = !(r->at < r->n && r->s[r->at] == close);
-    while (more) {
-        ft_json item = { 0 };
-        skip_space(r);
-        int code = object ? read_member(r, &item, depth + 1) : read_value(r, &item, depth + 1);
-        if (code) return code;
-        ft_buf_add(&r->stack, &item, sizeof item);
-        if (r->limit && r->stack.n + r->arena->used > r->limit)
-            return fail(r, "one value has more parts than are allowed here");
-        skip_space(r);
-        if (r->at >= r->n) return fail(r, object ? "object does not end" : "array does not end");
-        if (r->s[r->at] != ',' && r->s[r->at] != close)
-            return fail(r, "',' or the end must stand here");
-        more = r->s[r->at] == ',';
-        if (more) r->at++;
+    for (size_t i = 0; i < n; i++) {
+        ft_json *v = &value[i];
+        if (v->key >= from && v->key < from + length) ((char *)(uintptr_t)v->key)[v->key_len] = 0;
+        if (v->type != FT_JSON_STRING && v->type != FT_JSON_NUMBER) continue;
+        char *text = (char *)(uintptr_t)v->text;
+        if (v->type == FT_JSON_STRING) v->len = (uint32_t)ft_json_unescape(text, text, v->len);
+        text[v->len] = 0;
     }
-    r->at++;
-    if (r->stack.oom) return no_memory(r);
-    v->len = (r->stack.n - base) / sizeof(ft_json);
-    ft_json *item = ft_arena_array(r->arena, v->len, sizeof *item);
-    if (!item) return no_memory(r);
-    if (v->len) memcpy(item, r->stack.p + base, v->len * sizeof *item);
-    v->item = item;
-    r->stack.n = base;
-    return object ? refuse_duplicates(r, item, v->len) : 0;
 }
 
-static int read_word(reader *r, ft_json *v)
+/* ---- documents ------------------------------------------------------------------------------- */
+
+/* The tree of what r has checked, which is text[0 … length) of a copy; base: where that began.
+ * The copy is the document's from here on, also after an error. */
+static ft_json_doc *build(const ft_json_check *r, char *text, size_t length, uint64_t base)
 {
-    static const struct { const char *word; ft_json_type type; bool truth;
-    } words[] = {
-        { "null", FT_JSON_NULL, false },
-        { "true", FT_JSON_BOOL, true },
-        { "false", FT_JSON_BOOL, false },
-    };
-    for (size_t i = 0; i < 3; i++) {
-        size_t k = strlen(words[i].word);
-        if (r->n - r->at >= k && !memcmp(r->s + r->at, words[i].word, k)) {
-            v->type = words[i].type;
-            v->truth = words[i].truth;
-            r->at += k;
-            return 0;
-        }
+    ft_json_doc *d = calloc(1, sizeof *d);
+    size_t n = r->values + 1;
+    if (!d) {
+        free(text);
+        no_memory(r->what, r->err);
+        return NULL;
     }
-    return fail(r, "a JSON value must stand here");
+    d->text = text;
+    d->value = calloc(n, sizeof *d->value);
+    d->keys = malloc(r->escaped_keys + 1);
+    int code = d->value && d->keys ? 0 : no_memory(r->what, r->err);
+    if (!code) {
+        builder b = { .s = text, .base = base, .next = d->value + 1, .key = d->keys,
+                      .count = (const uint32_t *)(const void *)r->counts.p };
+        build_value(&b, d->value);
+        code = check_objects(r, d->value, n);
+    }
+    if (!code) {
+        end_texts(d->value, n, text, length);
+        return d;
+    }
+    ft_json_done(d);
+    return NULL;
 }
 
-static int read_value(reader *r, ft_json *v, int depth)
+/* A copy of n bytes that ends with a zero byte, as every number of the second pass must end. */
+static char *copy_of(const ft_json_check *r, const char *p, size_t n)
 {
-    skip_space(r);
-    if (r->at >= r->n) return fail(r, "the text ends where a value must stand");
-    v->at = r->at;
-    char c = r->s[r->at];
-    if (c == '{' || c == '[') return read_items(r, v, depth);
-    if (c == '-' || (c >= '0' && c <= '9')) return read_number(r, v);
-    if (c != '"') return read_word(r, v);
-    v->type = FT_JSON_STRING;
-    return read_string(r, &v->text, &v->len);
+    char *copy = malloc(n + 1);
+    if (!copy) {
+        no_memory(r->what, r->err);
+        return NULL;
+    }
+    if (n) memcpy(copy, p, n);
+    copy[n] = 0;
+    return copy;
+}
+
+/* Checks the value at r->at and, unless `used`, that nothing follows; *from: where it begins.
+ * copied: its text will be copied, which counts as part of the tree. */
+static int check_text(ft_json_check *r, size_t *from, size_t *used, bool copied)
+{
+    if (r->n >= UINT32_MAX) return ft_errf(r->err, FT_EFORMAT, "%s: longer than 4 GiB", r->what);
+    ft_json_skip_space(r);
+    *from = r->at;
+    int code = ft_json_check_value(r, 0);
+    size_t end = r->at;
+    ft_json_skip_space(r);
+    if (!code && !used && r->at < r->n)
+        code = ft_json_fail_at(r, r->at, "nothing may follow the JSON value");
+    if (used) *used = r->at;
+    r->at = end;
+    if (!code && ft_json_tree_bytes(r) + (copied ? end - *from : 0) > r->limit)
+        code = ft_json_fail_at(r, *from, "one value has more parts than are allowed here");
+    return code;
 }
 
 ft_json_doc *ft_json_parse_prefix(const char *what, const char *text, size_t n, size_t *used,
                                   ft_err *e)
 {
-    ft_json_doc *doc = calloc(1, sizeof *doc);
-    if (!doc) {
-        ft_errf(e, FT_ENOMEM, "%s: out of memory while reading JSON", what);
-        return NULL;
-    }
-    reader r = { .what = what, .s = text, .n = n, .arena = &doc->arena, .err = e };
-    int code = read_value(&r, &doc->root, 0);
-    skip_space(&r);
-    if (!code && !used && r.at < n) code = fail(&r, "nothing may follow the JSON value");
-    if (used) *used = r.at;
-    ft_buf_free(&r.stack);
-    ft_buf_free(&r.scratch);
-    if (!code) return doc;
-    ft_json_done(doc);
-    return NULL;
+    ft_json_check r = { .what = what, .s = text, .n = n, .err = e, .limit = MOST_TREE };
+    size_t from;
+    char *copy = NULL;
+    ft_json_doc *d = NULL;
+    int code = check_text(&r, &from, used, true);
+    size_t length = r.at - from;
+    if (!code) copy = copy_of(&r, text + from, length);
+    if (copy) d = build(&r, copy, length, from);
+    ft_buf_free(&r.counts);
+    return d;
 }
 
 ft_json_doc *ft_json_parse(const char *what, const char *text, size_t n, ft_err *e)
@@ -315,36 +264,110 @@ ft_json_doc *ft_json_parse(const char *what, const char *text, size_t n, ft_err 
     return ft_json_parse_prefix(what, text, n, NULL, e);
 }
 
-/* The members of the object at r->at; with `inside`, those of the object under that key. */
-static int each_member(reader *r, const char *inside, ft_json_member on, void *ctx)
+ft_json_doc *ft_json_parse_buf(const char *what, ft_buf *text, ft_err *e)
 {
-    if (r->at >= r->n || r->s[r->at] != '{') return fail(r, "an object must stand here");
+    ft_json_check r = { .what = what, .s = text->p ? text->p : "", .n = text->n, .err = e,
+                        .limit = MOST_TREE };
+    size_t from;
+    ft_json_doc *d = NULL;
+    if (!check_text(&r, &from, NULL, false)) {
+        char *p = text->p; /* a checked text is not empty */
+        *text = (ft_buf){ 0 };
+        d = build(&r, p, r.n, 0);
+    }
+    ft_buf_free(text);
+    ft_buf_free(&r.counts);
+    return d;
+}
+
+const ft_json *ft_json_root(const ft_json_doc *d) { return d->value; }
+
+void ft_json_done(ft_json_doc *d)
+{
+    if (!d) return;
+    free(d->text);
+    free(d->value);
+    free(d->keys);
+    free(d);
+}
+
+/* ---- member by member ------------------------------------------------------------------------ */
+
+typedef struct {
+    ft_json_check r;
+    const char *inside;
+    ft_json_member on;
+    void *ctx;
+} walk;
+
+/* The value at r->at as a tree of its own, named by [key, key + n), to on(). */
+static int hand_over(walk *w, size_t from, size_t key, size_t n)
+{
+    ft_json_check *r = &w->r;
+    char *copy, *name;
+    if (r->at - from + ft_json_tree_bytes(r) > r->limit)
+        return ft_json_fail_at(r, from, "one value has more parts than are allowed here");
+    if (!(copy = copy_of(r, r->s + from, r->at - from))) return FT_ENOMEM;
+    ft_json_doc *d = build(r, copy, r->at - from, from);
+    if (!d) return r->err && r->err->code ? r->err->code : FT_EFORMAT;
+    int code = (name = copy_of(r, r->s + key, n)) ? 0 : FT_ENOMEM;
+    if (!code) {
+        d->value->key_len = (uint32_t)ft_json_unescape(name, name, n);
+        name[d->value->key_len] = 0;
+        d->value->key = name;
+        code = w->on(w->ctx, d->value, r->err);
+    }
+    free(name);
+    ft_json_done(d);
+    return code;
+}
+
+static int each_member(walk *w, bool inner);
+
+/* Whether the key of n bytes, still escaped, says `name`. */
+static bool key_is(const char *key, size_t n, const char *name)
+{
+    char plain[256];
+    return n < sizeof plain && ft_json_unescape(plain, key, n) == strlen(name) &&
+           !memcmp(plain, name, strlen(name));
+}
+
+/* One member: handed over, entered, or only checked. */
+static int one_member(walk *w, bool inner, bool *entered)
+{
+    ft_json_check *r = &w->r;
+    size_t key, n;
+    ft_json_skip_space(r);
+    int code = ft_json_check_key(r, &key, &n);
+    if (code) return code;
+    ft_json_skip_space(r);
+    r->values = r->widest = r->escaped_keys = r->counts.n = 0;
+    if (w->inside && !inner && key_is(r->s + key, n, w->inside)) {
+        if (*entered) return ft_json_fail_at(r, r->at, "duplicate key");
+        *entered = true;
+        return each_member(w, true);
+    }
+    size_t from = r->at;
+    code = ft_json_check_value(r, 1);
+    return code || (w->inside && !inner) ? code : hand_over(w, from, key, n);
+}
+
+/* The members of the object at r->at. */
+static int each_member(walk *w, bool inner)
+{
+    ft_json_check *r = &w->r;
+    if (r->at >= r->n || r->s[r->at] != '{')
+        return ft_json_fail_at(r, r->at, "an object must stand here");
     r->at++;
-    skip_space(r);
+    ft_json_skip_space(r);
     bool more = !(r->at < r->n && r->s[r->at] == '}'), entered = false;
     while (more) {
-        ft_json v = { 0 };
-        const char *key;
-        size_t key_len;
-        skip_space(r);
-        int code = read_key(r, &key, &key_len);
-        if (!code && inside && key_len == strlen(inside) && !memcmp(key, inside, key_len)) {
-            if (entered) return fail(r, "duplicate key");
-            entered = true;
-            skip_space(r);
-            code = each_member(r, NULL, on, ctx);
-        } else if (!code) {
-            code = read_value(r, &v, 1);
-            v.key = key;
-            v.key_len = key_len;
-            if (!code && !inside) code = on(ctx, &v, r->err);
-        }
-        ft_arena_free(r->arena);
+        int code = one_member(w, inner, &entered);
         if (code) return code;
-        skip_space(r);
-        if (r->at >= r->n) return fail(r, "object does not end");
+        ft_json_skip_space(r);
+        if (r->at >= r->n) return ft_json_fail_at(r, r->at, "object does not end");
         if (r->s[r->at] != ',' && r->s[r->at] != '}')
-            return fail(r, "',' or the end must stand here");
+            return ft_json_fail_at(r, r->at, "',' or the end must stand here");
         more = r->s[r->at] == ',';
         if (more) r->at++;
     }
@@ -355,69 +378,14 @@ static int each_member(reader *r, const char *inside, ft_json_member on, void *c
 int ft_json_each(const char *what, const char *text, size_t n, const char *inside, size_t limit,
                  ft_json_member on, void *ctx, ft_err *e)
 {
-    ft_arena arena = { 0 };
-    reader r = { .what = what, .s = text, .n = n, .arena = &arena, .limit = limit, .err = e };
-    skip_space(&r);
-    int code = each_member(&r, inside, on, ctx);
-    skip_space(&r);
-    if (!code && r.at < n) code = fail(&r, "nothing may follow the JSON value");
-    ft_buf_free(&r.stack);
-    ft_buf_free(&r.scratch);
-    ft_arena_free(&arena);
+    walk w = { { .what = what, .s = text, .n = n, .limit = limit, .err = e }, inside, on, ctx };
+    ft_json_check *r = &w.r;
+    if (n >= UINT32_MAX) return ft_errf(e, FT_EFORMAT, "%s: longer than 4 GiB", what);
+    ft_json_skip_space(r);
+    int code = each_member(&w, false);
+    ft_json_skip_space(r);
+    if (!code && r->at < r->n)
+        code = ft_json_fail_at(r, r->at, "nothing may follow the JSON value");
+    ft_buf_free(&r->counts);
     return code;
 }
-
-const ft_json *ft_json_root(const ft_json_doc *d) { return &d->root; }
-
-void ft_json_done(ft_json_doc *d)
-{
-    if (!d) return;
-    ft_arena_free(&d->arena);
-    free(d);
-}
-
-/* ---- writing ------------------------------------------------------------------------------ */
-
-void ft_json_real(ft_buf *out, double v)
-{
-    char text[40] = "null";
-    for (int digits = 1; isfinite(v) && digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    ft_buf_puts(out, text);
-}
-
-static void newline(ft_buf *out, int indent, int level)
-{
-    if (indent < 0) return;
-    ft_buf_putc(out, '\n');
-    for (int i = 0; i < indent * level; i++) ft_buf_putc(out, ' ');
-}
-
-static void write_value(ft_buf *out, const ft_json *v, int indent, int level)
-{
-    bool object = v->type == FT_JSON_OBJECT;
-    switch (v->type) {
-    case FT_JSON_NULL: ft_buf_puts(out, "null"); return;
-    case FT_JSON_BOOL: ft_buf_puts(out, v->truth ? "true" : "false"); return;
-    case FT_JSON_NUMBER: ft_buf_add(out, v->text, v->len); return;
-    case FT_JSON_STRING: ft_json_quote(out, v->text, v->len); return;
-    case FT_JSON_ARRAY:
-    case FT_JSON_OBJECT: break;
-    }
-    ft_buf_putc(out, object ? '{' : '[');
-    for (size_t i = 0; i < v->len; i++) {
-        if (i) ft_buf_puts(out, indent < 0 ? ", " : ",");
-        newline(out, indent, level + 1);
-        if (object) {
-            ft_json_quote(out, v->item[i].key, v->item[i].key_len);
-            ft_buf_puts(out, ": ");
-        }
-        write_value(out, &v->item[i], indent, level + 1);
-    }
-    if (v->len) newline(out, indent, level);
-    ft_buf_putc(out, object ? '}' : ']');
-}
-
-void ft_json_write(ft_buf *out, const ft_json *v, int indent) { write_value(out, v, indent, 0); }

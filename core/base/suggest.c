@@ -41,7 +41,7 @@ void ft_suggest_start(ft_suggestion *s, const char *word)
 
 void ft_suggest_offer(ft_suggestion *s, const char *name)
 {
-    size_t d = ft_edit_distance(s->word, name);
+    size_t d = name ? ft_edit_distance(s->word, name) : SIZE_MAX;
     if (d >= s->distance) return;
     s->distance = d;
     s->best = name;

@@ -17,7 +17,7 @@ typedef struct {
 
 void ft_suggest_start(ft_suggestion *s, const char *word);
 /* Offers one name.  Near enough is at most max(1, length / 3) edits and fewer than the word has
- * letters; of names equally near, the first offered wins. */
+ * letters; of names equally near, the first offered wins.  NULL offers nothing. */
 void ft_suggest_offer(ft_suggestion *s, const char *name);
 
 /* The nearest of n names, or NULL. */

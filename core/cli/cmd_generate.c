@@ -46,7 +46,8 @@ static int add_text(asking *a, const char *text, size_t n, ft_err *e)
 {
     const ft_json part[] = {
         { .type = FT_JSON_STRING, .text = "user", .len = 4, .key = "role", .key_len = 4 },
-        { .type = FT_JSON_STRING, .text = text, .len = n, .key = "content", .key_len = 7 },
+        { .type = FT_JSON_STRING, .text = text, .len = (uint32_t)n, .key = "content",
+          .key_len = 7 },
     };
     const ft_json message = { .type = FT_JSON_OBJECT, .item = part, .len = 2 };
     const ft_json all = { .type = FT_JSON_ARRAY, .item = &message, .len = 1 };

@@ -28,7 +28,7 @@ static int row_vars(ft_buf *buf, const ft_json *row, ft_json *vars, ft_err *e)
     }
     if (buf->oom) return ft_errf(e, FT_ENOMEM, "out of memory");
     *vars = (ft_json){ .type = FT_JSON_OBJECT, .item = (const ft_json *)(const void *)buf->p,
-                       .len = buf->n / sizeof *row };
+                       .len = (uint32_t)(buf->n / sizeof *row) };
     return FT_OK;
 }
 

@@ -183,13 +183,13 @@ static int put_text(tokenizing *t, const ft_text *text, unsigned flags, ft_err *
 static ft_json named(ft_json v, const char *key)
 {
     v.key = key;
-    v.key_len = strlen(key);
+    v.key_len = (uint32_t)strlen(key);
     return v;
 }
 
 static ft_json text_value(const char *p, size_t n)
 {
-    return (ft_json){ .type = FT_JSON_STRING, .text = p, .len = n };
+    return (ft_json){ .type = FT_JSON_STRING, .text = p, .len = (uint32_t)n };
 }
 
 /* messages: an array.  A conversation that does not end with the assistant is to be answered. */

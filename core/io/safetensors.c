@@ -70,7 +70,7 @@ static int read_shape(const reader *r, ft_tensor *t, const ft_json *entry, const
     if (!shape || shape->type != FT_JSON_ARRAY) return fail(r, entry, e, "\"shape\" is not a list");
     if (shape->len > FT_MAX_DIMS)
         return ft_errf(e, FT_EUNSUP,
-                       "%s: tensor \"%.*s\" has %zu dimensions; at most %d are supported", r->what,
+                       "%s: tensor \"%.*s\" has %u dimensions; at most %d are supported", r->what,
                        MAX_NAME_SHOWN, entry->key, shape->len, FT_MAX_DIMS);
     t->ndim = (int32_t)shape->len;
     for (size_t i = 0; i < shape->len; i++) {
@@ -154,8 +154,8 @@ static int by_place(const void *a, const void *b)
  * a hole or an overlap could hide another file. */
 static int check_places(const reader *r, size_t first, ft_err *e)
 {
-    ft_tensor *t = ft_set_items(r->set) + first;
     size_t n = ft_set_count(r->set) - first, sorted = 1;
+    ft_tensor *t = n ? ft_set_items(r->set) + first : NULL;
     while (sorted < n && by_place(&t[sorted - 1], &t[sorted]) <= 0) sorted++;
     if (sorted < n) qsort(t, n, sizeof *t, by_place);
     uint64_t at = 0;

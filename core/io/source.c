@@ -48,7 +48,7 @@ static int read_json(source *s, const ft_json **out, const char *name, size_t ca
     int code = ft_path_join(path, sizeof path, s->view.path, name, e);
     if (code || !ft_file_exists(path)) return code;
     code = ft_file_read(&text, path, cap, e);
-    ft_json_doc *doc = code ? NULL : ft_json_parse(path, text.p ? text.p : "", text.n, e);
+    ft_json_doc *doc = code ? NULL : ft_json_parse_buf(path, &text, e);
     ft_buf_free(&text);
     if (!doc) return code ? code : e ? e->code : FT_EFORMAT;
     if (ft_json_root(doc)->type != FT_JSON_OBJECT) {
@@ -126,7 +126,7 @@ static int template_from_config(source *s, ft_err *e)
                        s->view.path);
     if (t->len > MAX_TEMPLATE)
         return ft_errf(e, FT_EFORMAT,
-                       "%s/tokenizer_config.json: chat_template has %zu bytes; at most %d are "
+                       "%s/tokenizer_config.json: chat_template has %u bytes; at most %d are "
                        "allowed",
                        s->view.path, t->len, MAX_TEMPLATE);
     s->view.chat_template = t->text;

@@ -186,9 +186,9 @@ int ft_model_save_config(const ft_merge *m, const ft_model_form *form, ft_dtype 
     }
     item[n++] = (ft_json){ .type = FT_JSON_STRING,
                            .text = text,
-                           .len = strlen(text),
+                           .len = (uint32_t)strlen(text),
                            .key = key,
-                           .key_len = strlen(key) };
+                           .key_len = (uint32_t)strlen(key) };
     if (m->untied)
         item[n++] = (ft_json){ .type = FT_JSON_BOOL, .key = "tie_word_embeddings", .key_len = 19 };
     if (packed) {
@@ -196,7 +196,7 @@ int ft_model_save_config(const ft_merge *m, const ft_model_form *form, ft_dtype 
         item[n].key = "quantization_config";
         item[n++].key_len = 19;
     }
-    ft_json_write(&b, &(ft_json){ .type = FT_JSON_OBJECT, .len = n, .item = item }, 2);
+    ft_json_write(&b, &(ft_json){ .type = FT_JSON_OBJECT, .len = (uint32_t)n, .item = item }, 2);
     ft_buf_putc(&b, '\n');
     int code = ft_path_join(path, sizeof path, form->dir, "config.json", e);
     if (!code) code = ft_file_write_buf(path, &b, e);

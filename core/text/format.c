@@ -145,7 +145,8 @@ ftj_val ftj_percent(ftj_run *run, const ftj_str *format, ftj_val args)
         else put_percent(&p, &out, key.type == FTJ_MISSING ? next_value(&p) : key, &spec);
     }
     bool left = args.type == FTJ_TUPLE ? p.used < args.l->n
-              : args.type != FTJ_DICT && args.type != FTJ_LIST && p.used == 0;
+              : args.type != FTJ_DICT && args.type != FTJ_LIST && args.type != FTJ_UNDEF &&
+                    p.used == 0; /* what can be subscripted may be left over, as in Python */
     if (left) ftj_fail(run, "not all arguments converted during string formatting");
     return ftj_of_str(ftj_out_done(run, &out));
 }

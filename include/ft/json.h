@@ -3,7 +3,8 @@
  * A document is a tree of plain structs in one arena; walk it freely, free it as a whole.  The
  * reader (core/base/json.c; for plugins the interface "ft.json/1") accepts exactly RFC 8259 and
  * refuses: invalid UTF-8, control characters in strings, lone surrogates, duplicate keys, leading
- * zeros, anything after the value but white space, nesting deeper than 512.  Numbers keep their
+ * zeros, anything after the value but white space, nesting deeper than 512, trees of more than
+ * 64 MiB.  Numbers keep their
  * text, so that 9007199254740993 and 1.0 stay what they were; strings may hold zero bytes and
  * carry their length.  Objects keep the order of their keys. */
 #ifndef FT_JSON_H
@@ -16,19 +17,22 @@
 #include <string.h>
 #include "ft/buf.h"
 
-typedef enum { FT_JSON_NULL, FT_JSON_BOOL, FT_JSON_NUMBER, FT_JSON_STRING, FT_JSON_ARRAY,
-               FT_JSON_OBJECT } ft_json_type;
+typedef enum __attribute__((packed)) {
+    FT_JSON_NULL, FT_JSON_BOOL, FT_JSON_NUMBER, FT_JSON_STRING, FT_JSON_ARRAY, FT_JSON_OBJECT
+} ft_json_type;
 
 typedef struct ft_json ft_json;
-struct ft_json {
+struct ft_json { /* 32 bytes: large files have millions of values */
     ft_json_type type;
-    bool truth;          /* BOOL */
-    const char *text;    /* STRING: unescaped bytes; NUMBER: as written.  Zero-terminated */
-    size_t len;          /* bytes of text; ARRAY, OBJECT: number of items */
-    const ft_json *item; /* ARRAY, OBJECT: the values, contiguous */
-    const char *key;     /* inside an object: the name of this value, zero-terminated */
-    size_t key_len;
-    uint64_t at;         /* byte offset of the value in the source */
+    bool truth;              /* BOOL */
+    uint32_t key_len;
+    union {
+        const char *text;    /* STRING: unescaped bytes; NUMBER: as written.  Zero-terminated */
+        const ft_json *item; /* ARRAY, OBJECT: the values, contiguous */
+    };
+    const char *key; /* inside an object: the name of this value, zero-terminated */
+    uint32_t len;    /* bytes of text; ARRAY, OBJECT: number of items */
+    uint32_t at;     /* byte offset of the value in the source */
 };
 
 /* The value of `key`, or NULL when o is not an object or has none. */

@@ -38,14 +38,15 @@ static int render(renderer *r, const data_row *row, const dialog *d, size_t n, b
     if (!v) return no_memory(r);
     for (size_t i = 0; i < row->kwargs.len; i++) v[k++] = row->kwargs.item[i];
     v[k++] = (ft_json){
-        .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = d->message, .len = n
+        .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = d->message,
+        .len = (uint32_t)n
     };
     v[k++] = json_bool("add_generation_prompt", prompt);
     if (*r->bos) v[k++] = json_text("bos_token", r->bos, strlen(r->bos));
     if (*r->eos) v[k++] = json_text("eos_token", r->eos, strlen(r->eos));
     if (row->tools.key) v[k++] = row->tools;
     if (row->documents.key) v[k++] = row->documents;
-    ft_json vars = { .type = FT_JSON_OBJECT, .item = v, .len = k };
+    ft_json vars = { .type = FT_JSON_OBJECT, .item = v, .len = (uint32_t)k };
     return r->api->render(r->host, r->template, &vars, out);
 }
 

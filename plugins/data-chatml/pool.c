@@ -66,7 +66,7 @@ void pool_free(pool *p)
 /* A value under a name, of no type yet. */
 static ft_json named(const char *key)
 {
-    return (ft_json){ .key = key, .key_len = key ? strlen(key) : 0 };
+    return (ft_json){ .key = key, .key_len = key ? (uint32_t)strlen(key) : 0 };
 }
 
 ft_json json_text(const char *key, const char *text, size_t n)
@@ -74,7 +74,7 @@ ft_json json_text(const char *key, const char *text, size_t n)
     ft_json v = named(key);
     v.type = FT_JSON_STRING;
     v.text = text;
-    v.len = n;
+    v.len = (uint32_t)n;
     return v;
 }
 
@@ -95,7 +95,7 @@ static ft_json json_items(pool *p, ft_json_type type, const char *key, const ft_
     v.type = type;
     if (copy && n) memcpy(copy, item, n * sizeof *copy);
     v.item = copy;
-    v.len = copy ? n : 0;
+    v.len = copy ? (uint32_t)n : 0;
     return v;
 }
 
@@ -113,7 +113,7 @@ ft_json json_named(const char *key, const ft_json *v)
 {
     ft_json copy = *v;
     copy.key = key;
-    copy.key_len = key ? strlen(key) : 0;
+    copy.key_len = key ? (uint32_t)strlen(key) : 0;
     return copy;
 }
 

@@ -136,7 +136,7 @@ static ft_json without_marks(row_reader *r, const ft_json *m)
     }
     ft_json out = *m;
     out.item = item;
-    out.len = n;
+    out.len = (uint32_t)n;
     return out;
 }
 

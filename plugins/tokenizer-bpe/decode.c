@@ -24,6 +24,7 @@ static void close_string(list l) { ft_buf_add(l.ends, &l.text->n, sizeof l.text-
 static void add_lossy(ft_buf *out, const char *s, size_t n)
 {
     size_t at = 0, bad;
+    if (n == 0) return; /* s may be NULL */
     while (!tok_utf8_valid(s + at, n - at, &bad)) {
         const unsigned char *p = (const unsigned char *)s + at + bad;
         size_t left = n - at - bad, k = 1;

@@ -86,7 +86,9 @@ static bool test_load(test_tok *t)
 /* Loads a tokenizer.json given as text. */
 static bool test_load_text(test_tok *t, const char *text, size_t n)
 {
-    t->doc = ft_json_parse("tokenizer.json", text, n, &t->err);
+    ft_buf b = { 0 };
+    ft_buf_add(&b, text, n);
+    t->doc = ft_json_parse_buf("tokenizer.json", &b, &t->err);
     if (!t->doc) return false;
     t->source.tokenizer = ft_json_root(t->doc);
     return test_load(t);

@@ -103,12 +103,12 @@ static void add_var(var_list *v, const char *key, const ft_json *value)
     ck_assert_uint_lt(v->n, MAX_VARS);
     v->item[v->n] = *value;
     v->item[v->n].key = key;
-    v->item[v->n++].key_len = strlen(key);
+    v->item[v->n++].key_len = (uint32_t)strlen(key);
 }
 
 static ft_json as_object(const var_list *v)
 {
-    return (ft_json){ .type = FT_JSON_OBJECT, .item = v->item, .len = v->n };
+    return (ft_json){ .type = FT_JSON_OBJECT, .item = v->item, .len = (uint32_t)v->n };
 }
 
 /* ---- characters ----------------------------------------------------------------------------- */
@@ -180,7 +180,7 @@ static void check_spans(const char *what, const ft_template *t, const ft_json *w
     const ft_extent *span;
     size_t n = ft_template_marks(t) ? ft_template_generated(t, &span)
                                     : ft_template_contents(t, FT_ROLE_ASSISTANT, &span);
-    ck_assert_msg(n == want->len, "%s: %zu spans, not %zu", what, n, want->len);
+    ck_assert_msg(n == want->len, "%s: %zu spans, not %u", what, n, want->len);
     for (size_t i = 0; i < n; i++) {
         int64_t begin = 0, end = 0;
         ck_assert(ft_json_as_int(&want->item[i].item[0], &begin));
