@@ -169,22 +169,35 @@ static int fill_from_adapter(void *at, const ft_desc *d, const g_param *p, const
     return 0;
 }
 
+/* All tensors of the file that no parameter of g takes, in one error. */
+static int check_leftovers(const ft_g *g, const ft_tensors *adapter, ft_err *err)
+{
+    char names[600] = "";
+    size_t at = 0, n = 0;
+    for (size_t i = 0; i < ft_tensors_count(adapter); i++) {
+        const char *name = ft_tensors_at(adapter, i)->name;
+        uint32_t k = 0;
+        while (k < g->n_param && strcmp(g->param[k].name, name)) k++;
+        if (k < g->n_param || n++ >= 4) continue;
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%.140s", n > 1 ? ", " : "", name);
+    }
+    if (n == 0) return 0;
+    if (n > 4) snprintf(names + at, sizeof names - at, " and %zu more", n - 4);
+    return ft_errf(err, FT_EFORMAT,
+                   "adapter tensor%s %s: fit%s no parameter of this model and configuration; every "
+                   "tensor must be used",
+                   n > 1 ? "s" : "", names, n > 1 ? "" : "s");
+}
+
 int ft_engine_adapter_fits(const ft_g *g, const ft_tensors *adapter, ft_err *err)
 {
-    for (size_t i = 0; i < ft_tensors_count(adapter); i++) {
-        const ft_tensor *t = ft_tensors_at(adapter, i);
-        const g_param *p = NULL;
-        for (uint32_t k = 0; k < g->n_param && !p; k++)
-            p = strcmp(g->param[k].name, t->name) ? NULL : &g->param[k];
-        if (!p)
-            return ft_errf(err, FT_EFORMAT,
-                           "adapter tensor %s fits no parameter of this model and configuration",
-                           t->name);
-        if (shape_differs(p, t, err)) return FT_EFORMAT;
-    }
+    int code = check_leftovers(g, adapter, err);
+    if (code) return code;
     for (uint32_t i = 0; i < g->n_param; i++) {
         const g_param *p = &g->param[i];
-        if (p->saved && !p->weight && !(p->flags & FT_FROZEN) && !ft_tensors_find(adapter, p->name))
+        const ft_tensor *t = ft_tensors_find(adapter, p->name);
+        if (t && shape_differs(p, t, err)) return FT_EFORMAT;
+        if (!t && p->saved && !p->weight && !(p->flags & FT_FROZEN))
             return ft_errf(err, FT_EFORMAT,
                            "the adapter has no tensor %s, which this configuration trains",
                            p->name);

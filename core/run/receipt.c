@@ -6,6 +6,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/run/chat.h"
+#include "core/run/lora_gguf.h"
 #include "core/run/stage_train.h"
 
 enum { ROWS = 4, ROW = 64, STEP = 4 }; /* rows, tokens of one, tokens between logits */
@@ -301,15 +302,22 @@ static int write_receipt(const ft_receipt *x, const char *dir, ft_err *e)
 }
 
 /* The written model's logits, and its words. */
-static int ask_written(ft_receipt *out, ft_run *r, const char *path, const rows *x, float *logits,
-                       ft_err *e)
+static int ask_written(ft_receipt *out, ft_run *r, const ft_written *w, const rows *x,
+                       float *logits, const char *dir, ft_err *e)
 {
     ft_lm_run lm;
-    int code = ft_lm_open(&lm, r->registry, &r->offer, path, NULL, r->cli->threads, e);
+    char peft[4096];
+    int code = 0;
+    if (w->lora) code = ft_path_join(peft, sizeof peft, dir, ".peft", e);
+    if (w->lora && !code) code = ft_lora_gguf_unpack(&r->model, r->scan.g, w->lora, peft, e);
+    if (!code)
+        code = ft_lm_open(&lm, r->registry, &r->offer, w->path, w->lora ? peft : NULL,
+                          r->cli->threads, e);
+    if (w->lora) ft_remove_tree(peft, NULL); /* what is mapped stays */
     if (code) return code;
     ft_asked a = ft_asked_lm(&lm, FT_F32);
     code = run_rows(&a, x, logits, e);
-    if (!code) code = compare_words(out, r, lm.model.source, e);
+    if (!code && !w->lora) code = compare_words(out, r, lm.model.source, e);
     ft_lm_close(&lm);
     return code;
 }
@@ -327,13 +335,13 @@ static int find_longest(rows *x, ft_run *r, const char *path, ft_err *e)
     return 0;
 }
 
-int ft_receipt_make(ft_receipt *out, ft_run *r, const ft_stage *s, const char *path,
+int ft_receipt_make(ft_receipt *out, ft_run *r, const ft_stage *s, const ft_written *w,
                     const char *dir, ft_err *e)
 {
     rows x = { .n = 0 };
     int64_t vocab = r->model.info.vocab;
     const ft_stage *tokens = ft_run_input(r, s, FT_TOKENS);
-    int code = find_longest(&x, r, path, e);
+    int code = find_longest(&x, r, w->path, e);
     if (!code && tokens) code = rows_of_tokens(&x, tokens, vocab, e);
     if (!code && !x.n) code = rows_of_words(&x, r, e);
     if (code) return code;
@@ -343,7 +351,7 @@ int ft_receipt_make(ft_receipt *out, ft_run *r, const ft_stage *s, const char *p
           *written = trained ? ft_region_new(bytes, "logits to compare", e) : NULL;
     if (!written) code = e->code;
     if (!code) code = run_trained(r, s, &x, trained, e);
-    if (!code) code = ask_written(out, r, path, &x, written, e);
+    if (!code) code = ask_written(out, r, w, &x, written, dir, e);
     if (!code) compare(out, trained, written, n, vocab);
     ft_region_free(trained, bytes);
     ft_region_free(written, bytes);

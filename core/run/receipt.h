@@ -19,9 +19,15 @@ typedef struct {
     int64_t texts, same_texts;          /* conversations; of equal ids */
 } ft_receipt;
 
-/* Opens the model at `path` and fills in everything below `lossy`'s line of *out; prints it and
+/* What was written. */
+typedef struct {
+    const char *path; /* the model */
+    const char *lora; /* a GGUF with a LoRA for it, or NULL */
+} ft_written;
+
+/* Opens what was written and fills in everything below `lossy`'s line of *out; prints it and
  * writes DIR/receipt.json.  s takes PACKED, ADAPTER, TRAINED and TOKENS as far as there are any. */
-int ft_receipt_make(ft_receipt *out, ft_run *r, const ft_stage *s, const char *path,
+int ft_receipt_make(ft_receipt *out, ft_run *r, const ft_stage *s, const ft_written *w,
                     const char *dir, ft_err *e);
 /* receipt.json in the output folder, of all stages that have one. */
 int ft_receipt_publish(ft_run *r, ft_err *e);

@@ -10,6 +10,7 @@
 #include "core/base/json.h"
 #include "core/config/fill.h"
 #include "core/io/dtype.h"
+#include "core/run/adapter_file.h"
 #include "core/run/chat.h"
 #include "core/run/model_file.h"
 #include "core/run/receipt.h"
@@ -23,6 +24,7 @@ typedef struct {
     ft_merge merge;
     ft_chat chat;
     ft_rounding rounding;
+    ft_json_doc *adapter;  /* adapter_config.json, or NULL */
     ft_aside file;         /* begun, not ended, when open */
     bool open;
     char dir[4096];
@@ -159,6 +161,12 @@ static int api_gguf_words(const ft_export *pub, uint64_t rows, ft_bytes *keys, u
     return failed(x, code, &e);
 }
 
+static const ft_tensor *api_adapter_tensor(const ft_export *pub, size_t i)
+{
+    const exporting *x = pub->ctx;
+    return ft_tensors_at(x->merge.lineup.init, i);
+}
+
 /* ---- the whole model ------------------------------------------------------------------------- */
 
 static int save_model(exporting *x, ft_model_form *form, ft_err *e)
@@ -255,6 +263,25 @@ static int open_words(exporting *x, const ft_exporter *vt, ft_err *e)
     return 0;
 }
 
+/* The adapter that was trained, or started from; none while only checking. */
+static int open_adapter(exporting *x, ft_err *e)
+{
+    ft_run *r = x->run;
+    char dir[4096];
+    const ft_stage *a = ft_run_input(r, x->stage, FT_ADAPTER),
+                   *trained = ft_run_input(r, x->stage, FT_TRAINED);
+    if (!a) return 0;
+    x->pub.adapter = a->conf->plugin->name;
+    x->pub.adapter_tensor = api_adapter_tensor;
+    if (!x->merge.lineup.init || !trained) return 0;
+    int code = ft_path_join(dir, sizeof dir, trained->dir, "adapter", e);
+    if (!code) x->adapter = ft_adapter_config(dir, e);
+    if (!x->adapter) return e->code;
+    x->pub.adapter_config = ft_json_root(x->adapter);
+    x->pub.n_adapter = ft_tensors_count(x->merge.lineup.init);
+    return 0;
+}
+
 /* Everything but the files, for check() and write() alike. */
 static int open_export(exporting *x, const ft_exporter *vt, ft_err *e)
 {
@@ -278,7 +305,8 @@ static int open_export(exporting *x, const ft_exporter *vt, ft_err *e)
                           .end = api_end };
     x->pub.n_tensors = x->merge.item ? x->merge.n : r->scan.g->n_weight;
     x->pub.config = x->merge.config ? ft_json_root(x->merge.config) : r->model.source->config;
-    return open_words(x, vt, e);
+    int code = open_adapter(x, e);
+    return code ? code : open_words(x, vt, e);
 }
 
 static void close_export(exporting *x)
@@ -286,6 +314,7 @@ static void close_export(exporting *x)
     if (x->open) ft_aside_drop(&x->file);
     ft_chat_close(&x->chat);
     ft_merge_close(&x->merge);
+    ft_json_done(x->adapter);
     free(x);
 }
 
@@ -331,12 +360,18 @@ static int make_receipt(exporting *x, const ft_exporter *vt, ft_receipt *receipt
                         ft_err *e)
 {
     char path[4096];
-    const char *opens = FT_HAS(vt, opens) ? vt->opens : NULL;
+    bool adapter = false;
+    const char *opens = FT_HAS(vt, opens) && vt->opens
+                            ? vt->opens(ft_instance_self(x->plugin), &adapter)
+                            : NULL;
     receipt->worst = x->rounding.worst;
     if (x->rounding.all > 0) receipt->relative = sqrt(x->rounding.moved / x->rounding.all);
     ft_merge_close(&x->merge); /* its memory is wanted */
     int code = opens ? ft_path_join(path, sizeof path, x->dir, opens, e) : 0;
-    return code ? code : ft_receipt_make(receipt, x->run, x->stage, opens ? path : x->dir, dir, e);
+    if (code) return code;
+    const ft_written written = { .path = adapter ? x->run->config.model : opens ? path : x->dir,
+                                 .lora = adapter ? path : NULL };
+    return ft_receipt_make(receipt, x->run, x->stage, &written, dir, e);
 }
 
 static int run_export(exporting *x, const char *dir, ft_err *e)

@@ -35,5 +35,6 @@ int ft_stage_merge(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     if (!code) code = ft_model_save_config(&m, &form, FT_F32, e);
     if (!code) say_merged(r, s, &m, original);
     ft_merge_close(&m);
-    return code ? code : ft_receipt_make(&receipt, r, s, dir, dir, e);
+    const ft_written written = { .path = dir };
+    return code ? code : ft_receipt_make(&receipt, r, s, &written, dir, e);
 }

@@ -79,6 +79,12 @@ struct ft_export {
     int (*begin)(const ft_export *, const char *name);
     int (*append)(const ft_export *, const void *p, size_t n);
     int (*end)(const ft_export *);
+    /* The adapter by itself: its plugin ("lora"; NULL: there is none), and once it has been trained
+     * its files as PEFT names them: adapter_config.json and tensors. */
+    const char *adapter;
+    const ft_json *adapter_config;
+    size_t n_adapter;
+    const ft_tensor *(*adapter_tensor)(const ft_export *, size_t i);
 };
 
 typedef struct {
@@ -86,7 +92,9 @@ typedef struct {
     int (*write)(void *self, const ft_export *);
     size_t args;         /* offset of ft_export_args in the config struct */
     const char *folder;  /* of the run's folder that it fills: "model" */
-    const char *opens;   /* the file in it that is the model, for the receipt; NULL: the folder */
+    /* The file in it that is opened for the receipt; *adapter: it is a GGUF of a LoRA for the model
+     * that `model:` names.  NULL: the folder is the model. */
+    const char *(*opens)(void *self, bool *adapter);
     bool words;          /* wants the tokenizer loaded, whatever the model came from */
     /* What the weights become ("BF16"), and whether that keeps less than numbers of dtype `own` do:
      * then it takes `lossy: true`. */

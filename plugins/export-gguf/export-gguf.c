@@ -1,6 +1,8 @@
 /* export-gguf.c -- a model as one GGUF file, for llama.cpp and what is built on it.
  *
  *   gguf/model.gguf    weights, sizes, tokenizer and chat template
+ *   gguf/adapter.gguf  instead: a LoRA by itself
+ *   gguf/Modelfile     beside either, for `ollama create`
  *
  * Left out: vision parts, models split over several files, importance matrices. */
 #include "gguf.h"
@@ -12,6 +14,10 @@ static const ft_param params[] = {
       "of matrices; auto: the model's own dtype, bf16 where it was quantized" },
     { "name", FT_STR, offsetof(gguf_config, name), "", 0, 0, NULL,
       "general.name of the file; empty: the model's folder or file" },
+    { "adapter", FT_BOOL, offsetof(gguf_config, adapter), "false", 0, 0, NULL,
+      "write the LoRA by itself, for the model that it was trained on" },
+    { "ollama", FT_BOOL, offsetof(gguf_config, ollama), "false", 0, 0, NULL,
+      "write a Modelfile too, with the chat template in Ollama's language" },
     FT_EXPORT_PARAMS(gguf_config, args),
     { 0 }
 };
@@ -42,30 +48,51 @@ static const char *form(void *self, ft_dtype own, bool *lossy)
     const exporter *e = self;
     const gguf_type *asked = gguf_type_asked(e->c, own);
     static const gguf_config as_it_is = { .type = "auto" };
-    *lossy = asked != gguf_type_asked(&as_it_is, own) && asked->ggml != 0;
-    return asked->name;
+    *lossy = !e->c->adapter && asked != gguf_type_asked(&as_it_is, own) && asked->ggml != 0;
+    return e->c->adapter ? "a LoRA for the model as it was" : asked->name;
+}
+
+static const char *opens(void *self, bool *adapter)
+{
+    const exporter *e = self;
+    *adapter = e->c->adapter;
+    return e->c->adapter ? "adapter.gguf" : "model.gguf";
+}
+
+static int put_modelfile(const exporter *e, const ft_export *x, const char *file, bool check)
+{
+    ft_buf b = { 0 };
+    int code = e->c->ollama ? gguf_make_modelfile(e, x, file, &b) : 0;
+    if (!code && b.n && !check) code = x->put(x, "Modelfile", b.p, b.n);
+    ft_buf_free(&b);
+    return code;
 }
 
 /* Every weight has a name, and the words have a form. */
 static int check(void *self, const ft_export *x)
 {
     exporter *e = self;
-    int code = gguf_make_keys(e, x, gguf_type_asked(e->c, x->own));
+    bool adapter;
+    int code = e->c->adapter ? gguf_check_lora(e, x)
+                             : gguf_make_keys(e, x, gguf_type_asked(e->c, x->own));
     for (size_t i = 0; i < x->n_tensors && !code; i++) {
         ft_export_tensor t;
         ft_gguf_name name;
         x->tensor(x, i, &t);
         code = x->gguf_name(x, t.name, &name);
     }
-    return code;
+    return code ? code : put_modelfile(e, x, opens(self, &adapter), true);
 }
 
 static int write_(void *self, const ft_export *x)
 {
     exporter *e = self;
+    bool adapter;
+    const char *file = opens(self, &adapter);
     const gguf_type *type = gguf_type_asked(e->c, x->own);
-    int code = gguf_make_keys(e, x, type);
-    return code ? code : gguf_write_file(e, x, "model.gguf", type);
+    int code = adapter ? gguf_write_lora(e, x, file) : gguf_make_keys(e, x, type);
+    if (!code && !adapter) code = gguf_write_file(e, x, file, type);
+    return code ? code : put_modelfile(e, x, file, false);
 }
 
 static const ft_exporter vtable = {
@@ -73,7 +100,7 @@ static const ft_exporter vtable = {
     .write = write_,
     .args = offsetof(gguf_config, args),
     .folder = "gguf",
-    .opens = "model.gguf",
+    .opens = opens,
     .words = true,
     .form = form,
     .check = check,

@@ -308,6 +308,73 @@ START_TEST(recipe)
 }
 END_TEST
 
+/* ---- an adapter by itself -------------------------------------------------------------------- */
+
+static int train_and_export(ft_buf *said, const char *out, const char *adapter, const char *with)
+{
+    char stages[1200];
+    talker_chats(tiny_path("train.jsonl"), 0, 8);
+    snprintf(stages, sizeof stages,
+             "  - use: data-chatml\n    with: { path: %s }\n  - use: tokenizer-bpe\n%s"
+             "  - use: train-sft\n    with: { max_steps: 3, learning_rate: 1e-2, compute_dtype: "
+             "fp32 }\n  - use: export-gguf\n    with: { %s }\n",
+             tiny_path("train.jsonl"), adapter, with);
+    return talker_pipeline(said, model(), out, stages);
+}
+
+/* Scales of their own for each layer, ranks that differ: what is read back is what was trained. */
+START_TEST(lora_alone)
+{
+    static const char *const adapters[] = {
+        "  - use: lora\n    with: { r: 4, lora_alpha: 6, target_modules: all-linear }\n",
+        "  - use: lora\n    with: { r: 4, lora_alpha: 3, use_rslora: true, target_modules: "
+        "[q_proj, "
+        "k_proj, up_proj], rank_pattern: { up_proj: 2 } }\n",
+    };
+    ft_err e = { 0 };
+    for (int i = 0; i < 2; i++) {
+        ft_buf said = { 0 };
+        char out[20];
+        snprintf(out, sizeof out, "lora%d", i);
+        int status = train_and_export(&said, out, adapters[i], "adapter: true, ollama: true");
+        ck_assert_msg(status == 0, "%s", said.p);
+        ck_assert_msg(receipt(out, "max_logit_difference") < 1e-4, "%s", said.p);
+        ft_tensors *a = ft_tensors_open(tiny_path("%s/adapter/adapter_model.safetensors", out), &e),
+                   *b = ft_tensors_open_with(tiny_path("%s/gguf/adapter.gguf", out),
+                                             FT_TENSORS_STRICT, &e);
+        ck_assert_msg(a && b, "%s", e.msg);
+        ck_assert_uint_eq(ft_tensors_count(a), ft_tensors_count(b));
+        ck_assert(note_is(b, "general.type", "adapter") && note_is(b, "adapter.type", "lora"));
+        ck_assert(note_is(b, "adapter.lora.alpha", i ? "6" : "6"));
+        const ft_tensor *q = ft_tensors_find(b, "blk.1.attn_q.weight.lora_b");
+        ck_assert(q && q->ndim == 2 && q->dim[0] == 64 && q->dim[1] == 4);
+        ft_tensors_close(a);
+        ft_tensors_close(b);
+        ck_assert(!ft_file_exists(tiny_path("%s/gguf/model.gguf", out)));
+        ft_buf_free(&said);
+    }
+}
+END_TEST
+
+START_TEST(modelfile)
+{
+    ft_buf said = { 0 }, file = { 0 };
+    ft_err e = { 0 };
+    int status = train_and_export(&said, "ollama", "  - use: lora\n", "ollama: true");
+    ck_assert_msg(status == 0, "%s", said.p);
+    tiny_must(ft_file_read(&file, tiny_path("ollama/gguf/Modelfile"), 1 << 16, &e), &e);
+    ck_assert_str_eq(file.p, "FROM ./model.gguf\n"
+                             "TEMPLATE \"\"\"{{ range .Messages }}<|start|>{{ .Role }}\n"
+                             "{{ .Content }}<|end|>{{ end }}<|start|>assistant\n\"\"\"\n"
+                             "PARAMETER stop \"<|end|>\"\n");
+    ck_assert_int_ne(train_and_export(&said, "dora", "  - use: dora\n", "adapter: true"), 0);
+    ck_assert_msg(strstr(said.p, "GGUF holds LoRA alone, and the adapter is dora"), "%s", said.p);
+    ck_assert(!ft_file_exists(tiny_path("dora")));
+    ft_buf_free(&said);
+    ft_buf_free(&file);
+}
+END_TEST
+
 /* ---- what has no form ------------------------------------------------------------------------ */
 
 /* Instead of what stands from `from` to before `until`: `to`. */
@@ -316,7 +383,8 @@ static void check_refused(const char *name, const char *file, const char *from, 
 {
     ft_buf said = { 0 };
     const char *wrong = changed(model(), name, file, from, until, to);
-    ck_assert_int_ne(talker_pipeline(&said, wrong, "out", "  - use: export-gguf\n"), 0);
+    ck_assert_int_ne(talker_pipeline(&said, wrong, "out",
+                                     "  - use: export-gguf\n    with: { ollama: true }\n"), 0);
     ck_assert_msg(strstr(said.p, says) != NULL, "no \"%s\" in\n%s", says, said.p);
     ck_assert(!ft_file_exists(tiny_path("out")));
     ft_buf_free(&said);
@@ -331,6 +399,8 @@ START_TEST(refused)
     check_refused("yarn", "config.json", "\"rope_theta\": 10000.0", ", \"hidden_act\"",
                   "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, \"mscale\": 1}",
                   "no form in GGUF: mscale");
+    check_refused("words", "tokenizer_config.json", "<|end|>{% endif %}", "{% endfor %}",
+                  "<|finish|>{% endif %}", "has no form in a Modelfile");
 }
 END_TEST
 
@@ -348,6 +418,8 @@ static Suite *suite(void)
     tcase_add_test(t, lossy);
     tcase_add_test(t, exact);
     tcase_add_test(t, recipe);
+    tcase_add_test(t, lora_alone);
+    tcase_add_test(t, modelfile);
     tcase_add_test(t, refused);
     suite_add_tcase(s, t);
     return s;

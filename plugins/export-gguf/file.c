@@ -63,8 +63,17 @@ static int describe(writing *w, entry *i, size_t k)
 
 /* ---- header ---------------------------------------------------------------------------------- */
 
-static void put_info(ft_buf *b, const char *name, const int64_t *dim, int ndim, uint32_t type,
-                     uint64_t *offset, uint64_t bytes)
+void gguf_put_head(ft_buf *b, uint64_t tensors, const ft_gguf_keys *keys)
+{
+    ft_buf_puts(b, "GGUF");
+    ft_gguf_u32(b, 3);
+    ft_gguf_u64(b, tensors);
+    ft_gguf_u64(b, keys->n);
+    ft_buf_add(b, keys->bytes.p, keys->bytes.n);
+}
+
+void gguf_put_info(ft_buf *b, const char *name, const int64_t *dim, int ndim, uint32_t type,
+                   uint64_t *offset, uint64_t bytes)
 {
     ft_gguf_text(b, name, strlen(name));
     ft_gguf_u32(b, (uint32_t)ndim);
@@ -79,16 +88,12 @@ static int put_header(writing *w, const entry *all)
     const exporter *e = w->e;
     ft_buf b = { 0 };
     uint64_t offset = 0;
-    ft_buf_puts(&b, "GGUF");
-    ft_gguf_u32(&b, 3);
-    ft_gguf_u64(&b, w->x->n_tensors + (uint64_t)e->n_extra);
-    ft_gguf_u64(&b, e->keys.n);
-    ft_buf_add(&b, e->keys.bytes.p, e->keys.bytes.n);
+    gguf_put_head(&b, w->x->n_tensors + (uint64_t)e->n_extra, &e->keys);
     for (int i = 0; i < e->n_extra; i++)
-        put_info(&b, e->extra[i].name, &e->extra[i].n, 1, 0, &offset,
+        gguf_put_info(&b, e->extra[i].name, &e->extra[i].n, 1, 0, &offset,
                  (uint64_t)e->extra[i].n * sizeof(float));
     for (size_t i = 0; i < w->x->n_tensors; i++)
-        put_info(&b, all[i].name.name, all[i].t.dim, all[i].t.ndim, all[i].type->ggml, &offset,
+        gguf_put_info(&b, all[i].name.name, all[i].t.dim, all[i].t.ndim, all[i].type->ggml, &offset,
                  all[i].bytes);
     while (b.n % GGUF_ALIGN && !b.oom) ft_buf_putc(&b, 0);
     int code = b.oom ? no_memory(w) : w->x->append(w->x, b.p, b.n);
@@ -158,20 +163,25 @@ static int take(void *ctx, const float *v, int64_t n)
 }
 
 /* Row p * half + i of each head goes to 2i + p (llama.cpp's rotary pairs lie side by side). */
+const float *gguf_interleave(ft_buf *to, const float *v, int64_t rows, int64_t cols, int64_t heads)
+{
+    int64_t size = rows / heads, half = size / 2;
+    to->n = 0;
+    float *out = ft_buf_grow(to, (size_t)(rows * cols) * sizeof *v);
+    for (int64_t r = 0; out && r < rows; r++) {
+        int64_t in = r % size, from = r - in + in % 2 * half + in / 2;
+        memcpy(out + r * cols, v + from * cols, (size_t)cols * sizeof *v);
+    }
+    return out;
+}
+
 static int put_interleaved(writing *w)
 {
     const entry *i = w->now;
-    int64_t cols = i->t.ndim > 1 ? i->t.dim[1] : 1, rows = i->t.dim[0];
-    int64_t size = rows / i->name.interleaved_heads, half = size / 2;
-    const float *v = (const float *)(const void *)w->whole.p;
-    w->rows.n = 0;
-    float *to = ft_buf_grow(&w->rows, w->whole.n);
-    if (!to) return no_memory(w);
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t in = r % size, from = r - in + in % 2 * half + in / 2;
-        memcpy(to + r * cols, v + from * cols, (size_t)cols * sizeof *v);
-    }
-    return put_blocks(w, to, (uint64_t)(rows * cols));
+    int64_t cols = i->t.ndim > 1 ? i->t.dim[1] : 1;
+    const float *v = gguf_interleave(&w->rows, (const float *)(const void *)w->whole.p,
+                                     i->t.dim[0], cols, i->name.interleaved_heads);
+    return v ? put_blocks(w, v, i->numbers) : no_memory(w);
 }
 
 static int put_tensor(writing *w, const entry *i, size_t k)

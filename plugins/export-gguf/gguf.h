@@ -5,6 +5,8 @@
  *   rope.c         rotary scaling as GGUF says it
  *   fits.c         what llama.cpp takes for granted
  *   file.c         the file: header, list of tensors, data
+ *   lora.c         an adapter by itself
+ *   ollama.c       a Modelfile
  *   export-gguf.c  the plugin */
 #ifndef EXPORT_GGUF_H
 #define EXPORT_GGUF_H
@@ -16,6 +18,7 @@ enum { GGUF_ALIGN = 32, GGUF_EXTRAS = 2, GGUF_MAX_FREQ = 512 };
 
 typedef struct {
     const char *type, *name;
+    bool adapter, ollama;
     ft_export_args args;
 } gguf_config;
 
@@ -48,4 +51,20 @@ int64_t gguf_context(const char *arch, const ft_json *config, int64_t context);
 const gguf_type *gguf_type_asked(const gguf_config *c, ft_dtype own);
 /* Writes the file through x->begin, append and end. */
 int gguf_write_file(exporter *e, const ft_export *x, const char *name, const gguf_type *type);
+/* Likewise the adapter alone; checked before it runs. */
+int gguf_check_lora(const exporter *e, const ft_export *x);
+int gguf_write_lora(exporter *e, const ft_export *x, const char *name);
+/* The Modelfile for the file that is written; an error where it has no form for the template. */
+int gguf_make_modelfile(const exporter *e, const ft_export *x, const char *file, ft_buf *out);
+/* The architecture that llama.cpp runs the model as; NULL after an error. */
+const char *gguf_arch(exporter *e, const ft_export *x);
+
+/* ---- pieces of a file ------------------------------------------------------------------------ */
+/* Magic, version, counts and keys. */
+void gguf_put_head(ft_buf *b, uint64_t tensors, const ft_gguf_keys *keys);
+/* A tensor's entry; *offset goes on to the next one's. */
+void gguf_put_info(ft_buf *b, const char *name, const int64_t *dim, int ndim, uint32_t type,
+                   uint64_t *offset, uint64_t bytes);
+/* The rows of v (rows, cols) as llama.cpp wants those of q and k, in `to`; NULL: no memory. */
+const float *gguf_interleave(ft_buf *to, const float *v, int64_t rows, int64_t cols, int64_t heads);
 #endif

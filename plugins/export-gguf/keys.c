@@ -14,11 +14,14 @@ static const struct { const char *type, *arch; } archs[] = {
     { "phi3", "phi3" },         { "qwen3_moe", "qwen3moe" }, { "gpt_oss", "gpt-oss" },
 };
 
-static const char *arch_of(const char *type)
+const char *gguf_arch(exporter *e, const ft_export *x)
 {
+    const char *type = ft_json_str(x->config, "model_type", "");
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
         if (!strcmp(archs[i].type, type)) return archs[i].arch;
     }
+    e->host->fail(e->host, FT_EUNSUP,
+                  "models of type \"%s\" have no form in GGUF; export it with export-hf", type);
     return NULL;
 }
 
@@ -215,11 +218,8 @@ static uint64_t vocabulary(const ft_export *x)
 
 static int make_keys(exporter *e, const ft_export *x)
 {
-    const char *type = ft_json_str(x->config, "model_type", ""), *arch = arch_of(type);
-    if (!arch)
-        return e->host->fail(e->host, FT_EUNSUP,
-                             "models of type \"%s\" have no form in GGUF; export it with export-hf",
-                             type);
+    const char *arch = gguf_arch(e, x);
+    if (!arch) return FT_EUNSUP;
     put_text(&e->keys, "general.architecture", arch);
     int code = gguf_check_fit(e, arch, x->config);
     if (!code) code = put_sizes(e, x, arch);
