@@ -68,8 +68,9 @@ static int print_plan(const ft_train_plan *p)
 
 int cmd_check(ft_cli *cli, int argc, char **argv)
 {
-    const char *rest[MOST_OVERRIDES] = { NULL }, *json = NULL;
+    const char *rest[MOST_OVERRIDES] = { NULL }, *json = NULL, *profile = NULL;
     const ft_option table[] = { { .name = "--json", .value = &json, .is_switch = true },
+                                { .name = "--profile", .value = &profile, .is_switch = true },
                                 { .name = NULL } };
     ft_run r;
     ft_err e = { 0 };
@@ -78,6 +79,7 @@ int cmd_check(ft_cli *cli, int argc, char **argv)
     if (status) return status;
     if (!rest[0]) return ft_cli_usage(cli, "check");
     status = ft_run_open(&r, cli, rest[0], rest + 1, overrides(rest), &e);
+    r.profile = profile != NULL;
     if (!status) {
         int code = ft_pipeline_check(&r, &plan, !json, &e);
         status = code ? exit_status(code) : json ? print_plan(&plan) : 0;

@@ -16,7 +16,7 @@ static const ft_command commands[] = {
     { "run", cmd_run,
       "FILE [stage.key=value …] [~stage.key] [--from ID] [--only ID] [--resume] [--profile]",
       "run a pipeline: plan, run what has changed, report" },
-    { "check", cmd_check, "FILE [stage.key=value …] [--json]",
+    { "check", cmd_check, "FILE [stage.key=value …] [--json] [--profile]",
       "validate and plan a pipeline without loading weights" },
     { "score", cmd_score,
       "--model DIR_OR_GGUF [--adapter DIR] --tokens F.safetensors [--out G.safetensors] [--dtype "

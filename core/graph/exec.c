@@ -90,6 +90,22 @@ static bool bind_call(ft_arena *arena, const g_plan *p, const g_memory *m, const
     return true;
 }
 
+/* Multiplications and additions of matrix products (ops_linear.c): each term's, of a head three
+ * (logits, dx and, when it is trained, dW). */
+static double flops_of(const char *op, const ft_call *c)
+{
+    if (!strcmp(op, "linear_dw")) /* dy (T, out), x (T, in) */
+        return 2.0 * (double)ft_rows(c, &c->in[0]) * (double)c->in[0].cols * (double)c->in[1].cols;
+    bool head = !strcmp(op, "linear_xent");
+    bool terms = head || !strcmp(op, "linear") || !strcmp(op, "linear_dx") ||
+                 !strcmp(op, "linear_logits") || !strcmp(op, "linear_logprob");
+    double n = 0;
+    for (int i = 0; terms && i < (int)c->attr[0]; i++)
+        n += 2.0 * (double)ft_rows(c, &c->in[2 * i]) * (double)c->in[2 * i + 1].rows *
+             (double)c->in[2 * i + 1].cols;
+    return head ? n * (c->attr[4] != 0 ? 3 : 2) : n;
+}
+
 static uint64_t most(uint64_t a, uint64_t b) { return ((b > a ? b : a) + 63) / 64 * 64; }
 
 int g_scratch_sizes(const g_plan *p, const g_kernels *k, const ft_arg *weight, int threads,
@@ -97,7 +113,7 @@ int g_scratch_sizes(const g_plan *p, const g_kernels *k, const ft_arg *weight, i
 {
     g_memory m = { .weight = weight };
     ft_batch full = { .n_tokens = p->g->max_tokens, .n_trained = p->g->max_trained };
-    *out = (g_scratch){ 64, 0 };
+    *out = (g_scratch){ .thread = 64 };
     for (uint32_t i = 0; i < p->start[P_N_PHASES]; i++) {
         const g_node *n = g_node_at(p->g, p->node[i]);
         ft_arena arena = { 0 };
@@ -111,6 +127,7 @@ int g_scratch_sizes(const g_plan *p, const g_kernels *k, const ft_arg *weight, i
         c.threads = threads;
         if (x->scratch) out->thread = most(out->thread, x->scratch(&c));
         if (x->shared) out->shared = most(out->shared, x->shared(&c));
+        if (n->life == FT_LIFE_MICRO) out->flops += flops_of(n->op->name, &c);
         ft_arena_free(&arena);
     }
     return 0;
@@ -258,19 +275,6 @@ static uint64_t bytes_moved(const ft_call *c)
     return n;
 }
 
-/* Multiplications and additions of the products x W^T (ops_linear.c), where one term tells them. */
-static double flops_of(const char *op, const ft_call *c)
-{
-    if (!strcmp(op, "linear_dw")) /* dy (T, out), x (T, in) */
-        return 2.0 * (double)ft_rows(c, &c->in[0]) * (double)c->in[0].cols * (double)c->in[1].cols;
-    bool linear = !strcmp(op, "linear"), dx = !strcmp(op, "linear_dx");
-    double n = 0;
-    for (int i = 0; (linear || dx || !strcmp(op, "linear_logits")) && i < (int)c->attr[0]; i++)
-        n += 2.0 * (double)ft_rows(c, &c->in[2 * i]) * (double)c->in[2 * i + 1].rows *
-             (double)c->in[2 * i + 1].cols;
-    return n;
-}
-
 static void run_node(g_exec *x, bound *b)
 {
     job j = { x, b };
@@ -296,10 +300,19 @@ static void poison_after(g_exec *x, uint32_t t)
     }
 }
 
+static void let_weights_go(const g_exec *x, const g_node *n)
+{
+    for (int k = 0; k < n->n_in; k++) {
+        p_value at = x->plan->value[n->in[k]];
+        if (at.place == P_WEIGHT) x->mem.let_go(x->mem.ctx, (uint32_t)at.offset);
+    }
+}
+
 static void run_phase(g_exec *x, p_phase phase)
 {
     for (uint32_t i = x->plan->start[phase]; i < x->plan->start[phase + 1]; i++) {
         if (x->node[i].kernel) run_node(x, &x->node[i]);
+        if (x->mem.let_go) let_weights_go(x, g_node_at(x->plan->g, x->plan->node[i]));
         if (x->poison && i + 1 < x->plan->start[phase + 1]) poison_after(x, i);
     }
 }

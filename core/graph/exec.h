@@ -14,12 +14,16 @@ typedef struct {
     void *grad;             /* [grad_count] fp32 (reference: fp64) */
     const ft_arg *weight;   /* [g->n_weight] matrices as they lie; vectors may be any plain dtype */
     void *scratch;          /* [threads * g_scratch.thread + g_scratch.shared] */
+    /* Told of a matrix of the checkpoint when a node has read it; NULL: they stay. */
+    void (*let_go)(void *ctx, uint32_t weight);
+    void *ctx;
 } g_memory;
 
 typedef struct g_exec g_exec;
 
-/* Scratch that the kernels of this plan need: of each thread, and one for all. */
-typedef struct { uint64_t thread, shared; } g_scratch;
+/* Scratch that the kernels of this plan need: of each thread, and one for all; and what a
+ * micro-batch with every bound reached multiplies and adds in matrix products. */
+typedef struct { uint64_t thread, shared; double flops; } g_scratch;
 
 /* weight: shapes, dtypes and packed-ness count, data may be NULL.  An error when a kernel is
  * missing. */

@@ -216,12 +216,14 @@ static ft_val commit(ft_g *g, g_node *n, ft_desc *out, bool grad)
     return (ft_val){ at->out[0] };
 }
 
-/* Matrices of the checkpoint become fp32 for ops that cannot read them as they lie. */
+/* Matrices of the checkpoint, trained ones in 16 bits among them, become fp32 for ops that cannot
+ * read them as they lie. */
 static void widen_weights(ft_g *g, const g_op *op, ft_val *in, int n)
 {
     for (int i = 0; i < n && !op->raw; i++) {
         const g_value *v = g_val(g, in[i]);
-        if (v->source == G_WEIGHT && v->desc.shape.ndim >= 2)
+        bool narrow = v->source == G_PARAM && v->desc.dtype == FT_BF16;
+        if ((v->source == G_WEIGHT || narrow) && v->desc.shape.ndim >= 2)
             in[i] = g_make(g, "widen", NULL, 0, &in[i], 1);
     }
 }

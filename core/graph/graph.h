@@ -106,6 +106,7 @@ typedef struct {
     /* Whether a weight of the checkpoint is trained, and the name it is saved under. */
     bool (*trained)(void *ctx, const char *weight, const char **saved_as);
     void *ctx;
+    ft_dtype matrices; /* of trained weights: FT_BF16, or FT_NO_DTYPE for fp32 */
 } g_method;
 
 struct ft_g {

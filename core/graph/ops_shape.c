@@ -109,6 +109,12 @@ static int shape_alike(ft_g *g, g_node *n, ft_desc *out)
     return 0;
 }
 
+static void back_widen(ft_g *g, const g_node *n, const ft_val *dy, ft_val *dx)
+{
+    (void)g, (void)n;
+    dx[0] = dy[0];
+}
+
 const g_op g_ops_shape[] = {
     { .name = "slice",
       .follows = true,
@@ -147,7 +153,12 @@ const g_op g_ops_shape[] = {
       .backward = back_reshape,
       .linear = 1 },
     { .name = "detach", .follows = true, .min_in = 1, .max_in = 1, .shape = shape_alike },
-    { .name = "widen", .raw = true, .min_in = 1, .max_in = 1, .shape = shape_alike },
+    { .name = "widen",
+      .raw = true,
+      .min_in = 1,
+      .max_in = 1,
+      .shape = shape_alike,
+      .backward = back_widen },
     { .name = "copy",
       .follows = true,
       .min_in = 1,

@@ -83,12 +83,13 @@ static int sort_into_phases(planner *a, const uint32_t *order, uint32_t n)
 
 /* ---- leaves ---------------------------------------------------------------------------------- */
 
-static uint32_t add_buffer(planner *a, uint64_t size, uint32_t first, p_place place)
+static uint32_t add_buffer(planner *a, uint32_t v, uint32_t first, p_place place)
 {
     g_plan *p = a->p;
+    uint64_t size = g_value_bytes(&g_value_at(a->g, v)->desc);
     if (p->n_buffer == a->cap) return NONE; /* cannot happen: room for every value */
-    p->buffer[p->n_buffer] = (p_buffer){ (size + ALIGN - 1) / ALIGN * ALIGN, 0, first, first,
-                                         place };
+    p->buffer[p->n_buffer] = (p_buffer){ .size = (size + ALIGN - 1) / ALIGN * ALIGN, .first = first,
+                                         .last = first, .value = v, .place = place };
     return p->n_buffer++;
 }
 
@@ -116,7 +117,7 @@ static void place_acc(planner *a, uint32_t v)
     if (of->source == G_PARAM)
         a->p->value[v] = (p_value){ P_GRAD, a->p->grad_at[of->index] };
     else
-        a->of[v] = add_buffer(a, g_value_bytes(&x->desc), a->p->start[P_BEGIN], P_WORK);
+        a->of[v] = add_buffer(a, v, a->p->start[P_BEGIN], P_WORK);
 }
 
 static void place_leaf(planner *a, uint32_t v)
@@ -142,7 +143,7 @@ static void place_leaf(planner *a, uint32_t v)
         a->p->state_bytes += (slots + ALIGN - 1) / ALIGN * ALIGN;
         break;
     }
-    if (kept) a->of[v] = add_buffer(a, g_value_bytes(&x->desc), 0, P_KEEP);
+    if (kept) a->of[v] = add_buffer(a, v, 0, P_KEEP);
 }
 
 /* ---- buffers of nodes ------------------------------------------------------------------------ */
@@ -191,7 +192,7 @@ static void place_output(planner *a, const g_node *n, int i, uint32_t t)
     if (g_value_at(a->g, v)->source == G_NODE) {
         uint32_t b = s >= 0 ? a->of[n->in[s]] : taken_over(a, n, i, t);
         if (s >= 0) a->p->value[v] = a->p->value[n->in[s]];
-        else if (b == NONE) b = add_buffer(a, g_value_bytes(&g_value_at(a->g, v)->desc), t, P_WORK);
+        else if (b == NONE) b = add_buffer(a, v, t, P_WORK);
         a->of[v] = b;
     }
     read_at(a, v, t); /* also accumulators, which are written */

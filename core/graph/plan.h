@@ -23,6 +23,7 @@ typedef struct {
 typedef struct {
     uint64_t size, offset;
     uint32_t first, last; /* times: indexes into g_plan.node */
+    uint32_t value;       /* that it was made for */
     p_place place;        /* KEEP or WORK */
 } p_buffer;
 

@@ -19,7 +19,8 @@ static ft_val find_weight(ft_g *g, const char *name, ft_shape s, bool *found)
     return (ft_val){ 0 };
 }
 
-/* A trained weight is a parameter whose first value comes from the checkpoint. */
+/* A trained weight is a parameter whose first value comes from the checkpoint.  Vectors are always
+ * fp32: they are few, and kernels read them so. */
 static ft_val trained_weight(ft_g *g, const char *name, ft_shape s, const char *saved_as)
 {
     g_param *p = g_add_param(g);
@@ -31,7 +32,9 @@ static ft_val trained_weight(ft_g *g, const char *name, ft_shape s, const char *
                     .flags = vector ? FT_NO_DECAY : 0,
                     .weight = true,
                     .saved = true };
-    ft_dtype t = g->compute == FT_F64 ? FT_F64 : FT_F32;
+    ft_dtype t = g->compute == FT_F64 ? FT_F64
+               : !vector && g->method->matrices ? g->method->matrices
+                                                : FT_F32;
     ft_val v = g_leaf(g, G_PARAM, g->n_param - 1, (ft_desc){ s, t, FT_LIFE_STEP, FT_AXIS_FIXED },
                       true);
     g->param[g->n_param - 1].value = v.id;

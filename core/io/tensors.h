@@ -26,6 +26,8 @@ void ft_tensors_close(ft_tensors *); /* NULL is fine */
 /* Gives back the memory of pages that have been read; they are read again when they are needed.
  * Nothing happens to a set that was parsed from memory. */
 void ft_tensors_forget(const ft_tensors *);
+/* The same for the whole pages among n bytes of a tensor's data. */
+void ft_tensors_forget_part(const ft_tensors *, const void *data, uint64_t n);
 
 size_t ft_tensors_count(const ft_tensors *);
 const ft_tensor *ft_tensors_at(const ft_tensors *, size_t i); /* in the order of their data */

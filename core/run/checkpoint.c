@@ -13,44 +13,87 @@
 #include "core/io/safetensors_write.h"
 #include "core/io/tensors.h"
 
-enum { MOST = 4096 };
+enum { MOST = 4096, BAND = 1 << 22 };
 
-static uint64_t state_bytes(const ft_engine *e)
+/* Bytes that are gone through in bands, so that what lies in a mapped file is let go behind. */
+typedef struct {
+    char *p;
+    uint64_t n;
+    const ft_engine *engine; /* whose state they are, … */
+    const ft_tensors *file;  /* … or the file; both NULL: neither */
+} bytes;
+
+static bytes state_of(const ft_engine *e)
 {
-    return e->program[0]->plan.grad_count * 4 * (uint64_t)e->optimizer_states;
+    return (bytes){ .p = e->state, .n = e->state_bytes, .engine = e };
+}
+
+/* The band from `from` on; its size. */
+static uint64_t band(const bytes *b, uint64_t from)
+{
+    return b->n - from < BAND ? b->n - from : BAND;
+}
+
+static void let_go(const bytes *b, uint64_t from)
+{
+    if (b->engine) ft_engine_let_state_go(b->engine, from, band(b, from));
+    if (b->file) ft_tensors_forget_part(b->file, b->p + from, band(b, from));
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static int write_state(const char *path, const ft_engine *e, ft_err *err)
 {
-    int64_t np = (int64_t)e->program[0]->plan.param_bytes, ns = (int64_t)state_bytes(e) / 4;
+    bytes state = state_of(e);
+    int64_t np = (int64_t)e->program[0]->plan.param_bytes, ns = (int64_t)state.n / 4;
     ft_st_writer *w = ft_st_new(err);
     if (!w) return err->code;
     int64_t p = ft_st_declare(w, "parameters", FT_U8, &np, 1, err),
             s = ft_st_declare(w, "optimizer", FT_F32, &ns, 1, err);
     int code = p < 0 ? (int)p : s < 0 ? (int)s : ft_st_begin(w, path, 0, err);
     if (!code) code = ft_st_write(w, p, e->param, (size_t)np, err);
-    if (!code) code = ft_st_write(w, s, e->state, (size_t)ns * 4, err);
+    for (uint64_t i = 0; i < state.n && !code; i += BAND) {
+        code = ft_st_write(w, s, state.p + i, (size_t)band(&state, i), err);
+        let_go(&state, i);
+    }
     if (!code) code = ft_st_commit(w, err);
     ft_st_free(w);
     return code;
 }
 
-static void hash_state(char hex[65], const void *param, uint64_t np, const void *state, uint64_t ns)
+static void hash_bytes(ft_sha256 *h, const bytes *b)
+{
+    ft_sha256_add(h, &b->n, sizeof b->n); /* as a field */
+    for (uint64_t i = 0; i < b->n; i += BAND) {
+        ft_sha256_add(h, b->p + i, band(b, i));
+        let_go(b, i);
+    }
+}
+
+static void hash_state(char hex[65], const bytes *param, const bytes *state)
 {
     ft_sha256 h;
     ft_sha256_init(&h);
-    ft_sha256_field(&h, param, np);
-    ft_sha256_field(&h, state, ns);
+    hash_bytes(&h, param);
+    hash_bytes(&h, state);
     ft_sha256_hex(&h, hex);
+}
+
+static void copy_bytes(const bytes *to, const bytes *from)
+{
+    for (uint64_t i = 0; i < to->n; i += BAND) {
+        memcpy(to->p + i, from->p + i, band(to, i));
+        let_go(to, i);
+        let_go(from, i);
+    }
 }
 
 static int write_manifest(const char *path, const ft_checkpoint *c, const ft_engine *e, ft_err *err)
 {
     char hex[65];
     ft_buf b = { 0 };
-    hash_state(hex, e->param, e->program[0]->plan.param_bytes, e->state, state_bytes(e));
+    bytes param = { .p = e->param, .n = e->program[0]->plan.param_bytes }, state = state_of(e);
+    hash_state(hex, &param, &state);
     ft_buf_printf(&b,
                   "{\"run\": \"%s\", \"step\": %lld, \"metrics_bytes\": %lld, \"timing_bytes\": "
                   "%lld, \"since_best\": %lld, \"best\": ",
@@ -160,22 +203,24 @@ static int read_manifest(const char *dir, ft_checkpoint *c, char sha[65], ft_err
 static int read_state(const char *dir, const char *sha, ft_engine *e, ft_err *err)
 {
     char path[4096], hex[65];
-    uint64_t np = e->program[0]->plan.param_bytes, ns = state_bytes(e);
+    bytes param = { .p = e->param, .n = e->program[0]->plan.param_bytes }, state = state_of(e);
     int code = join(path, dir, "state.safetensors", err);
     ft_tensors *f = code ? NULL : ft_tensors_open(path, err);
     if (!f) return FT_EIO;
     const ft_tensor *p = ft_tensors_find(f, "parameters"), *s = ft_tensors_find(f, "optimizer");
-    if (!p || !s || p->bytes != np || s->bytes != ns) {
+    if (!p || !s || p->bytes != param.n || s->bytes != state.n) {
         code = ft_errf(err, FT_EFORMAT, "%s belongs to another run", path);
     } else {
-        hash_state(hex, p->data, np, s->data, ns);
+        bytes old = { .p = (char *)(uintptr_t)p->data, .n = param.n, .file = f },
+              old_state = { .p = (char *)(uintptr_t)s->data, .n = state.n, .file = f };
+        hash_state(hex, &old, &old_state);
+        if (!strcmp(hex, sha)) {
+            copy_bytes(&param, &old);
+            copy_bytes(&state, &old_state);
+        }
         if (strcmp(hex, sha))
             code = ft_errf(err, FT_EFORMAT,
                            "%s is damaged: its hash is not the one in its manifest", path);
-    }
-    if (!code) {
-        memcpy(e->param, p->data, np);
-        memcpy(e->state, s->data, ns);
     }
     ft_tensors_close(f);
     return code;

@@ -1,10 +1,14 @@
 /* engine.c -- see engine.h. */
 #include "core/run/engine.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "ft/half.h"
+#include <sys/mman.h>
+#include <unistd.h>
 #include "core/base/random.h"
+#include "ft/half.h"
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -24,7 +28,8 @@ void ft_engine_size(ft_engine *e)
     e->trains = e->program[0]->args.purpose == FT_FOR_TRAINING;
     e->param_at = take(&at, first->param_bytes);
     e->grad_at = take(&at, e->trains ? first->grad_count * grad : 0);
-    e->state_at = take(&at, first->grad_count * 4 * (uint64_t)e->optimizer_states);
+    e->state_bytes = first->grad_count * 4 * (uint64_t)e->optimizer_states;
+    e->state_at = take(&at, e->state_dir ? 0 : e->state_bytes);
     for (int i = 0; i < e->n_programs; i++) {
         const ft_program *p = e->program[i];
         e->at[i][0] = take(&at, p->plan.keep_bytes);
@@ -40,6 +45,55 @@ void ft_engine_size(ft_engine *e)
     e->bytes = at;
 }
 
+/* ---- weights and state in mapped files ------------------------------------------------------- */
+
+static void let_go(void *ctx, uint32_t weight)
+{
+    const ft_pages *p = ctx;
+    for (int i = 0; i < FT_MAX_PARTS && p->part[weight * FT_MAX_PARTS + (uint32_t)i].n; i++)
+        ft_weights_let_go(p->weights, &p->part[weight * FT_MAX_PARTS + (uint32_t)i]);
+}
+
+static int find_pages(ft_engine *e, int i, g_memory *m, ft_err *err)
+{
+    const ft_g *g = e->program[i]->g;
+    ft_weight_part *part = ft_arena_array(&e->arena, (g->n_weight + 1) * FT_MAX_PARTS,
+                                          sizeof *part);
+    if (!part) return ft_errf(err, FT_ENOMEM, "out of memory while binding weights");
+    for (uint32_t k = 0; k < g->n_weight; k++)
+        ft_weights_parts(e->paged, g->weight[k].name, part + k * FT_MAX_PARTS);
+    e->pages[i] = (ft_pages){ e->paged, part };
+    m->let_go = let_go;
+    m->ctx = &e->pages[i];
+    return 0;
+}
+
+/* Room is made on the disk first: a full one is an error here, not a signal later. */
+static int map_state(ft_engine *e, ft_err *err)
+{
+    int fd = open(e->state_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int why = fd < 0 ? errno : posix_fallocate(fd, 0, (off_t)e->state_bytes);
+    void *p = why ? MAP_FAILED
+                  : mmap(NULL, e->state_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (!why && p == MAP_FAILED) why = errno;
+    if (fd >= 0) close(fd);
+    if (why)
+        return ft_errf(err, FT_EIO, "cannot make a file of %llu MiB for the optimizer's state in "
+                       "%s, as memory_limit asks: %s", (unsigned long long)(e->state_bytes >> 20),
+                       e->state_dir, ft_errno_text(why));
+    e->state = p;
+    return 0;
+}
+
+void ft_engine_let_state_go(const ft_engine *e, uint64_t from, uint64_t n)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (e->state_dir && n)
+        madvise((char *)e->state + from / page * page, n + from % page, MADV_DONTNEED);
+}
+
+/* ---- start and stop -------------------------------------------------------------------------- */
+
 static int bind(ft_engine *e, int i, ft_err *err)
 {
     ft_program *p = e->program[i];
@@ -50,6 +104,8 @@ static int bind(ft_engine *e, int i, ft_err *err)
                    .param = e->param,
                    .grad = trains ? e->grad : NULL,
                    .scratch = e->region + e->scratch_at };
+    int code = e->paged ? find_pages(e, i, &m, err) : 0;
+    if (code) return code;
     ft_micro_init(&e->micro[i], e->region + e->at[i][1], p->args.max_tokens, p->args.max_trained);
     return ft_program_bind(p, &e->machine->kernels, &m, e->machine->pool, err);
 }
@@ -65,13 +121,17 @@ int ft_engine_start(ft_engine *e, ft_err *err)
     if (e->program[0]->args.purpose == FT_FOR_TRAINING) ft_region_touch(e->region, e->bytes);
     e->param = e->region + e->param_at;
     e->grad = e->trains ? e->region + e->grad_at : NULL;
-    e->state = e->region + e->state_at;
+    if (!e->state_dir) e->state = e->region + e->state_at;
+    else if (e->state_bytes) code = map_state(e, err);
     for (int i = 0; i < e->n_programs && !code; i++) code = bind(e, i, err);
     return code;
 }
 
 void ft_engine_stop(ft_engine *e)
 {
+    if (e->state_dir && e->state) munmap(e->state, e->state_bytes);
+    e->state = NULL;
+    ft_arena_free(&e->arena);
     ft_region_free(e->region, e->bytes);
     e->region = NULL;
 }
@@ -116,25 +176,37 @@ static void fill_declared(void *at, const ft_desc *d, const g_param *p, uint64_t
     }
 }
 
+/* Row r of a weight, of whatever form, into the parameter's. */
+static void fill_row(void *at, const ft_desc *d, const ft_arg *a, int64_t r)
+{
+    float row[4096];
+    for (int64_t c = 0; c < a->cols; c += 4096) {
+        ft_arg part = *a;
+        int64_t n = a->cols - c < 4096 ? a->cols - c : 4096;
+        if (a->packed) {
+            a->packed->tile(a->packed, r, 1, c, n, FT_F32, row, n);
+        } else {
+            part.data = (char *)a->data + (r * a->ld + c) * g_dtype_bytes(a->dtype);
+            part.cols = n;
+            ft_weights_rows(&part, 0, 1, row);
+        }
+        for (int64_t i = 0; i < n; i++) put(at, d->dtype, r * a->cols + c + i, (double)row[i]);
+    }
+}
+
+/* In bands, whose pages of the checkpoint are let go: they are not read again. */
 static int fill_from_checkpoint(void *at, const ft_desc *d, const g_param *p, ft_weights *w,
                                 ft_err *err)
 {
     ft_arg a;
-    float row[4096];
     int code = ft_weights_find(w, p->site, &p->shape, &a, err);
-    for (int64_t r = 0; !code && r < a.rows; r++) {
-        for (int64_t c = 0; c < a.cols; c += 4096) {
-            ft_arg part = a;
-            int64_t n = a.cols - c < 4096 ? a.cols - c : 4096;
-            if (a.packed) {
-                a.packed->tile(a.packed, r, 1, c, n, FT_F32, row, n);
-            } else {
-                part.data = (char *)a.data + (r * a.ld + c) * g_dtype_bytes(a.dtype);
-                part.cols = n;
-                ft_weights_rows(&part, 0, 1, row);
-            }
-            for (int64_t i = 0; i < n; i++) put(at, d->dtype, r * a.cols + c + i, (double)row[i]);
-        }
+    int64_t row = code ? 1 : a.cols * g_dtype_bytes(d->dtype), band = (1 << 20) / row + 1;
+    bool same = !code && !a.packed && a.dtype == d->dtype && a.ld == a.cols;
+    for (int64_t r = 0; !code && r < a.rows; r += band) {
+        int64_t end = r + band < a.rows ? r + band : a.rows;
+        if (same) memcpy((char *)at + r * row, (char *)a.data + r * row, (size_t)((end - r) * row));
+        for (int64_t i = r; i < end && !same; i++) fill_row(at, d, &a, i);
+        ft_weights_forget(w, p->site, r, end, a.rows);
     }
     return code;
 }

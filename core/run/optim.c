@@ -236,7 +236,7 @@ typedef struct {
     int64_t n;
 } update_job;
 
-enum { RANGE = 4096 };
+enum { RANGE = 4096, BAND = 256 * RANGE };
 
 /* One range; 16-bit parameters are widened, updated and rounded once. */
 static void update_range(void *arg, int thread, int64_t begin, int64_t end)
@@ -260,6 +260,34 @@ static void update_range(void *arg, int thread, int64_t begin, int64_t end)
     }
 }
 
+uint64_t ft_optim_paged_bytes(const ft_engine *e)
+{
+    const ft_program *p = e->program[0];
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < p->g->n_param; i++) {
+        const ft_desc *d = &g_value_at(p->g, p->g->param[i].value)->desc;
+        uint64_t n = (uint64_t)(g_rows(d) * g_cols(d));
+        if (d->life == FT_LIFE_STEP && n > most) most = n;
+    }
+    return (most < BAND ? most : BAND) * 4 * (uint64_t)e->optimizer_states;
+}
+
+/* The elements of a band, whose state may lie in a file and is given back after it. */
+static void update_band(const update_job *whole, const ft_engine *e, uint64_t grad_at, int64_t from)
+{
+    update_job j = *whole;
+    const uint64_t count = e->program[0]->plan.grad_count;
+    j.n = whole->n - from < BAND ? whole->n - from : BAND;
+    j.param = (char *)whole->param + from * g_dtype_bytes(whole->dtype);
+    j.grad = whole->grad + from;
+    for (int k = 0; k < e->optimizer_states && k < 8; k++)
+        j.state[k] = (float *)e->state + (uint64_t)k * count + grad_at + from;
+    ft_pool_run(e->machine->pool, (j.n + RANGE - 1) / RANGE, update_range, &j);
+    for (int k = 0; k < e->optimizer_states && k < 8; k++)
+        ft_engine_let_state_go(e, ((uint64_t)k * count + grad_at + (uint64_t)from) * 4,
+                               (uint64_t)j.n * 4);
+}
+
 void ft_optim_step(ft_optim *o, ft_engine *e, int64_t step, double norm)
 {
     const ft_program *p = e->program[0];
@@ -279,8 +307,7 @@ void ft_optim_step(ft_optim *o, ft_engine *e, int64_t step, double norm)
                                 .weight_decay = decays ? o->args->weight_decay : 0,
                                 .step = step,
                                 .grad_scale = scale < 1 ? scale : 1 } };
-        for (int k = 0; k < e->optimizer_states && k < 8; k++)
-            j.state[k] = (float *)e->state + (uint64_t)k * p->plan.grad_count + p->plan.grad_at[i];
-        ft_pool_run(e->machine->pool, (j.n + RANGE - 1) / RANGE, update_range, &j);
+        for (int64_t from = 0; from < j.n; from += BAND)
+            update_band(&j, e, p->plan.grad_at[i], from);
     }
 }

@@ -27,6 +27,8 @@ double ft_optim_rate(const ft_optim *o, int64_t step);
 double ft_optim_norm(ft_engine *e);
 /* Name of the first parameter with a gradient that is not finite, or NULL. */
 const char *ft_optim_bad(const ft_engine *e);
+/* Bytes of state in use at a time, where it lies in a mapped file. */
+uint64_t ft_optim_paged_bytes(const ft_engine *e);
 /* Updates every trained parameter; norm as ft_optim_norm gave it. */
 void ft_optim_step(ft_optim *o, ft_engine *e, int64_t step, double norm);
 #endif

@@ -11,6 +11,7 @@
 #include "core/base/json.h"
 #include "core/config/canon.h"
 #include "core/run/evaluate.h"
+#include "core/run/memory_table.h"
 #include "core/run/receipt.h"
 #include "core/run/report.h"
 #include "core/run/stage_export.h"
@@ -120,6 +121,83 @@ static int try_all(ft_run *r, ft_err *e)
     for (int i = 0; i < r->n_stages && !code; i++) {
         stage_job j = { r, &r->stage[i], NULL };
         code = ft_isolate(r->stage[i].conf->id, try_stage, &j, &r->stage[i].result, e);
+    }
+    return code;
+}
+
+/* ---- plans ----------------------------------------------------------------------------------- */
+
+/* A data stage in a folder of its own under root, after those it takes, unless its artifact is
+ * there. */
+static int make_aside(ft_run *r, ft_stage *s, const char *root, ft_err *e)
+{
+    char dir[4096];
+    if (ft_artifact_whole(r, s)) return 0;
+    ft_stage *in = ft_run_input(r, s, FT_SAMPLES);
+    int code = in ? make_aside(r, in, root, e) : 0;
+    for (int k = 0; k < s->n_sets && !code; k++)
+        code = make_aside(r, &r->stage[s->set[k]], root, e);
+    if (!code) code = ft_path_join(dir, sizeof dir, root, s->conf->id, e);
+    if (!code) code = ft_make_dirs(dir, e);
+    if (code) return code;
+    memcpy(s->dir, dir, sizeof dir);
+    stage_job j = { r, s, s->dir };
+    return ft_isolate(s->conf->id, run_job, &j, &s->result, e);
+}
+
+/* Tokens for planning: from their artifact, or made in a folder of their own that is to be removed
+ * again (*made); their folder is then the stage's. */
+static int make_tokens(ft_run *r, ft_stage *t, char root[4096], bool *made, ft_err *e)
+{
+    *made = false;
+    if (ft_artifact_whole(r, t)) return 0;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(root, 4096, "%s/pipeline-check-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(root)) return ft_errf(e, FT_EIO, "cannot make a temporary folder %s", root);
+    *made = true;
+    return make_aside(r, t, root, e);
+}
+
+static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool print, ft_err *e)
+{
+    ft_lineup l;
+    ft_training t = { .virtual_tokens = 0 };
+    char dir[4096];
+    bool made = false;
+    ft_stage *tokens = ft_run_input(r, s, FT_TOKENS);
+    int code = make_tokens(r, tokens, dir, &made, e);
+    if (!code) {
+        code = ft_lineup_open(&l, r, s, FT_LINEUP_TOKENS | FT_LINEUP_PLAN, tokens->dir, e);
+        if (!code) {
+            code = ft_lineup_training(&t, &l, r, s, r->config.output_dir, e);
+            if (!code) *plan = t.plan;
+            if (!code && print) ft_lineup_print(r, &t, s->conf->id);
+            if (!code && r->profile) ft_memory_table(&t, &r->cli->log, s->conf->id);
+            ft_training_close(&t);
+            ft_lineup_close(&l);
+        }
+    }
+    if (made) ft_remove_tree(dir, NULL);
+    return code;
+}
+
+static int plan_job(void *arg, ft_err *e)
+{
+    const stage_job *j = arg;
+    ft_train_plan plan;
+    j->r->cli->log.min = FT_WARN; /* data stages will tell the rest when they are run */
+    return plan_training(j->r, j->s, &plan, false, e);
+}
+
+/* A memory limit that cannot be kept is refused before any stage is run: the rows, which a plan
+ * needs, are made aside. */
+static int try_limit(ft_run *r, ft_err *e)
+{
+    int code = 0;
+    for (int i = 0; i < r->n_stages && !code && r->config.memory_bytes; i++) {
+        stage_job j = { r, &r->stage[i], NULL };
+        if (j.s->kind->gives == FT_TRAINED && !ft_artifact_whole(r, j.s))
+            code = ft_isolate(j.s->conf->id, plan_job, &j, &j.s->result, e);
     }
     return code;
 }
@@ -286,6 +364,7 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
         just = only ? find_stage(r, "--only", only, e) : -1;
     if (first < 0 || (only && just < 0)) return e->code;
     int code = try_all(r, e);
+    if (!code) code = try_limit(r, e);
     if (!code) code = ft_make_dirs(r->config.output_dir, e);
     int lock = code ? -1 : lock_folder(r->config.output_dir, e);
     if (lock < 0) return e->code;
@@ -304,59 +383,6 @@ int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
 }
 
 /* ---- check ----------------------------------------------------------------------------------- */
-
-/* A data stage in a folder of its own under root, after those it takes, unless its artifact is
- * there. */
-static int make_aside(ft_run *r, ft_stage *s, const char *root, ft_err *e)
-{
-    char dir[4096];
-    if (ft_artifact_whole(r, s)) return 0;
-    ft_stage *in = ft_run_input(r, s, FT_SAMPLES);
-    int code = in ? make_aside(r, in, root, e) : 0;
-    for (int k = 0; k < s->n_sets && !code; k++)
-        code = make_aside(r, &r->stage[s->set[k]], root, e);
-    if (!code) code = ft_path_join(dir, sizeof dir, root, s->conf->id, e);
-    if (!code) code = ft_make_dirs(dir, e);
-    if (code) return code;
-    memcpy(s->dir, dir, sizeof dir);
-    stage_job j = { r, s, s->dir };
-    return ft_isolate(s->conf->id, run_job, &j, &s->result, e);
-}
-
-/* Tokens for planning: from their artifact, or made in a folder of their own that is to be removed
- * again (*made); their folder is then the stage's. */
-static int make_tokens(ft_run *r, ft_stage *t, char root[4096], bool *made, ft_err *e)
-{
-    *made = false;
-    if (ft_artifact_whole(r, t)) return 0;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(root, 4096, "%s/pipeline-check-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(root)) return ft_errf(e, FT_EIO, "cannot make a temporary folder %s", root);
-    *made = true;
-    return make_aside(r, t, root, e);
-}
-
-static int plan_training(ft_run *r, const ft_stage *s, ft_train_plan *plan, bool print, ft_err *e)
-{
-    ft_lineup l;
-    ft_training t = { .virtual_tokens = 0 };
-    char dir[4096];
-    bool made = false;
-    ft_stage *tokens = ft_run_input(r, s, FT_TOKENS);
-    int code = make_tokens(r, tokens, dir, &made, e);
-    if (!code) {
-        code = ft_lineup_open(&l, r, s, FT_LINEUP_TOKENS | FT_LINEUP_PLAN, tokens->dir, e);
-        if (!code) {
-            code = ft_lineup_training(&t, &l, r, s, r->config.output_dir, e);
-            if (!code) *plan = t.plan;
-            if (!code && print) ft_lineup_print(r, &t, s->conf->id);
-            ft_training_close(&t);
-            ft_lineup_close(&l);
-        }
-    }
-    if (made) ft_remove_tree(dir, NULL);
-    return code;
-}
 
 /* What the last tokens of a pipeline without training are. */
 static int show_tokens(ft_run *r, ft_stage *t, ft_err *e)

@@ -174,6 +174,7 @@ static int pack_all(packing *p, const ft_g *g, ft_err *e)
         int code = plain(p, &g->weight[i], &w, e);
         if (!code)
             code = ft_quantize_write(&p->q, p->i, &w, part, n, p->out, &index, &p->parts, e);
+        ft_weights_forget(&p->weights, g->weight[i].name, 0, 1, 1);
         if (code) return code;
         ft_progress_update(&p->r->progress, "weights", i + 1, g->n_weight);
         if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");

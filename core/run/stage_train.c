@@ -206,11 +206,18 @@ void ft_lineup_print(const ft_run *r, const ft_training *t, const char *id)
                 (long long)p->steps, (long long)p->rows_per_step);
     ft_log_line(log, FT_INFO, id,
                 "%s, %s kernels, %d threads; planned peak %.1f MiB (arena %.1f MiB, %lld tokens a "
-                "micro-batch%s)",
+                "micro-batch)",
                 p->compute == FT_BF16 ? "bf16" : "fp32", t->setup.machine->kernels.variant,
                 t->setup.machine->threads, (double)p->peak_rss_bytes / (1 << 20),
-                (double)p->arena_bytes / (1 << 20), (long long)p->micro_tokens,
-                p->recomputed_layers ? ", layers recomputed" : "");
+                (double)p->arena_bytes / (1 << 20), (long long)p->micro_tokens);
+    if (p->recomputed_layers)
+        ft_log_line(log, FT_INFO, id, "%d of %d layers recomputed", p->recomputed_layers,
+                    (int)r->model.info.layers);
+    if (p->page_weights) ft_log_line(log, FT_INFO, id, "weights are let go after each use");
+    if (p->map_state) ft_log_line(log, FT_INFO, id, "the optimizer's state is in a mapped file");
+    if (t->setup.memory_limit)
+        ft_log_line(log, FT_INFO, id, "memory_limit %.0f MiB is kept for about %.1f %% more work",
+                    (double)t->setup.memory_limit / (1 << 20), 100 * p->extra_work);
 }
 
 /* A run's files also stand in the output folder under their usual names: as further links to the
@@ -328,8 +335,10 @@ static int write_summary(const ft_training *t, const char *dir, double seconds, 
 static int finite_weights(ft_lineup *l, const ft_g *g, ft_err *e)
 {
     int code = 0;
-    for (uint32_t i = 0; i < g->n_weight && !code; i++)
+    for (uint32_t i = 0; i < g->n_weight && !code; i++) {
         code = ft_weights_finite(&l->weights, g->weight[i].name, e);
+        ft_weights_forget(&l->weights, g->weight[i].name, 0, 1, 1);
+    }
     return code;
 }
 

@@ -40,10 +40,15 @@ typedef struct {
     int64_t parameters, trainable;
     int64_t micro_tokens, micro_trained; /* room of a micro-batch */
     int32_t recomputed_layers;
+    bool page_weights;                 /* weights are let go each time they have been read */
+    bool map_state;                    /* the optimizer's state lies in a mapped file */
+    double extra_work;                 /* that the memory limit costs, as a part of a step's */
     ft_dtype compute;
     uint64_t arena_bytes;              /* the run's one region */
-    /* arena, weights that are read, and what a process has anyway */
-    uint64_t peak_rss_bytes;
+    uint64_t weights_bytes;            /* of weights that are mapped at a time */
+    uint64_t paged_bytes;              /* of weights that a micro-batch maps anew */
+    uint64_t process_bytes;            /* what a process has anyway */
+    uint64_t peak_rss_bytes;           /* all three */
 } ft_train_plan;
 
 typedef struct {

@@ -242,21 +242,35 @@ void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out)
     }
 }
 
-uint64_t ft_weights_bytes(const ft_weights *w, const char *name)
+int ft_weights_parts(ft_weights *w, const char *name, ft_weight_part part[FT_MAX_PARTS])
 {
-    ft_gguf_name in_gguf;
-    const char *key = name;
-    uint64_t packed = planned_bytes(w, name);
+    ft_gguf_name in_gguf = { .interleaved_heads = 0 };
+    ft_err e = { 0 };
     size_t n = strlen(name), count = w->packed ? ft_tensors_count(w->packed) : 0;
-    for (size_t i = 0; i < count; i++) { /* all parts: NAME and NAME.suffix */
+    int k = 0;
+    for (size_t i = 0; i < count && k < FT_MAX_PARTS; i++) { /* NAME and NAME.suffix */
         const ft_tensor *t = ft_tensors_at(w->packed, i);
         if (!strncmp(t->name, name, n) && (t->name[n] == 0 || t->name[n] == '.'))
-            packed += t->bytes;
+            part[k++] = (ft_weight_part){ t->data, t->bytes };
     }
-    if (packed) return packed;
-    if (w->gguf && !w->model->gguf_name(w->model_self, name, &in_gguf)) key = in_gguf.name;
-    const ft_tensor *t = ft_tensors_find(w->base, key);
-    return t ? t->bytes : 0;
+    const ft_tensor *t = k ? NULL : in_file(w, name, &in_gguf, &e);
+    if (t) part[k++] = (ft_weight_part){ t->data, t->bytes };
+    return k;
+}
+
+void ft_weights_let_go(const ft_weights *w, const ft_weight_part *part)
+{
+    if (w->packed) ft_tensors_forget_part(w->packed, part->at, part->n);
+    ft_tensors_forget_part(w->base, part->at, part->n);
+}
+
+uint64_t ft_weights_bytes(ft_weights *w, const char *name)
+{
+    ft_weight_part part[FT_MAX_PARTS];
+    uint64_t bytes = planned_bytes(w, name);
+    int n = bytes ? 0 : ft_weights_parts(w, name, part);
+    for (int i = 0; i < n; i++) bytes += part[i].n;
+    return bytes;
 }
 
 int ft_weights_finite(ft_weights *w, const char *name, ft_err *e)
@@ -271,6 +285,17 @@ int ft_weights_finite(ft_weights *w, const char *name, ft_err *e)
                    "%s: tensor %s has %llu numbers that are not finite (NaN or infinity): the "
                    "checkpoint is damaged or was diverging when it was saved; use another one",
                    w->path, t->name, (unsigned long long)count);
+}
+
+void ft_weights_forget(ft_weights *w, const char *name, int64_t r0, int64_t r1, int64_t rows)
+{
+    ft_gguf_name in_gguf = { .interleaved_heads = 0 };
+    ft_err e = { 0 };
+    const ft_tensor *t = in_file(w, name, &in_gguf, &e);
+    if (!t || rows <= 0) return;
+    uint64_t row = t->bytes / (uint64_t)rows;
+    ft_tensors_forget_part(w->base, (const char *)t->data + (uint64_t)r0 * row,
+                           (uint64_t)(r1 - r0) * row);
 }
 
 void ft_weights_free(ft_weights *w)

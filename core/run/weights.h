@@ -37,9 +37,17 @@ int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e);
 /* Rows r0 … of a weight as fp32, row-major; whatever form it has. */
 void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out);
 /* Bytes that the weight takes in the file where it is read; 0 when there is none. */
-uint64_t ft_weights_bytes(const ft_weights *w, const char *name);
+uint64_t ft_weights_bytes(ft_weights *w, const char *name);
+/* Where the weight lies in mapped files, part by part; their number, at most FT_MAX_PARTS. */
+typedef struct { const void *at; uint64_t n; } ft_weight_part;
+int ft_weights_parts(ft_weights *w, const char *name, ft_weight_part part[FT_MAX_PARTS]);
+/* Gives back the memory of pages that hold a part; reading it fetches them again. */
+void ft_weights_let_go(const ft_weights *w, const ft_weight_part *part);
 /* FT_EFORMAT when a number of the weight, as the checkpoint has it, is NaN or infinite: nothing can
  * be learnt on top of that.  What a quantizer has packed was looked at before. */
 int ft_weights_finite(ft_weights *w, const char *name, ft_err *e);
+/* Gives back the memory of the checkpoint's pages that hold rows r0 … r1-1 of the weight's `rows`;
+ * reading them fetches them again. */
+void ft_weights_forget(ft_weights *w, const char *name, int64_t r0, int64_t r1, int64_t rows);
 void ft_weights_free(ft_weights *w);
 #endif

@@ -16,6 +16,7 @@ typedef struct {
     ft_map lr_scheduler_kwargs, optim_args;
     double weight_decay, adam_beta1, adam_beta2, adam_epsilon;
     bool shuffle, decay_all;
+    const char *weights_dtype;
 } ft_train_args;
 #define FT_TRAIN_PARAMS(config, m)                                                                \
     { "per_device_train_batch_size", FT_INT, offsetof(config, m.per_device_train_batch_size), "8", \
@@ -68,7 +69,10 @@ typedef struct {
     { "early_stopping_patience", FT_INT, offsetof(config, m.early_stopping_patience), "0", 0, 1e6, \
       0, "evaluations without a better loss before stopping; 0: never stop" },                    \
     { "logging_steps", FT_INT, offsetof(config, m.logging_steps), "1", 1, 1e9, 0,                  \
-      "a line on the terminal every so many steps" }
+      "a line on the terminal every so many steps" },                                             \
+    { "weights_dtype", FT_STR, offsetof(config, m.weights_dtype), "auto", 0, 0,                    \
+      (const char *const[]){ "auto", "fp32", "bf16", 0 },                                          \
+      "full fine-tuning: how the trained matrices are kept; auto: as compute_dtype" }
 
 typedef struct {
     ft_val logits;   /* (T, vocab), symbolic */

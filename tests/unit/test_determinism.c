@@ -1,6 +1,6 @@
-/* test_determinism.c -- the same bytes: on 1, 3 and 8 threads, with activations kept and
- * recomputed, with a step's rows together and one at a time, adapter and metrics of the program are
- * identical.
+/* test_determinism.c -- the same bytes: on 1 to 16 threads, with each instruction set, with
+ * activations kept and recomputed, with a step's rows together and one at a time, with weights paged
+ * and the optimizer's state in a mapped file, what was trained and the metrics are identical.
  *
  * And the loss: each token's is the same to the bit, packed or alone; a step's is the sum over its
  * trained tokens divided by their number, however unequally its micro-batches hold them. */
@@ -32,6 +32,8 @@ static const method methods[] = {
       "  - { use: lora, with: { r: 2, target_modules: [o_proj, embed_tokens], modules_to_save: "
       "[lm_head] } }\n",
       "fp32", 240 },
+    { "full fp32", "", "fp32", 240 },
+    { "full bf16", "", "bf16", 300 },
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 
@@ -61,7 +63,46 @@ static int64_t planned_peak(const char *yaml, const char *threads)
     return peak;
 }
 
-/* Runs with overrides; hashes of the adapter and of the metrics into sha. */
+/* The least memory_limit that is accepted, as the refusal of a smaller one names it. */
+static void least_limit(char out[64], const char *yaml)
+{
+    const char *argv[] = { "check", yaml, "--threads", "2", "memory_limit=1MiB", NULL };
+    ft_buf said = { 0 };
+    ck_assert_int_eq(tiny_run(&said, argv), 1);
+    const char *at = strstr(said.p, "(1) memory_limit: ");
+    ck_assert_msg(at != NULL, "%s", said.p);
+    snprintf(out, 64, "memory_limit=%dMiB", atoi(at + 18));
+    ft_buf_free(&said);
+}
+
+/* What a run trained: its adapter, or in full fine-tuning the stage's weights. */
+static const char *trained_file(void)
+{
+    const char *adapter = tiny_path("out/adapter/adapter_model.safetensors");
+    const char *dir = tiny_path("out/artifacts"), *found = NULL;
+    if (ft_file_exists(adapter)) return adapter;
+    DIR *d = opendir(dir);
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *x; (x = readdir(d));) {
+        const char *file = tiny_path("out/artifacts/%.200s/model.safetensors", x->d_name);
+        if (!strncmp(x->d_name, "train-sft-", 10) && ft_file_exists(file)) found = file;
+    }
+    closedir(d);
+    ck_assert_ptr_nonnull(found);
+    return found;
+}
+
+static void lock_names(const char *isa)
+{
+    char line[80];
+    ft_buf b = { 0 };
+    snprintf(line, sizeof line, "# instruction set: %s\n", isa);
+    ck_assert_int_eq(ft_file_read(&b, tiny_path("out/run.lock.yaml"), 1 << 20, NULL), 0);
+    ck_assert_msg(strstr(b.p, line) != NULL, "no %s in %s", line, b.p);
+    ft_buf_free(&b);
+}
+
+/* Runs with overrides; hashes of what was trained and of the metrics into sha. */
 static void run(char sha[2][65], const char *yaml, const char *threads, const char *more,
                 const char *must_say)
 {
@@ -70,32 +111,55 @@ static void run(char sha[2][65], const char *yaml, const char *threads, const ch
     int status = tiny_run(&said, argv);
     ck_assert_msg(status == 0, "status %d: %s", status, said.p);
     ck_assert_msg(strstr(said.p, must_say) != NULL, "no \"%s\" in:\n%s", must_say, said.p);
-    tiny_sha(sha[0], tiny_path("out/adapter/adapter_model.safetensors"));
+    tiny_sha(sha[0], trained_file());
     tiny_sha(sha[1], tiny_path("out/metrics.jsonl"));
+    if (getenv("PIPELINE_ISA")) lock_names(getenv("PIPELINE_ISA"));
     ck_assert_int_eq(ft_remove_tree(tiny_path("out"), NULL), 0);
     ft_buf_free(&said);
+}
+
+/* Whether the machine has the instruction set. */
+static bool has_isa(const char *yaml, const char *isa)
+{
+    const char *argv[] = { "check", yaml, NULL };
+    if (!isa) return true;
+    setenv("PIPELINE_ISA", isa, 1);
+    return tiny_run(NULL, argv) == 0;
 }
 
 START_TEST(same_bytes)
 {
     const method *m = &methods[_i];
-    char base[2][65], sha[2][65], limit[64], one_row[64];
+    char base[2][65], sha[2][65], limit[64], one_row[64], least[64];
     const char *yaml = write_yaml(m);
     snprintf(limit, sizeof limit, "memory_limit=%lld", (long long)planned_peak(yaml, "2") - 1);
     snprintf(one_row, sizeof one_row, " %lld tokens a micro-batch", (long long)m->length);
-    const struct { const char *threads, *more, *say; } variant[] = {
-        { "1", NULL, "1 threads" }, { "3", NULL, "3 threads" }, { "8", NULL, "8 threads" },
-        { "2", "train-sft.gradient_checkpointing=true", "layers recomputed" },
-        { "2", limit, one_row },
-        { "3", "train-sft.gradient_checkpointing=true", "layers recomputed" },
+    least_limit(least, yaml);
+    const struct { const char *threads, *isa, *more, *say; } variant[] = {
+        { "1", NULL, NULL, "1 threads" },
+        { "3", NULL, NULL, "3 threads" },
+        { "4", NULL, NULL, "4 threads" },
+        { "8", NULL, NULL, "8 threads" },
+        { "16", NULL, NULL, "16 threads" },
+        { "2", "avx512", NULL, "avx512 kernels" },
+        { "2", "avx2", NULL, "avx2 kernels" },
+        { "3", "plain", NULL, "plain kernels" },
+        { "2", NULL, "train-sft.gradient_checkpointing=true", "layers recomputed" },
+        { "2", NULL, limit, one_row },
+        { "2", NULL, least, "the optimizer's state is in a mapped file" },
+        { "3", NULL, "train-sft.gradient_checkpointing=true", "layers recomputed" },
     };
     run(base, yaml, "2", NULL,
-        m->length == 240 ? " 960 tokens a micro-batch" : " 1024 tokens a micro-batch");
+        " 512 tokens a micro-batch");
     for (size_t i = 0; i < sizeof variant / sizeof *variant; i++) {
-        run(sha, yaml, variant[i].threads, variant[i].more, variant[i].say);
-        for (int k = 0; k < 2; k++)
-            ck_assert_msg(!strcmp(base[k], sha[k]), "%s: %s differs with %s threads %s", m->name,
-                          k ? "metrics" : "the adapter", variant[i].threads,
+        bool has = has_isa(yaml, variant[i].isa);
+        if (has) run(sha, yaml, variant[i].threads, variant[i].more, variant[i].say);
+        else printf("not run: %s kernels, which this machine lacks\n", variant[i].isa);
+        unsetenv("PIPELINE_ISA");
+        for (int k = 0; k < 2 && has; k++)
+            ck_assert_msg(!strcmp(base[k], sha[k]), "%s: %s differs with %s threads %s %s", m->name,
+                          k ? "metrics" : "what was trained", variant[i].threads,
+                          variant[i].isa ? variant[i].isa : "",
                           variant[i].more ? variant[i].more : "");
     }
     /* Another seed gives other bytes: the comparison can fail. */

@@ -184,11 +184,14 @@ START_TEST(wrong_yaml)
 }
 END_TEST
 
-/* A limit that no plan keeps: known once the rows are there. */
+/* A limit that no plan keeps, with what would do, before any stage is run. */
 START_TEST(no_memory)
 {
-    const char *argv[] = { "check", good_yaml, "memory_limit=1MiB", NULL };
-    refuse("memory_limit", argv, 1, "the least that this run needs is");
+    static const char *const says[] = { "the least that this run needs is", "(1) memory_limit: ",
+                                        "(2) max_length: ", "(3) half the r" };
+    for (int i = 0; i < 4; i++)
+        refuse_both("memory_limit", good_yaml, "memory_limit=1MiB", "train-sft.max_steps=2", 1,
+                    says[i]);
 }
 END_TEST
 

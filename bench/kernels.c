@@ -1,0 +1,275 @@
+/* kernels.c -- what single kernels reach, in this process: matrix products as a share of the most
+ * that the registers give, and NF4 in bytes a second.
+ *
+ *   kernels BUILD THREADS gemm      {"shape", "dtype", "gflops", "peak", "share"} a line
+ *   kernels BUILD THREADS nf4 RUNS  {"quantize_gb_s", "dequantize_gb_s"}: 4096 x 4096 bf16, double quant
+ *
+ * peak is measured: 14 x 2 accumulators of a tile are multiplied and added without any load, fp32 by
+ * fused multiply-add, bf16 by vdpbf16ps where there is one, else as fp32.  A product is `linear` of the
+ * kernels that a run would take, its panels packed inside of the time; the best of several runs of
+ * both.  Bytes of NF4 are those of the bf16 matrix. */
+#include <immintrin.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core/base/clock.h"
+#include "core/base/pool.h"
+#include "core/load/instance.h"
+#include "core/run/machine.h"
+#include "ft/quant.h"
+
+enum { TOKENS = 2048, SIDE = 4096, REPEAT = 12 };
+
+static ft_machine machine;
+static ft_registry *registry;
+
+static int stop_with(const ft_err *e)
+{
+    fprintf(stderr, "kernels: %s\n", e->msg);
+    return 1;
+}
+
+/* ---- the most that registers give ------------------------------------------------------------ */
+
+typedef struct { double (*run)(void); } peak_job;
+enum { TURNS = 1 << 20, TILE = 28 };
+
+#define LOOP(T, ZERO, STEP, SUM)                                                                   \
+    T c[TILE];                                                                                     \
+    for (int i = 0; i < TILE; i++) c[i] = ZERO;                                                    \
+    for (int n = 0; n < TURNS; n++) {                                                              \
+        _Pragma("GCC unroll 28") for (int i = 0; i < TILE; i++) c[i] = STEP;                       \
+        __asm__ volatile("");                                                                      \
+    }                                                                                              \
+    T s = c[0];                                                                                    \
+    for (int i = 1; i < TILE; i++) s = s + c[i];                                                   \
+    return (double)SUM
+
+__attribute__((target("avx512f,avx512bf16,avx512vl"))) static double turn_bf16(void)
+{
+    __m512bh a = (__m512bh)_mm512_setzero_si512(), b = a;
+    LOOP(__m512, _mm512_setzero_ps(), _mm512_dpbf16_ps(c[i], a, b), s[0]);
+}
+__attribute__((target("avx512f"))) static double turn_512(void)
+{
+    __m512 a = _mm512_setzero_ps(), b = a;
+    LOOP(__m512, _mm512_setzero_ps(), _mm512_fmadd_ps(a, b, c[i]), s[0]);
+}
+__attribute__((target("avx2,fma"))) static double turn_256(void)
+{
+    __m256 a = _mm256_setzero_ps(), b = a;
+    LOOP(__m256, _mm256_setzero_ps(), _mm256_fmadd_ps(a, b, c[i]), s[0]);
+}
+
+static void turn(void *arg, int thread, int64_t begin, int64_t end)
+{
+    volatile double keep;
+    (void)thread, (void)begin, (void)end;
+    keep = ((peak_job *)arg)->run();
+    (void)keep;
+}
+
+/* GFLOP/s of all threads together. */
+static double peak(ft_dtype t)
+{
+    bool wide = !strcmp(machine.kernels.variant, "avx512"), pairs = wide && t == FT_BF16;
+    peak_job j = { .run = pairs ? turn_bf16 : wide ? turn_512 : turn_256 };
+    double lanes = wide ? 16 : 8, best = 0;
+    for (int k = 0; k < REPEAT; k++) {
+        double from = ft_seconds();
+        ft_pool_run(machine.pool, machine.threads, turn, &j);
+        double rate = (pairs ? 4 : 2) * lanes * TILE * (double)TURNS * machine.threads /
+                      (ft_seconds() - from) * 1e-9;
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+typedef struct { const ft_kernel *k; const ft_call *c; char *scratch; size_t each; } product;
+
+static void some_items(void *arg, int thread, int64_t begin, int64_t end)
+{
+    const product *p = arg;
+    p->k->run(p->c, begin, end, p->scratch + (size_t)thread * p->each);
+}
+
+static const ft_kernel *kernel_of(const char *op, ft_dtype t)
+{
+    for (size_t i = 0; i < machine.kernels.n; i++) {
+        const ft_kernel *k = &machine.kernels.kernel[i];
+        if (k->dtype == t && !strcmp(k->op, op)) return k;
+    }
+    return NULL;
+}
+
+static void *random_numbers(int64_t n, ft_dtype t)
+{
+    char *p = aligned_alloc(64, (size_t)(n * 4 + 63) / 64 * 64);
+    uint32_t s = 1;
+    for (int64_t i = 0; p && i < n; i++) {
+        s = s * 1664525 + 1013904223;
+        float f = (float)(s >> 8) / (1 << 24) - 0.5f;
+        if (t == FT_BF16) memcpy(p + 2 * i, (char *)&f + 2, 2); /* the upper half */
+        else memcpy(p + 4 * i, &f, 4);
+    }
+    return p;
+}
+
+/* Best GFLOP/s of y (TOKENS, out) = x (TOKENS, in) W^T. */
+static double measure(int64_t in, int64_t out, ft_dtype t)
+{
+    ft_arg a[2] = { { .rows = TOKENS, .cols = in, .ld = in, .dtype = t },
+                    { .rows = out, .cols = in, .ld = in, .dtype = t } },
+           y = { .rows = TOKENS, .cols = out, .ld = out, .dtype = t };
+    const double one = 1;
+    ft_batch batch = { .n_tokens = TOKENS };
+    ft_call c = { .in = a, .out = &y, .n_in = 2, .n_out = 1, .attr = &one, .batch = &batch,
+                  .threads = machine.threads };
+    product p = { .k = kernel_of("linear", t), .c = &c };
+    double best = 0;
+    a[0].data = random_numbers(TOKENS * in, t);
+    a[1].data = random_numbers(out * in, t);
+    y.data = random_numbers(TOKENS * out, t);
+    p.each = (p.k->scratch ? p.k->scratch(&c) : 0) / 64 * 64 + 64;
+    p.scratch = aligned_alloc(64, p.each * (size_t)machine.threads);
+    c.shared = p.k->shared ? aligned_alloc(64, p.k->shared(&c) / 64 * 64 + 64) : NULL;
+    for (int i = 0; i < REPEAT && a[0].data && a[1].data && y.data && p.scratch; i++) {
+        int64_t rounds = p.k->rounds ? p.k->rounds(&c) : 1;
+        double from = ft_seconds();
+        for (c.round = 0; c.round < rounds; c.round++)
+            ft_pool_run(machine.pool, p.k->items(&c), some_items, &p);
+        double rate = 2.0 * TOKENS * (double)in * (double)out / (ft_seconds() - from) * 1e-9;
+        if (rate > best) best = rate;
+    }
+    free(a[0].data);
+    free(a[1].data);
+    free(y.data);
+    free(p.scratch);
+    free(c.shared);
+    return best;
+}
+
+static int gemm(void)
+{
+    static const struct { const char *name; int64_t in, out; } shape[] = {
+        { "q, o: 576 to 576", 576, 576 },          { "k, v: 576 to 192", 576, 192 },
+        { "gate, up: 576 to 1536", 576, 1536 },    { "down: 1536 to 576", 1536, 576 },
+        { "1.24B, q, o: 2048 to 2048", 2048, 2048 }, { "1.24B, gate, up: 2048 to 8192", 2048, 8192 },
+    };
+    for (int k = 0; k < 2; k++) {
+        ft_dtype t = k ? FT_F32 : FT_BF16;
+        double most = peak(t);
+        for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+            double g = measure(shape[i].in, shape[i].out, t);
+            printf("{\"shape\": \"%s\", \"dtype\": \"%s\", \"gflops\": %.1f, \"peak\": %.1f, "
+                   "\"share\": %.3f}\n", shape[i].name, k ? "fp32" : "bf16", g, most, g / most);
+        }
+    }
+    return 0;
+}
+
+/* ---- NF4 ------------------------------------------------------------------------------------- */
+
+typedef struct { void (*fn)(void *, int64_t); void *arg; } each_job;
+
+static void each_range(void *arg, int thread, int64_t begin, int64_t end)
+{
+    const each_job *j = arg;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) j->fn(j->arg, i);
+}
+
+static void each(const ft_host *h, int64_t n, void (*fn)(void *, int64_t), void *arg)
+{
+    each_job j = { fn, arg };
+    (void)h;
+    ft_pool_run(machine.pool, n, each_range, &j);
+}
+
+static ft_instance *open_nf4(ft_err *e)
+{
+    static const ft_threads_api threads = { sizeof threads, each };
+    static const ft_service service[] = { { "ft.threads/1", &threads } };
+    static const ft_offer offer = { .service = service, .n_services = 1 };
+    const ft_loaded *p = ft_registry_get(registry, "quant-nf4", e);
+    ft_instance *i = p ? ft_instance_open(p, "quant-nf4", NULL, &offer, e) : NULL;
+    for (const ft_param *row = i ? p->params : NULL; row && row->key; row++) {
+        if (!strcmp(row->key, "double_quant"))
+            *(bool *)(void *)((char *)(uintptr_t)ft_instance_config(i) + row->offset) = true;
+    }
+    return i;
+}
+
+typedef struct { const ft_packed *p; uint16_t *out; } decode_job;
+
+static void decode_rows(void *arg, int thread, int64_t begin, int64_t end)
+{
+    const decode_job *j = arg;
+    (void)thread;
+    j->p->tile(j->p, begin, end - begin, 0, SIDE, FT_BF16, j->out + begin * SIDE, SIDE);
+}
+
+static uint64_t part_bytes(const ft_part *p)
+{
+    uint64_t n = p->dtype == FT_F32 ? 4 : p->dtype == FT_NO_DTYPE ? 0 : 1;
+    for (int i = 0; i < p->ndim; i++) n *= (uint64_t)p->dim[i];
+    return n;
+}
+
+static int nf4(int runs, ft_err *e)
+{
+    ft_instance *i = open_nf4(e);
+    if (!i) return stop_with(e);
+    const ft_quantizer *q = ft_instance_vtable(i);
+    const int64_t dim[2] = { SIDE, SIDE };
+    const uint64_t bytes = (uint64_t)SIDE * SIDE * 2;
+    ft_tensor w = { .name = "w", .dtype = FT_BF16, .ndim = 2, .dim = { SIDE, SIDE },
+                    .data = random_numbers(SIDE * SIDE, FT_BF16), .bytes = bytes };
+    ft_part size[FT_MAX_PARTS];
+    ft_tensor part[FT_MAX_PARTS] = { { .name = NULL } };
+    void *at[FT_MAX_PARTS] = { NULL };
+    ft_packed packed = { .rows = SIDE, .cols = SIDE };
+    decode_job j = { &packed, random_numbers(SIDE * SIDE, FT_BF16) };
+    int n = q->parts(ft_instance_self(i), dim, 2, size);
+    for (int k = 0; k < n; k++) {
+        part[k] = (ft_tensor){ .name = "w", .dtype = size[k].dtype, .bytes = part_bytes(&size[k]) };
+        if (part[k].bytes) part[k].data = at[k] = aligned_alloc(64, part[k].bytes / 64 * 64 + 64);
+    }
+    double encode = 1e9, decode = 1e9;
+    for (int r = 0; r < runs; r++) {
+        double from = ft_seconds();
+        int code = q->encode(ft_instance_self(i), &w, at);
+        if (code) return ft_instance_error(i, code, e), stop_with(e);
+        if (ft_seconds() - from < encode) encode = ft_seconds() - from;
+    }
+    int code = q->open(ft_instance_self(i), dim, 2, part, &packed);
+    if (code) return ft_instance_error(i, code, e), stop_with(e);
+    packed.rows = packed.cols = SIDE;
+    for (int r = 0; r < runs; r++) {
+        double from = ft_seconds();
+        ft_pool_run(machine.pool, SIDE, decode_rows, &j);
+        if (ft_seconds() - from < decode) decode = ft_seconds() - from;
+    }
+    printf("{\"quantize_gb_s\": %.3f, \"dequantize_gb_s\": %.3f}\n", (double)bytes / encode * 1e-9,
+           (double)bytes / decode * 1e-9);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    ft_err e = { 0 };
+    char dir[4096];
+    if (argc < 4) {
+        fprintf(stderr, "usage: kernels BUILD THREADS gemm | nf4 RUNS\n");
+        return 2;
+    }
+    snprintf(dir, sizeof dir, "%s/plugins", argv[1]);
+    registry = ft_registry_new(&e);
+    if (!registry || ft_registry_add(registry, dir, "BUILD", &e)) return stop_with(&e);
+    if (ft_machine_open(&machine, registry, atoi(argv[2]), &e) || ft_machine_start(&machine, &e))
+        return stop_with(&e);
+    if (!strcmp(argv[3], "gemm")) return gemm();
+    return nf4(argc > 4 ? atoi(argv[4]) : 5, &e);
+}
