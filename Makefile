@@ -153,6 +153,12 @@ $(BUILD)/tests/so/%.so: tests/data/plugins/%.c
 $(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli $(BUILD)/tests/unit/test_hostile \
 $(BUILD)/tests/plugins/merge_refuse_test: $(TEST_PLUGINS)
 
+# What test_step puts before the C library.
+$(BUILD)/tests/preload/%.so: tests/preload/%.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -fsanitize%,$(CFLAGS)) -shared $< -o $@
+$(BUILD)/tests/unit/test_step: $(BUILD)/tests/preload/count.so
+
 # As many jobs as processors, unless the caller chose a number.
 JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 

@@ -191,8 +191,11 @@ static void each(const ft_host *h, int64_t n, void (*fn)(void *, int64_t), void 
 static ft_instance *open_nf4(ft_err *e)
 {
     static const ft_threads_api threads = { sizeof threads, each };
-    static const ft_service service[] = { { "ft.threads/1", &threads } };
-    static const ft_offer offer = { .service = service, .n_services = 1 };
+    static ft_service service[8] = { { "ft.threads/1", &threads } };
+    static ft_offer offer = { .service = service, .n_services = 1 };
+    size_t n;
+    const ft_service *core = ft_core_services(&n);
+    for (size_t k = 0; k < n && offer.n_services < 8; k++) service[offer.n_services++] = core[k];
     const ft_loaded *p = ft_registry_get(registry, "quant-nf4", e);
     ft_instance *i = p ? ft_instance_open(p, "quant-nf4", NULL, &offer, e) : NULL;
     for (const ft_param *row = i ? p->params : NULL; row && row->key; row++) {

@@ -123,13 +123,13 @@ static inline void test_open_with(test_run *r, test_build_fn build, const g_meth
     r->pool = ft_pool_new(threads, test_backend()->enter, &e);
     g_scratch s;
     ck_assert_msg(g_scratch_sizes(&r->plan, &k, r->weight, threads, &s, &e) == 0, "%s", e.msg);
-    r->mem = (g_memory){ test_alloc(r->plan.keep_bytes),
-                         test_alloc(r->plan.work_bytes),
-                         test_alloc(r->plan.state_bytes),
-                         test_alloc(r->plan.param_bytes),
-                         test_alloc(r->plan.grad_count * 8),
-                         r->weight,
-                         test_alloc(s.thread * (uint64_t)threads + s.shared) };
+    r->mem = (g_memory){ .keep = test_alloc(r->plan.keep_bytes),
+                         .work = test_alloc(r->plan.work_bytes),
+                         .state = test_alloc(r->plan.state_bytes),
+                         .param = test_alloc(r->plan.param_bytes),
+                         .grad = test_alloc(r->plan.grad_count * 8),
+                         .weight = r->weight,
+                         .scratch = test_alloc(s.thread * (uint64_t)threads + s.shared) };
     for (uint32_t i = 0; i < r->g->n_param; i++) {
         const g_param *p = &r->g->param[i];
         const ft_desc *d = &g_value_at(r->g, p->value)->desc;

@@ -36,7 +36,8 @@ static int open_at(const char *dir, const char *name, int64_t keep, ft_err *e)
 int ft_metrics_open(ft_metrics *m, const char *dir, int64_t metrics_bytes, int64_t timing_bytes,
                     ft_err *e)
 {
-    *m = (ft_metrics){ -1, -1, metrics_bytes, timing_bytes };
+    *m = (ft_metrics){ .metrics = -1, .timing = -1, .metrics_bytes = metrics_bytes,
+                       .timing_bytes = timing_bytes };
     m->metrics = open_at(dir, "metrics.jsonl", metrics_bytes, e);
     if (m->metrics >= 0) m->timing = open_at(dir, "timing.jsonl", timing_bytes, e);
     if (m->timing >= 0) return 0;
@@ -49,6 +50,7 @@ void ft_metrics_close(ft_metrics *m)
     if (m->metrics >= 0) close(m->metrics);
     if (m->timing >= 0) close(m->timing);
     m->metrics = m->timing = -1;
+    ft_buf_free(&m->line);
 }
 
 int ft_metrics_sync(ft_metrics *m, ft_err *e)
@@ -69,7 +71,15 @@ static void put_int(ft_buf *b, const char *key, int64_t v)
     ft_buf_printf(b, "%s\"%s\": %lld", b->n > 1 ? ", " : "", key, (long long)v);
 }
 
-/* Ends the object and appends it to the file; the buffer is freed. */
+/* The line, begun anew. */
+static ft_buf *begin_line(ft_metrics *m)
+{
+    m->line.n = 0;
+    ft_buf_putc(&m->line, '{');
+    return &m->line;
+}
+
+/* Ends the object and appends it to the file. */
 static int write_line(int fd, int64_t *bytes, ft_buf *b, ft_err *e)
 {
     ft_buf_puts(b, "}\n");
@@ -82,43 +92,39 @@ static int write_line(int fd, int64_t *bytes, ft_buf *b, ft_err *e)
         if (k > 0) at += (size_t)k;
     }
     *bytes += (int64_t)b->n;
-    ft_buf_free(b);
     return code;
 }
 
 int ft_metrics_step(ft_metrics *m, const ft_metrics_row *r, ft_err *e)
 {
-    ft_buf b = { 0 };
-    ft_buf_putc(&b, '{');
-    put_int(&b, "step", r->step);
-    put_number(&b, "epoch", r->epoch);
-    put_number(&b, "loss", r->loss);
-    put_number(&b, "accuracy", r->accuracy);
-    put_number(&b, "grad_norm", r->grad_norm);
-    put_number(&b, "learning_rate", r->learning_rate);
-    put_int(&b, "tokens", r->tokens);
-    return write_line(m->metrics, &m->metrics_bytes, &b, e);
+    ft_buf *b = begin_line(m);
+    put_int(b, "step", r->step);
+    put_number(b, "epoch", r->epoch);
+    put_number(b, "loss", r->loss);
+    put_number(b, "accuracy", r->accuracy);
+    put_number(b, "grad_norm", r->grad_norm);
+    put_number(b, "learning_rate", r->learning_rate);
+    put_int(b, "tokens", r->tokens);
+    return write_line(m->metrics, &m->metrics_bytes, b, e);
 }
 
 int ft_metrics_eval(ft_metrics *m, int64_t step, double loss, double accuracy, ft_err *e)
 {
-    ft_buf b = { 0 };
-    ft_buf_putc(&b, '{');
-    put_int(&b, "step", step);
-    put_number(&b, "eval_loss", loss);
-    put_number(&b, "eval_perplexity", exp(loss));
-    put_number(&b, "eval_accuracy", accuracy);
-    return write_line(m->metrics, &m->metrics_bytes, &b, e);
+    ft_buf *b = begin_line(m);
+    put_int(b, "step", step);
+    put_number(b, "eval_loss", loss);
+    put_number(b, "eval_perplexity", exp(loss));
+    put_number(b, "eval_accuracy", accuracy);
+    return write_line(m->metrics, &m->metrics_bytes, b, e);
 }
 
 int ft_metrics_time(ft_metrics *m, int64_t step, double seconds, double tokens_per_s,
                     uint64_t peak_bytes, ft_err *e)
 {
-    ft_buf b = { 0 };
-    ft_buf_putc(&b, '{');
-    put_int(&b, "step", step);
-    put_number(&b, "seconds", seconds);
-    put_number(&b, "tokens_per_s", tokens_per_s);
-    put_int(&b, "peak_bytes", (int64_t)peak_bytes);
-    return write_line(m->timing, &m->timing_bytes, &b, e);
+    ft_buf *b = begin_line(m);
+    put_int(b, "step", step);
+    put_number(b, "seconds", seconds);
+    put_number(b, "tokens_per_s", tokens_per_s);
+    put_int(b, "peak_bytes", (int64_t)peak_bytes);
+    return write_line(m->timing, &m->timing_bytes, b, e);
 }

@@ -13,6 +13,7 @@
 typedef struct {
     int metrics, timing; /* files, open for appending */
     int64_t metrics_bytes, timing_bytes;
+    ft_buf line;         /* kept from line to line: a step allocates nothing */
 } ft_metrics;
 
 typedef struct {

@@ -209,7 +209,7 @@ static int start(loop *l, int64_t *first, ft_err *e)
 
 int ft_training_run(ft_training *t, ft_err *e)
 {
-    loop l = { .t = t, .metrics = { -1, -1, 0, 0 } };
+    loop l = { .t = t, .metrics = { .metrics = -1, .timing = -1 } };
     int64_t first = 1;
     ft_progress_start(&l.progress, t->setup.log, "train");
     int code = start(&l, &first, e);

@@ -63,7 +63,15 @@ static int64_t planned_peak(const char *yaml, const char *threads)
     return peak;
 }
 
-/* The least memory_limit that is accepted, as the refusal of a smaller one names it. */
+static bool accepts(const char *yaml, int64_t limit)
+{
+    char text[64];
+    snprintf(text, sizeof text, "memory_limit=%lld", (long long)limit);
+    const char *argv[] = { "check", yaml, "--threads", "2", text, NULL };
+    return tiny_run(NULL, argv) == 0;
+}
+
+/* About the least memory_limit that is accepted: a refusal names it in whole MiB. */
 static void least_limit(char out[64], const char *yaml)
 {
     const char *argv[] = { "check", yaml, "--threads", "2", "memory_limit=1MiB", NULL };
@@ -71,8 +79,10 @@ static void least_limit(char out[64], const char *yaml)
     ck_assert_int_eq(tiny_run(&said, argv), 1);
     const char *at = strstr(said.p, "(1) memory_limit: ");
     ck_assert_msg(at != NULL, "%s", said.p);
-    snprintf(out, 64, "memory_limit=%dMiB", atoi(at + 18));
+    int64_t limit = strtoll(at + 18, NULL, 10) << 20, step = 1 << 14;
     ft_buf_free(&said);
+    while (accepts(yaml, limit - step)) limit -= step;
+    snprintf(out, 64, "memory_limit=%lld", (long long)limit);
 }
 
 /* What a run trained: its adapter, or in full fine-tuning the stage's weights. */
