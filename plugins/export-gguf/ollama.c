@@ -35,7 +35,7 @@ static int refuse(const finding *f, const char *why)
 static ft_json text_of(const char *key, const char *s)
 {
     return (ft_json){ .type = FT_JSON_STRING, .key = key, .key_len = (uint32_t)strlen(key),
-                      .text = s, .len = strlen(s) };
+                      .text = s, .len = (uint32_t)strlen(s) };
 }
 
 /* The conversation as the model's template writes it, up to where the assistant speaks. */
@@ -49,7 +49,7 @@ static int render(finding *f, const message *m, size_t n, char out[TEXT])
         list[i] = (ft_json){ .type = FT_JSON_OBJECT, .item = part[i], .len = 2 };
     }
     const ft_json vars[] = {
-        { .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = list, .len = n },
+        { .type = FT_JSON_ARRAY, .key = "messages", .key_len = 8, .item = list, .len = (uint32_t)n },
         { .type = FT_JSON_BOOL, .truth = true, .key = "add_generation_prompt", .key_len = 21 },
         text_of("bos_token", f->x->source->bos_token),
         text_of("eos_token", f->x->source->eos_token),

@@ -5,7 +5,8 @@ logits equal those of `pipeline score` in fp32, and its tokenizer gives the ids 
     export-check.py MODEL_DIR [--pipeline build/pipeline] [--chat ROWS.jsonl --tokens TOKENS.safetensors]
 
 TOKENS is what the tokenizer stage made of ROWS in their order (OUTPUT_DIR/artifacts/tokenizer-bpe-*/).
-Needs torch, transformers, safetensors, numpy.  Exits 1 when something differs."""
+A folder packed for bitsandbytes is multiplied by the numbers that its written rule gives (its own CPU kernels
+round further). Needs torch, transformers, safetensors, numpy, and bitsandbytes for such a folder.  Exits 1 when something differs."""
 import argparse
 import json
 import os
@@ -44,6 +45,25 @@ def ids_differ(args, tok):
     return load_file(args.tokens)["ids"].tolist() != theirs
 
 
+def unpack(model):
+    """Linear layers of 4 bits as plain products: level[code] * absmax, the first code in the high nibble."""
+    import bitsandbytes as bnb
+    packed = [m for m in model.modules() if isinstance(m, bnb.nn.Linear4bit)]
+    for m in packed:
+        s = m.weight.quant_state
+        codes = m.weight.data.flatten()
+        codes = torch.stack([codes >> 4, codes & 15], 1).flatten()[:s.shape.numel()].long()
+        absmax = s.absmax
+        if s.nested:
+            absmax = s.state2.code[absmax.long()] * s.state2.absmax.repeat_interleave(s.state2.blocksize)[:len(absmax)] + s.offset
+        w = (s.code[codes] * absmax.repeat_interleave(s.blocksize)[:len(codes)]).reshape(s.shape)
+        m.forward = lambda x, w=w.float(), m=m: torch.nn.functional.linear(x, w, m.bias)
+    for p in model.parameters():
+        if p.is_floating_point():
+            p.data = p.data.float()
+    return len(packed)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("model")
@@ -54,6 +74,8 @@ def main():
     tok = AutoTokenizer.from_pretrained(args.model)
     model, info = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, output_loading_info=True)
     wrong = [k for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]]
+    if getattr(model.config, "quantization_config", None):
+        print(f"{unpack(model)} linear layers are packed")
     worst = logits_differ(args, tok, model)
     print(f"logits within {worst:.2g}; {'weights: ' + ', '.join(wrong) if wrong else 'all weights found'}")
     bad = bool(wrong) or not worst <= 2e-4
