@@ -10,13 +10,15 @@
  * GROUP rows, and for each group the rounds are
  *   0  logits of CHUNK columns an item, with their maximum and sum of exponentials
  *   1  a row an item: lse, outputs, and z in place of the logits
- *   2  dx: 32 columns an item       3  dW: LEFT rows of W an item
+ *   2  dx: PANELS times 32 columns an item at most       3  dW: LEFT rows of W an item
  * A group's logits lie chunk by chunk, each row of a chunk padded so that rows do not share cache
  * sets.  Sums over the vocabulary run over chunks in order. */
 #include "gemm.h"
 
 enum { TERMS, BIAS, CAP, COEF, TERM };
 enum { GROUP = FT_TOKEN_BLOCK, CHUNK = 1024, PAD = 32, STRIP = 56, LEFT = 256 };
+/* Panels of dx in an item at most: they meet a chunk of z while it is in the second-level cache. */
+enum { PANELS = 4 };
 
 static int terms_of(const ft_call *k) { return (int)k->attr[TERMS]; }
 
@@ -277,7 +279,7 @@ static layout lay_out(const ft_call *k, int op, ft_dtype t, void *scratch)
     l.left = l.tmp + gemm_pack_bytes(longest);
     int64_t left = FT_TOKEN_BLOCK * LEFT * 4, strip = STRIP * (longest + 1) * 4;
     l.sum = (float *)(void *)(l.left + ((left > strip ? left : strip) + 63) / 64 * 64);
-    l.bytes = (size_t)((char *)(l.sum + GROUP * GEMM_N) - (char *)scratch);
+    l.bytes = (size_t)((char *)(l.sum + PANELS * GROUP * GEMM_N) - (char *)scratch);
     return l;
 }
 
@@ -430,42 +432,64 @@ static void finish_row(const engine *e, int op, int64_t row)
     for (int64_t chunk = 0; chunk < e->chunks; chunk++) make_z(e, chunk, row, lse, c, target);
 }
 
-/* ---- round 2: 32 columns of dx --------------------------------------------------------------- */
+/* ---- round 2: columns of dx ------------------------------------------------------------------ */
 
-/* The term and column that dx item i stands for. */
-static int dx_term(const engine *e, int64_t item, int64_t *col)
+static int64_t dx_panels(const engine *e, int i)
 {
-    int i = 0;
-    for (; item >= (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N; i++)
-        item -= (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N;
-    *col = item * GEMM_N;
-    return i;
+    return (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N;
+}
+
+/* Items of term i: few enough panels each that every thread has some. */
+static int64_t dx_groups(const engine *e, int i)
+{
+    int64_t n = dx_panels(e, i), group = n / (3 * (int64_t)e->k->threads);
+    group = group > PANELS ? PANELS : group < 1 ? 1 : group;
+    return (n + group - 1) / group;
 }
 
 static int64_t dx_items(const engine *e)
 {
     int64_t n = 0;
-    for (int i = 0; i < e->terms; i++) n += (e->in[2 * i].cols + GEMM_N - 1) / GEMM_N;
+    for (int i = 0; i < e->terms; i++) n += dx_groups(e, i);
     return n;
 }
 
+/* Panels first … last-1 of term i. */
+typedef struct { int i; int64_t first, last; } dx_part;
+
+static dx_part dx_part_of(const engine *e, int64_t item)
+{
+    int i = 0;
+    for (; item >= dx_groups(e, i); i++) item -= dx_groups(e, i);
+    int64_t groups = dx_groups(e, i), n = dx_panels(e, i);
+    return (dx_part){ i, item * n / groups, (item + 1) * n / groups };
+}
+
+/* Sums of the panels lie one after the other, each for the rows of the group. */
 static void make_dx(const engine *e, const layout *l, int op, int64_t item)
 {
-    int64_t col, rows = n_rows(e);
-    int i = dx_term(e, item, &col);
-    const ft_arg *dx = &e->k->out[op == XENT ? 2 + i : i];
-    memset(l->sum, 0, (size_t)rows * GEMM_N * sizeof *l->sum);
+    dx_part part = dx_part_of(e, item);
+    int64_t rows = n_rows(e), size = rows * GEMM_N;
+    const ft_arg *dx = &e->k->out[op == XENT ? 2 + part.i : part.i];
+    memset(l->sum, 0, (size_t)((part.last - part.first) * size) * sizeof *l->sum);
     for (int64_t chunk = 0; chunk < e->chunks; chunk++) {
         int64_t n = columns_of(e, chunk);
-        FT_NAME(gemm_pack_cols)(l->panel, &e->in[2 * i + 1], chunk * CHUNK, n, col, e->t, l->tmp);
         gemm_a z = { logit_row(e, chunk, 0), (CHUNK + PAD) * e->size, 4 };
-        FT_NAME(gemm_tile)(l->sum, GEMM_N, z, l->panel, rows, gemm_steps(e->t, n), e->t);
+        for (int64_t p = part.first; p < part.last; p++) {
+            FT_NAME(gemm_pack_cols)(l->panel, &e->in[2 * part.i + 1], chunk * CHUNK, n, p * GEMM_N,
+                e->t, l->tmp);
+            FT_NAME(gemm_tile)(l->sum + (p - part.first) * size, GEMM_N, z, l->panel, rows,
+                gemm_steps(e->t, n), e->t);
+        }
     }
-    int64_t m = dx->cols - col;
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t j = 0; j < GEMM_N && j < m; j += 16)
-            v_out(ft_row(dx, e->rows.begin + r), e->t, col + j, m - j,
-                  v_load(l->sum + r * GEMM_N + j));
+    for (int64_t p = part.first; p < part.last; p++) {
+        const float *sum = l->sum + (p - part.first) * size;
+        int64_t col = p * GEMM_N, m = dx->cols - col;
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t j = 0; j < GEMM_N && j < m; j += 16)
+                v_out(ft_row(dx, e->rows.begin + r), e->t, col + j, m - j,
+                      v_load(sum + r * GEMM_N + j));
+        }
     }
 }
 
