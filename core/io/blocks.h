@@ -31,6 +31,9 @@ const ft_block_format *ft_block_of(const ft_tensor *t);
 enum { FT_MOST_LANES = 16 };
 ft_block_decoder *ft_block_wide(const ft_block_format *f, int lanes);
 
+/* Each of n floats as the nearest bf16, ties to even; a NaN stays one. */
+void ft_round_to_bf16(uint16_t *out, const float *in, size_t n);
+
 /* out[n] = elements first … first+n-1 of the run of blocks at data, which may start and end in
  * the middle of a block.  `decode`: f->decode or ft_block_wide(f), not NULL; the caller knows that
  * the run is that long. */

@@ -5,6 +5,7 @@
  * Compilers make poor vectors of the plain loops; reading weights is most of what generation does.
  * Checked with blocks.c: test_blocks.c decodes every format both ways. */
 #include "core/io/blocks.h"
+#include "ft/half.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -118,6 +119,22 @@ WITH_256 void q8_0_256(float *restrict out, const uint8_t *restrict b, const flo
     }
 }
 
+/* Nearest bf16, ties to even, of n floats in eights (ft_float_to_bf16). */
+WITH_256 void round_256(uint16_t *out, const float *in, size_t n)
+{
+    const __m256i most = _mm256_set1_epi32(0x7fffffff), inf = _mm256_set1_epi32(0x7f800000);
+    const __m256i half = _mm256_set1_epi32(0x7fff), quiet = _mm256_set1_epi32(0x40);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i u = _mm256_loadu_si256((const __m256i *)(const void *)(in + i));
+        __m256i top = _mm256_srli_epi32(u, 16), odd = _mm256_and_si256(top, _mm256_set1_epi32(1));
+        __m256i near = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, half), odd), 16);
+        __m256i nan = _mm256_cmpgt_epi32(_mm256_and_si256(u, most), inf);
+        near = _mm256_blendv_epi8(near, _mm256_or_si256(top, quiet), nan);
+        near = _mm256_permute4x64_epi64(_mm256_packus_epi32(near, near), 0x08);
+        _mm_storeu_si128((__m128i *)(void *)(out + i), _mm256_castsi256_si128(near));
+    }
+}
+
 /* ---- a run of blocks, part by part ----------------------------------------------------------- */
 
 typedef void part_decoder(float *restrict, const uint8_t *restrict, const float *, size_t);
@@ -167,7 +184,18 @@ ft_block_decoder *ft_block_wide(const ft_block_format *f, int lanes)
     return f->decode;
 }
 
+void ft_round_to_bf16(uint16_t *out, const float *in, size_t n)
+{
+    size_t eights = __builtin_cpu_supports("avx2") ? n / 8 * 8 : 0;
+    if (eights) round_256(out, in, eights);
+    for (size_t i = eights; i < n; i++) out[i] = ft_float_to_bf16(in[i]);
+}
+
 #else
+void ft_round_to_bf16(uint16_t *out, const float *in, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = ft_float_to_bf16(in[i]);
+}
 ft_block_decoder *ft_block_wide(const ft_block_format *f, int lanes)
 {
     (void)lanes;

@@ -26,11 +26,6 @@ static int64_t file_row(const blocks *b, int64_t r)
     return r - in + in % half * 2 + in / half;
 }
 
-static void to_bf16(uint16_t *out, const float *in, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) out[i] = ft_float_to_bf16(in[i]);
-}
-
 static void decode_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc,
                         ft_dtype to, void *dst, int64_t ld)
 {
@@ -45,7 +40,7 @@ static void decode_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, 
         for (int64_t c = 0; c < nc; c += FT_MAX_BLOCK) {
             int64_t n = nc - c < FT_MAX_BLOCK ? nc - c : FT_MAX_BLOCK;
             ft_block_decode(part, b->format, b->decode, b->data, at + (uint64_t)c, (uint64_t)n);
-            to_bf16((uint16_t *)dst + r * ld + c, part, n);
+            ft_round_to_bf16((uint16_t *)dst + r * ld + c, part, (size_t)n);
         }
     }
 }

@@ -11,29 +11,42 @@
 
 enum { FETCH = 4 };
 
-/* sums[r * GEMM_N + j] += x row r times FETCH rows of W, in w; depth numbers each. */
-__attribute__((always_inline)) static inline void dots(float *sums, const float *x, const float *w,
+/* FETCH rows of W, ld elements of dtype t apart. */
+typedef struct { const char *at; int64_t ld; ft_dtype t; } rows_of;
+
+/* sums[r * GEMM_N + j] += row r of x times row j of W; depth numbers each. */
+__attribute__((always_inline)) static inline void dots(float *sums, const float *x, rows_of w,
                                                        int64_t depth, int64_t rows, bool round)
 {
-    int64_t whole = depth / 32 * 32;
+    int64_t size = w.t == FT_BF16 ? 2 : 4;
     for (int64_t r = 0; r < rows; r++, x += depth) {
         v16 acc[FETCH][2];
         for (int j = 0; j < FETCH; j++) acc[j][0] = acc[j][1] = v_zero();
-        for (int64_t c = 0; c < depth; c += 32) {
-            for (int h = 0; h < 2; h++) {
-                int64_t at = c + 16 * h, left = depth - at;
-                if (left <= 0) break;
-                v16 a = c < whole ? v_load(x + at) : v_load_n(x + at, left < 16 ? left : 16);
-                for (int j = 0; j < FETCH; j++) {
-                    const float *p = w + j * depth + at;
-                    v16 b = c < whole ? v_load(p) : v_load_n(p, left < 16 ? left : 16);
-                    acc[j][h] = v_fma(a, round ? v_round_bf16(b) : b, acc[j][h]);
-                }
+        for (int64_t c = 0, h = 0; c < depth; c += 16, h ^= 1) {
+            int64_t n = depth - c;
+            v16 a = n >= 16 ? v_load(x + c) : v_load_n(x + c, n);
+            for (int j = 0; j < FETCH; j++) {
+                v16 b = v_in(w.at + j * w.ld * size, w.t, c, n);
+                acc[j][h] = v_fma(a, round ? v_round_bf16(b) : b, acc[j][h]);
             }
         }
         for (int j = 0; j < FETCH; j++)
             sums[r * GEMM_N + j] += v_sum(v_add(acc[j][0], acc[j][1]));
     }
+}
+
+/* Rows row … row+FETCH-1 of W: where they lie if they can be read there, else as floats in tmp.
+ * Rows that W does not have are zero. */
+static rows_of rows_at(const ft_arg *w, int64_t row, ft_dtype t, float *tmp)
+{
+    int64_t have = w->rows - row < FETCH ? w->rows - row : FETCH;
+    bool there = !w->packed && (w->dtype == FT_BF16 || (w->dtype == FT_F32 && t == FT_F32));
+    if (there && have == FETCH)
+        return (rows_of){ (const char *)w->data + row * w->ld * (w->dtype == FT_BF16 ? 2 : 4),
+                          w->ld, w->dtype };
+    FT_NAME(gemm_fetch)(tmp, w->cols, w, row, have, 0, w->cols, FT_F32);
+    memset(tmp + have * w->cols, 0, (size_t)((FETCH - have) * w->cols) * sizeof *tmp);
+    return (rows_of){ (const char *)tmp, w->cols, FT_F32 };
 }
 
 void FT_NAME(linear_few)(float *sums, const ft_arg *x, int64_t first, int64_t rows, const ft_arg *w,
@@ -43,10 +56,9 @@ void FT_NAME(linear_few)(float *sums, const ft_arg *x, int64_t first, int64_t ro
     bool round = t == FT_BF16 && (w->packed || w->dtype != FT_BF16);
     FT_NAME(gemm_fetch)(left, depth, x, first, rows, 0, depth, FT_F32);
     for (int64_t j = 0; j < n; j += FETCH) {
-        int64_t have = n - j < FETCH ? n - j : FETCH;
-        FT_NAME(gemm_fetch)(tmp, depth, w, col + j, have, 0, depth, FT_F32);
-        memset(tmp + have * depth, 0, (size_t)((FETCH - have) * depth) * sizeof *tmp);
-        if (round) dots(sums + j, left, tmp, depth, rows, true);
-        else dots(sums + j, left, tmp, depth, rows, false);
+        rows_of b = rows_at(w, col + j, t, tmp);
+        if (b.t == FT_BF16) dots(sums + j, left, (rows_of){ b.at, b.ld, FT_BF16 }, depth, rows, false);
+        else if (round) dots(sums + j, left, (rows_of){ b.at, b.ld, FT_F32 }, depth, rows, true);
+        else dots(sums + j, left, (rows_of){ b.at, b.ld, FT_F32 }, depth, rows, false);
     }
 }

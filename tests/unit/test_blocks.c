@@ -94,6 +94,21 @@ START_TEST(test_goldens_gguf)
 }
 END_TEST
 
+/* Every pattern of the upper half with some of the lower ones: rounded in vectors and one by one. */
+START_TEST(test_rounding)
+{
+    static const uint16_t low[] = { 0, 1, 0x7fff, 0x8000, 0x8001, 0xffff, 0x1234, 0xabcd, 0x7ffe };
+    enum { N = sizeof low / sizeof *low };
+    for (uint32_t top = 0; top < 1 << 16; top++) {
+        float x[N];
+        uint16_t y[N];
+        for (int i = 0; i < N; i++) x[i] = ft_bits_float(top << 16 | low[i]);
+        ft_round_to_bf16(y, x, N);
+        for (int i = 0; i < N; i++) ck_assert_uint_eq(y[i], ft_float_to_bf16(x[i]));
+    }
+}
+END_TEST
+
 /* The formats by hand, so that an error in the vectors' maker would show as well. */
 START_TEST(test_by_hand)
 {
@@ -188,6 +203,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_own_vectors);
     tcase_add_test(t, test_goldens_gguf);
     tcase_add_test(t, test_by_hand);
+    tcase_add_test(t, test_rounding);
     tcase_add_test(t, test_look_up);
     tcase_add_test(t, test_half_exact);
     tcase_add_test(t, test_half_rounding);
