@@ -17,10 +17,15 @@ PLUGIN_CFLAGS = $(CFLAGS) -fvisibility=hidden -Iinclude -Iplugins
 
 # What a plugin links with besides libc; everything of ours reaches it through ft_host.
 LIBS_tokenizer-bpe = -lpcre2-8 -lutf8proc
+LIBS_tokenizer-unigram = -lpcre2-8 -lutf8proc
+LIBS_tokenizer-wordpiece = -lpcre2-8 -lutf8proc
 LIBS_data-chatml = -lz -lzstd
 LIBS_data-parquet = -lz -lzstd
 
 # Folders of plugins/ whose code a plugin shares with others: it is compiled into each.
+SHARED_tokenizer-bpe = tokenizer-common
+SHARED_tokenizer-unigram = tokenizer-common
+SHARED_tokenizer-wordpiece = tokenizer-common
 SHARED_model-llama = decoder
 SHARED_model-qwen = decoder
 SHARED_model-phi3 = decoder

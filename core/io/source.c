@@ -5,7 +5,8 @@
  * list of { name, template } where "default" wins, else the first).  bos_token and eos_token are
  * text or an object with "content"; where tokenizer_config.json lacks them, older models have them
  * in special_tokens_map.json.  From a GGUF: its key-values, tokenizer.chat_template, and the text
- * of the tokens whose ids it names.  Left out: further chat templates, tokenizer.model. */
+ * of the tokens whose ids it names.  A tokenizer.model is mapped where there is no tokenizer.json;
+ * it is for a plugin to read.  Left out: further chat templates. */
 #include "core/io/source.h"
 #include <dirent.h>
 #include <inttypes.h>
@@ -23,6 +24,7 @@ typedef struct {
     ft_json_doc *doc[N_DOCS];
     int n_docs;
     ft_tensors *gguf;
+    ft_map_file pieces; /* tokenizer.model */
 } source;
 
 /* Out of memory; returns FT_ENOMEM. */
@@ -283,16 +285,32 @@ void ft_source_close(ft_source *v)
     if (!s) return;
     for (int i = 0; i < s->n_docs; i++) ft_json_done(s->doc[i]);
     ft_tensors_close(s->gguf);
+    if (s->view.tokenizer_model) ft_file_unmap(&s->pieces);
     ft_arena_free(&s->arena);
     free(s);
+}
+
+/* Maps tokenizer.model. */
+static int map_pieces(source *s, ft_err *e)
+{
+    char path[4096];
+    int code = ft_path_join(path, sizeof path, s->view.path, "tokenizer.model", e);
+    if (!code) code = ft_file_map(&s->pieces, path, e);
+    if (code) return code;
+    s->view.tokenizer_model = s->pieces.p;
+    s->view.tokenizer_model_size = s->pieces.n;
+    if (s->pieces.n && s->pieces.n <= MAX_TOKENIZER) return 0;
+    return ft_errf(e, FT_EFORMAT, "%s has %zu bytes; 1 to %d are allowed", path, s->pieces.n,
+                   MAX_TOKENIZER);
 }
 
 int ft_source_tokenizer(ft_source *v, ft_err *e)
 {
     source *s = (source *)(void *)v;
-    if (v->gguf || v->tokenizer) return 0;
+    if (v->gguf || v->tokenizer || v->tokenizer_model) return 0;
     int code = read_json(s, &v->tokenizer, "tokenizer.json", MAX_TOKENIZER, e);
-    if (code || v->tokenizer || has_file(v->path, "tokenizer.model")) return code;
+    if (code || v->tokenizer) return code;
+    if (has_file(v->path, "tokenizer.model")) return map_pieces(s, e);
     return ft_errf(e, FT_EIO,
                    "%s has no tokenizer: neither tokenizer.json nor tokenizer.model is there",
                    v->path);

@@ -12,7 +12,7 @@ ft_source *ft_source_open(const char *path, unsigned need, ft_err *e);
 void ft_source_close(ft_source *s);
 
 /* Fills s->tokenizer, when it has not been: tokenizer.json is large and not always wanted.  Nothing
- * to do for GGUF.  In a folder with only a tokenizer.model it stays NULL; without either that is
- * an error. */
+ * to do for GGUF.  In a folder with only a tokenizer.model it stays NULL, and s->tokenizer_model is
+ * filled instead; without either that is an error. */
 int ft_source_tokenizer(ft_source *s, ft_err *e);
 #endif

@@ -20,6 +20,9 @@ typedef struct {
     size_t n_meta;
     const ft_tensor *(*tensor)(const void *file, const char *name); /* ft_source_tensor */
     const void *file;                   /* the GGUF; NULL for a folder */
+    const char *tokenizer_model;        /* tokenizer.model of a folder without tokenizer.json, or
+                                           NULL.  Filled when a tokenizer is asked */
+    size_t tokenizer_model_size;        /* its bytes */
 } ft_source;
 
 static inline const ft_meta *ft_source_meta(const ft_source *s, const char *key)

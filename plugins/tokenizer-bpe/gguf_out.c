@@ -7,10 +7,9 @@
  * that make one token stand together; scores then are minus the place of the first of them.  What
  * has no exact form is refused with what stands in the way.  Left out: lstrip, rstrip and
  * single_word of added tokens, which GGUF cannot say. */
-#include "tok.h"
+#include "bpe.h"
 #include "ft/gguf.h"
 
-enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* tokenizer.ggml.token_type */
 enum { MAX_CUTS = 5 };
 
 static int refuse(tok *t, const char *why)
@@ -78,7 +77,7 @@ static int put_recipe(tok *t, const ft_json *json, ft_gguf_keys *k)
     if (nfc < 0) return refuse(t, "its normalizer is another than NFC");
     const ft_json *pre = ft_json_get(json, "pre_tokenizer");
     const tok_recipe *r = read_cuts(&c, pre) && c.bytes
-                              ? tok_match_recipe(c.cut, c.n, t->ignore_merges, nfc > 0)
+                              ? tok_match_recipe(c.cut, c.n, t->model->ignore_merges, nfc > 0)
                               : NULL;
     if (!r) return refuse(t, "tokenizer.ggml.pre has no name for its pre_tokenizer");
     ft_gguf_put_text(k, "tokenizer.ggml.model", "gpt2", 4);
@@ -97,12 +96,14 @@ static bool is_byte(const tok *t, uint32_t id)
 
 static int32_t type_of(const tok *t, uint32_t id)
 {
-    if (id >= t->v.n_id || !t->v.flag[id]) return UNUSED;
+    if (id >= t->v.n_id || !t->v.flag[id]) return TOK_UNUSED;
     size_t n = strlen(t->unk);
     tok_str s = t->v.str[id];
-    if (!t->byte_level && n && n == s.len && !memcmp(t->v.text.p + s.at, t->unk, n)) return UNKNOWN;
-    if (t->v.flag[id] & TOK_ADDED) return t->v.flag[id] & TOK_SPECIAL ? CONTROL : USER_DEFINED;
-    return !t->byte_level && is_byte(t, id) ? BYTE : NORMAL;
+    if (!t->model->byte_level && n && n == s.len && !memcmp(t->v.text.p + s.at, t->unk, n))
+        return TOK_UNKNOWN;
+    if (t->v.flag[id] & TOK_ADDED)
+        return t->v.flag[id] & TOK_SPECIAL ? TOK_CONTROL : TOK_USER_DEFINED;
+    return !t->model->byte_level && is_byte(t, id) ? TOK_BYTE : TOK_NORMAL;
 }
 
 /* The spelling of an id: where HF tokenizers gave an added token the id of one of the model's, as
@@ -135,7 +136,7 @@ static void put_tokens(const tok *t, uint64_t rows, ft_gguf_keys *k)
 }
 
 /* Drops merges that make a spelling which its id does not have in the file; the new number. */
-static size_t drop_lost(const tok *t, const tok_merge **m, size_t n)
+static size_t drop_lost(const tok *t, const bpe_merge **m, size_t n)
 {
     size_t kept = 0;
     uint32_t id = 0;
@@ -155,7 +156,7 @@ static size_t drop_lost(const tok *t, const tok_merge **m, size_t n)
 
 /* ---- merges ---------------------------------------------------------------------------------- */
 
-static void put_merges(const tok *t, const tok_merge *const *m, size_t n, ft_gguf_keys *k)
+static void put_merges(const tok *t, const bpe_merge *const *m, size_t n, ft_gguf_keys *k)
 {
     ft_gguf_put_list(k, "tokenizer.ggml.merges", FT_META_STRING, n);
     for (size_t i = 0; i < n; i++) {
@@ -177,8 +178,8 @@ static int check_cuts(tok *t, uint32_t id)
         uint32_t a = tok_vocab_find(&t->v, p, cut, TOK_MODEL);
         uint32_t b = a == TOK_NONE ? a
                                    : tok_vocab_find(&t->v, p + cut, s.len - cut, TOK_MODEL);
-        if (b == TOK_NONE || type_of(t, a) != NORMAL || type_of(t, b) != NORMAL) continue;
-        if (!tok_merge_of(&t->v, a, b))
+        if (b == TOK_NONE || type_of(t, a) != TOK_NORMAL || type_of(t, b) != TOK_NORMAL) continue;
+        if (!bpe_merge_of(t->model, a, b))
             return t->h->fail(t->h, FT_EUNSUP,
                               "this tokenizer has no exact form in GGUF: llama.cpp would join "
                               "\"%.*s\" and \"%.*s\", which it has no merge for; export it with "
@@ -189,7 +190,7 @@ static int check_cuts(tok *t, uint32_t id)
 }
 
 /* Minus the place of the merge that first makes a token; what no merge makes comes last. */
-static int put_scores(tok *t, const tok_merge *const *m, size_t n, uint64_t rows, ft_gguf_keys *k)
+static int put_scores(tok *t, const bpe_merge *const *m, size_t n, uint64_t rows, ft_gguf_keys *k)
 {
     float *score = calloc(rows + 1, sizeof *score);
     int code = score ? 0 : tok_no_memory(t->h);
@@ -235,24 +236,25 @@ static int put_blanks(tok *t, const ft_json *json, ft_gguf_keys *k)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-int tok_export_gguf(tok *t, const ft_source *s, uint64_t rows, ft_bytes *out, uint64_t *n_keys)
+int bpe_export_gguf(tok *t, const ft_source *s, uint64_t rows, ft_bytes *out, uint64_t *n_keys)
 {
     ft_gguf_keys k = { .bytes = t->exported };
     size_t n;
     k.bytes.n = 0;
     if (!s->tokenizer || s->gguf) return refuse(t, "it was not read from a tokenizer.json");
-    if (*t->prefix || *t->suffix) return refuse(t, "it marks the middle or the end of words");
+    if (*t->model->prefix || *t->model->suffix)
+        return refuse(t, "it marks the middle or the end of words");
     if (t->v.n_id > rows || rows > TOK_MAX_ID)
         return t->h->fail(t->h, FT_EINVAL, "the tokenizer has %u ids, the model %llu rows for them",
                           t->v.n_id, (unsigned long long)rows);
-    int code = t->byte_level ? put_recipe(t, s->tokenizer, &k)
-             : t->byte_fallback ? put_blanks(t, s->tokenizer, &k)
+    int code = t->model->byte_level ? put_recipe(t, s->tokenizer, &k)
+             : t->model->byte_fallback ? put_blanks(t, s->tokenizer, &k)
              : refuse(t, "it is neither byte-level nor has bytes to fall back on");
-    const tok_merge **m = code ? NULL : tok_ranked_merges(t, &n);
+    const bpe_merge **m = code ? NULL : bpe_ranked_merges(t, &n);
     if (!code && !m) code = tok_no_memory(t->h);
     if (!code) n = drop_lost(t, m, n);
     if (!code) put_tokens(t, rows, &k);
-    if (!code && t->byte_level) put_merges(t, m, n, &k);
+    if (!code && t->model->byte_level) put_merges(t, m, n, &k);
     else if (!code) code = put_scores(t, m, n, rows, &k);
     free(m);
     t->exported = k.bytes;

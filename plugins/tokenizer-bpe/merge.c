@@ -3,10 +3,9 @@
  * A word starts as one symbol a byte (byte-level) or a character, and the pair of neighbours with
  * the lowest rank is merged, the leftmost of equals, until no pair is in the table.  Short words
  * scan for the lowest rank each time; long ones keep a heap, so that a word of 10^5 bytes costs
- * n log n.  The tokens of short words are remembered: running text is mostly words seen before.
- * How unknown characters are treated (byte fallback, unk, fused unk, dropped) follows HF
+ * n log n.  How unknown characters are treated (byte fallback, unk, fused unk, dropped) follows HF
  * tokenizers' BPE::merge_word. */
-#include "tok.h"
+#include "bpe.h"
 
 enum { SHORT = 64 };
 
@@ -14,7 +13,7 @@ typedef struct { uint32_t rank, id; } joint; /* what two neighbours would merge 
 
 static inline joint look(const tok *t, uint32_t left, uint32_t right, bool bar)
 {
-    const tok_merge *m = tok_merge_of(&t->v, left, right);
+    const bpe_merge *m = bpe_merge_of(t->model, left, right);
     if (!m || (bar && (t->v.flag[m->id] & TOK_SPECIAL))) return (joint){ TOK_NONE, 0 };
     return (joint){ m->rank, m->id };
 }
@@ -85,9 +84,9 @@ static void offer(long_word *w, uint32_t at)
 
 static uint32_t merge_long(tok_enc *e, tok_sym *s, uint32_t n, bool bar)
 {
-    e->links.n = e->heap.n = 0;
-    uint32_t *links = ft_buf_grow(&e->links, 4 * sizeof *links * (size_t)n);
-    uint64_t *heap = ft_buf_grow(&e->heap, 3 * sizeof *heap * (size_t)n); /* n, and 2 a merge */
+    e->work[0].n = e->work[1].n = 0;
+    uint32_t *links = ft_buf_grow(&e->work[0], 4 * sizeof *links * (size_t)n);
+    uint64_t *heap = ft_buf_grow(&e->work[1], 3 * sizeof *heap * (size_t)n); /* n, and 2 a merge */
     if (!links || !heap) return 0;
     long_word w = { e->t, s, links, links + n, links + 2 * (size_t)n, links + 3 * (size_t)n,
                     heap, 0, bar };
@@ -125,10 +124,11 @@ static void add_symbol(tok_enc *e, uint32_t id, uint32_t len)
 static uint32_t symbol_id(tok_enc *e, const char *p, uint32_t len, bool first, bool last)
 {
     const tok *t = e->t;
-    const char *before = first ? "" : t->prefix, *behind = last ? t->suffix : "";
+    const tok_model *m = t->model;
+    const char *before = first ? "" : m->prefix, *behind = last ? m->suffix : "";
     e->spell.n = 0;
     if (!*before && !*behind && len < 4) {
-        uint32_t same, id = t->char_id[tok_char(p, 0, &same)];
+        uint32_t same, id = m->char_id[tok_char(p, 0, &same)];
         if (id != TOK_NONE) return id;
     }
     ft_buf_puts(&e->spell, before);
@@ -141,7 +141,7 @@ static uint32_t symbol_id(tok_enc *e, const char *p, uint32_t len, bool first, b
 /* Adds <0xXX> for each byte of e->spell, or nothing when one of them has no token. */
 static bool fall_back(tok_enc *e)
 {
-    const uint32_t *id = e->t->fallback_id;
+    const uint32_t *id = e->t->model->fallback_id;
     for (size_t i = 0; i < e->spell.n; i++) {
         if (id[(uint8_t)e->spell.p[i]] == TOK_NONE) return false;
     }
@@ -160,11 +160,11 @@ static int char_symbols(tok_enc *e, const tok_text *x)
             if (unk != TOK_NONE) add_symbol(e, unk, unk_len);
             unk = TOK_NONE;
             add_symbol(e, id, len);
-        } else if (t->byte_fallback && fall_back(e)) {
+        } else if (t->model->byte_fallback && fall_back(e)) {
             continue; /* an unknown stretch goes on behind it, as HF has it */
         } else if (*t->unk) {
-            if (unk != TOK_NONE && !t->fuse_unk) add_symbol(e, unk, unk_len);
-            unk_len = unk != TOK_NONE && t->fuse_unk ? unk_len + len : len;
+            if (unk != TOK_NONE && !t->model->fuse_unk) add_symbol(e, unk, unk_len);
+            unk_len = unk != TOK_NONE && t->model->fuse_unk ? unk_len + len : len;
             unk = tok_vocab_find(&t->v, t->unk, strlen(t->unk), TOK_MODEL);
             if (unk == TOK_NONE)
                 return t->h->fail(t->h, FT_EFORMAT, "tokenizer: the text has a character that the "
@@ -201,17 +201,17 @@ static bool byte_symbols(tok_enc *e, const tok_text *x)
     e->sym.n = 0;
     tok_sym *s = (tok_sym *)ft_buf_grow(&e->sym, x->n * sizeof *s);
     for (uint32_t i = 0; s && i < x->n; i++) {
-        s[i] = (tok_sym){ e->t->byte_id[(uint8_t)x->p[i]], 1 };
+        s[i] = (tok_sym){ e->t->model->byte_id[(uint8_t)x->p[i]], 1 };
         if (s[i].id == TOK_NONE) return false;
     }
     return true;
 }
 
 /* Leaves the tokens of a word in e->sym.  `bytes`: the word is bytes; 1 when one has no token. */
-static int tokenize(tok_enc *e, const tok_text *x, bool bytes, bool bar)
+static int merged(tok_enc *e, const tok_text *x, bool bytes, bool bar)
 {
     const tok *t = e->t;
-    uint32_t id = t->ignore_merges ? whole_word(e, x, bytes, bar) : TOK_NONE;
+    uint32_t id = t->model->ignore_merges ? whole_word(e, x, bytes, bar) : TOK_NONE;
     int code = 0;
     e->sym.n = 0;
     if (id != TOK_NONE) add_symbol(e, id, x->n);
@@ -227,136 +227,16 @@ static int tokenize(tok_enc *e, const tok_text *x, bool bytes, bool bar)
     return 0;
 }
 
-/* ---- the result ------------------------------------------------------------------------------ */
-bool tok_emit_room(tok_enc *e, size_t more)
-{
-    if (more <= e->cap - e->n) return true;
-    size_t cap = e->cap ? e->cap : 1024;
-    while (cap - e->n < more) cap *= 2;
-    uint32_t *p = realloc(e->id, cap * sizeof *p);
-    if (p) e->id = p;
-    uint32_t *q = realloc(e->lo, cap * sizeof *q);
-    if (q) e->lo = q;
-    uint32_t *r = realloc(e->hi, cap * sizeof *r);
-    if (r) e->hi = r;
-    if (!p || !q || !r) return false;
-    e->cap = cap;
-    return true;
-}
-
-int tok_emit(tok_enc *e, uint32_t id, uint32_t lo, uint32_t hi)
-{
-    if (!tok_emit_room(e, 1)) return tok_no_memory(e->t->h);
-    e->id[e->n] = id;
-    e->lo[e->n] = lo;
-    e->hi[e->n++] = hi;
-    return 0;
-}
-
-/* Room has been made.  A token that would reach beyond the word (a suffix that has fallen back to
- * bytes) stands for nothing behind it. */
-static inline void put(tok_enc *e, const tok_text *x, uint32_t id, uint32_t a, uint32_t b)
-{
-    uint32_t *lo = &e->lo[e->n], *hi = &e->hi[e->n];
-    e->id[e->n++] = id;
-    if (b <= x->n) {
-        tok_origin(x, a, b, lo, hi);
-    } else {
-        tok_origin(x, x->n - 1, x->n, lo, hi);
-        *lo = *hi;
-    }
-}
-
-static int put_symbols(tok_enc *e, const tok_text *x)
-{
-    const tok_sym *s = (const tok_sym *)(const void *)e->sym.p;
-    size_t n = e->sym.n / sizeof *s;
-    uint32_t at = 0;
-    if (!tok_emit_room(e, n)) return tok_no_memory(e->t->h);
-    for (size_t i = 0; i < n; i++) {
-        put(e, x, s[i].id, at, at + s[i].len);
-        at += s[i].len;
-    }
-    return 0;
-}
-
-/* True when tokens [from, e->n) hold a special one although the word has bytes from data. */
-static bool forged(const tok_enc *e, size_t from)
-{
-    size_t i = from;
-    while (i < e->n && !(e->t->v.flag[e->id[i]] & TOK_SPECIAL)) i++;
-    return i < e->n && tok_from_data(e, e->lo[from], e->hi[e->n - 1]);
-}
-
-/* The cache's place for a word of 1 to 32 bytes; key receives its bytes, zeros behind. */
-static inline tok_cached *cached(tok_enc *e, const char *p, uint32_t n, uint64_t key[4])
-{
-    uint64_t h = n;
-    uint32_t words = (n + 7) / 8;
-    for (uint32_t i = 0; i < words; i++) {
-        memcpy(&key[i], p + 8 * i, 8); /* texts are padded */
-        if (i + 1 == words && n % 8) key[i] &= (1ull << 8 * (n % 8)) - 1;
-        h = (h ^ key[i]) * 0x9E3779B97F4A7C15u;
-        h ^= h >> 32;
-    }
-    return &e->cache[h % TOK_CACHE];
-}
-
-static inline bool hit(const tok_cached *c, uint32_t n, const uint64_t key[4])
-{
-    if (c->len != n) return false;
-    for (uint32_t i = 0; i < (n + 7) / 8; i++) {
-        if (c->key[i] != key[i]) return false;
-    }
-    return true;
-}
-
-static void remember(tok_cached *c, const tok_enc *e, uint32_t n, const uint64_t key[4])
-{
-    const tok_sym *s = (const tok_sym *)(const void *)e->sym.p;
-    size_t k = e->sym.n / sizeof *s;
-    if (k > TOK_CACHED) return;
-    c->len = (uint8_t)n;
-    c->n = (uint8_t)k;
-    for (uint32_t i = 0; i < (n + 7) / 8; i++) c->key[i] = key[i];
-    for (size_t i = 0; i < k; i++) {
-        c->id[i] = s[i].id;
-        c->tok_len[i] = (uint8_t)s[i].len;
-    }
-}
-
-/* A word that the cache does not have; c: where it may go. */
-static int new_word(tok_enc *e, const tok_text *x, tok_cached *c, const uint64_t *key, bool bar)
+int bpe_tokenize(tok_enc *e, const tok_text *x, bool bar)
 {
     tok_build *o = &e->step[TOK_MAX_STEPS - 1]; /* never a pre-tokenizer's: spelling was the last */
-    int code = tokenize(e, x, e->t->byte_level, bar);
-    if (!code && c) remember(c, e, x->n, key);
-    if (code <= 0) return code ? code : put_symbols(e, x);
+    int code = merged(e, x, e->t->model->byte_level, bar);
+    if (code <= 0) return code;
     /* A byte without a token: the word is spelled in characters, as the model sees it. */
     o->n = 0;
     tok_map_bytes(o, x);
     tok_text y = tok_built(o);
-    code = o->oom ? tok_no_memory(e->t->h) : tokenize(e, &y, false, bar);
-    return code ? code : put_symbols(e, &y);
-}
-
-int tok_word(tok_enc *e, const tok_text *x)
-{
-    size_t from = e->n;
-    uint64_t key[4];
-    tok_cached *c = x->n <= sizeof key ? cached(e, x->p, x->n, key) : NULL;
-    int code = 0;
-    if (c && hit(c, x->n, key)) {
-        uint32_t at = 0;
-        if (!tok_emit_room(e, TOK_CACHED)) return tok_no_memory(e->t->h);
-        for (uint32_t i = 0; i < c->n; i++) {
-            put(e, x, c->id[i], at, at + c->tok_len[i]);
-            at += c->tok_len[i];
-        }
-    } else {
-        code = new_word(e, x, c, key, false);
-    }
-    if (code || !e->bar || !e->t->special_by_model || !forged(e, from)) return code;
-    e->n = from;
-    return new_word(e, x, NULL, key, true);
+    code = o->oom ? tok_no_memory(e->t->h) : merged(e, &y, false, bar);
+    if (!code) code = tok_put_symbols(e, &y);
+    return code ? code : 1;
 }

@@ -3,13 +3,13 @@
  * may fail. */
 #include <time.h>
 #include "tests/harness.h"
-#include "plugins/tokenizer-bpe/test_host.h"
+#include "plugins/tokenizer-common/test_host.h"
 
 #define DATA "tests/data/tok/"
 
 static void opened(test_tok *t)
 {
-    ck_assert_msg(test_open(t, test_build()), "%s", t->err.msg);
+    ck_assert_msg(test_open(t, test_build(), "tokenizer-bpe"), "%s", t->err.msg);
 }
 
 static double cpu_ms(void)
@@ -23,7 +23,8 @@ static double cpu_ms(void)
 /* Members of a tokenizer.json beside, or instead of, MODEL; and what the error must say. */
 #define VOCAB "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"##b\":3}"
 #define MODEL "\"model\":{\"type\":\"BPE\"," VOCAB ",\"merges\":[\"a b\"]}"
-static const struct { const char *json, *error; } bad[] = {
+static const struct { const char *json, *error;
+} bad[] = {
     { "\"version\":\"2.0\"," MODEL, "version" },
     { "\"model\":{\"type\":\"BPE\",\"merges\":[]}", "\"vocab\"" },
     { "\"model\":{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}", "\"vocab\"" },
@@ -55,7 +56,8 @@ static const struct { const char *json, *error; } bad[] = {
       "unk_token" },
     { "\"model\":{\"type\":\"BPE\",\"fuse_unk\":1," VOCAB ",\"merges\":[]}", "fuse_unk" },
     { "\"model\":{\"type\":\"BPE\",\"continuing_subword_prefix\":\"##\"," VOCAB ",\"merges\":"
-      "[\"a b\"]}", "names \"b\"" },
+      "[\"a b\"]}",
+      "names \"b\"" },
     { "\"added_tokens\":{}," MODEL, "added_tokens must be a list" },
     { "\"added_tokens\":[{\"content\":\"x\"}]," MODEL, "added token has no id" },
     { "\"added_tokens\":[{\"id\":4}]," MODEL, "no \"content\"" },
@@ -65,29 +67,39 @@ static const struct { const char *json, *error; } bad[] = {
     { "\"added_tokens\":[{\"id\":4,\"content\":\"x\"},{\"id\":4,\"content\":\"x\"}]," MODEL,
       "there twice" },
     { "\"normalizer\":{\"type\":\"Lowercase\"},\"added_tokens\":[{\"id\":4,\"content\":\"x\"},"
-      "{\"id\":5,\"content\":\"X\"}]," MODEL, "looked for as \"x\"" },
+      "{\"id\":5,\"content\":\"X\"}]," MODEL,
+      "looked for as \"x\"" },
     { "\"normalizer\":{\"type\":\"Strip\"},\"added_tokens\":[{\"id\":4,\"content\":\" \"}]," MODEL,
       "empty text" },
-    { "\"normalizer\":{\"type\":\"Precompiled\"}," MODEL,
-      "normalizer \"Precompiled\" is not supported" },
+    { "\"normalizer\":{\"type\":\"Unheard\"}," MODEL, "normalizer \"Unheard\" is not supported" },
+    { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"}," MODEL,
+      "base64" },
+    { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AA==\"}," MODEL,
+      "has no size" },
+    { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"CAAAAAAA\"}," MODEL,
+      "beyond its end" },
     { "\"normalizer\":{}," MODEL, "normalizer has no \"type\"" },
     { "\"normalizer\":7," MODEL, "normalizer has no \"type\"" },
     { "\"normalizer\":{\"type\":\"Sequence\"}," MODEL, "\"normalizers\"" },
     { "\"normalizer\":{\"type\":\"Prepend\"}," MODEL, "\"prepend\"" },
     { "\"normalizer\":{\"type\":\"Replace\",\"content\":\"x\"}," MODEL, "\"String\"" },
     { "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"},"
-      "" MODEL, "not empty" },
+      "" MODEL,
+      "not empty" },
     { "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"}}," MODEL,
       "\"content\"" },
     { "\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL,
       "pre_tokenizer \"UnicodeScripts\"" },
     { "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"x\"},\"invert\":false},"
-      "" MODEL, "\"behavior\"" },
+      "" MODEL,
+      "\"behavior\"" },
     { "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"x\"},\"behavior\":"
-      "\"Cut\"}," MODEL, "MergedWithNext" },
+      "\"Cut\"}," MODEL,
+      "MergedWithNext" },
     { "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"xy\"}," MODEL, "one character" },
     { "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":"
-      "\"some\"}," MODEL, "always, first" },
+      "\"some\"}," MODEL,
+      "always, first" },
     { "\"pre_tokenizer\":{\"type\":\"Digits\",\"individual_digits\":1}," MODEL, "true or false" },
     { "\"decoder\":{\"type\":\"CTC\"}," MODEL, "decoder \"CTC\"" },
     { "\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}," MODEL,
@@ -97,15 +109,19 @@ static const struct { const char *json, *error; } bad[] = {
     { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}," MODEL,
       "the sequence A" },
     { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":"
-      "\"B\"}}]}," MODEL, "sequence A once" },
+      "\"B\"}}]}," MODEL,
+      "sequence A once" },
     { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
-      "\"id\":\"x\"}}]}," MODEL, "ids for every" },
+      "\"id\":\"x\"}}]}," MODEL,
+      "ids for every" },
     { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
       "\"id\":\"x\"}},{\"Sequence\":{\"id\":\"A\"}}],"
-      "\"special_tokens\":{\"x\":{\"ids\":[77]}}}," MODEL, "id 77" },
+      "\"special_tokens\":{\"x\":{\"ids\":[77]}}}," MODEL,
+      "id 77" },
     { "\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"a\",0]}," MODEL, "\"cls\"" },
     { "\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"a\",0],\"cls\":[\"x\",-5]},"
-      "" MODEL, "id -5" },
+      "" MODEL,
+      "id -5" },
 };
 
 /* Expressions that cannot be carried over from Oniguruma, or are none. */
@@ -339,7 +355,7 @@ START_TEST(wrong_gguf)
     gguf_refused(T "unknown_token_id", (ft_meta){ .type = FT_META_U32, .n = 1, .data = &huge },
         "unknown_token_id");
     gguf_refused(T "model", (ft_meta){ .type = FT_META_STRING, .n = 1, .data = text_klingon },
-        "no BPE tokenizer");
+        "kind \"klingon\"");
 }
 END_TEST
 

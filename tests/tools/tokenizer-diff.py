@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Holds the plugin tokenizer-bpe against HF tokenizers on random strings.
+"""Holds the tokenizer plugins against HF tokenizers on random strings.
 
-  tokenizer-diff.py [--build build] [--strings 10000] [--seed 1] [--golden] DIR_OR_GGUF…
+  tokenizer-diff.py [--build build] [--strings 100000] [--seed 1] [--golden] DIR_OR_GGUF…
 
 DIR holds a tokenizer.json; a GGUF file is compared with HF tokenizers reading the tokenizer.json that
 the plugin writes for it.  Compared are: ids, byte offsets, ids with special tokens around, and both
@@ -28,9 +28,9 @@ def build_helper(build):
 
 
 class Ours:
-    def __init__(self, helper, build, path):
+    def __init__(self, helper, build, path, plugin):
         kind = "json" if os.path.isdir(path) else "gguf"
-        self.p = subprocess.Popen([helper, build, kind, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+        self.p = subprocess.Popen([helper, build, plugin, kind, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
 
     def read(self, n):
         b = self.p.stdout.read(n)
@@ -64,6 +64,15 @@ class Ours:
         b = text.encode("utf-8")
         self.p.stdin.write(struct.pack("<II", 0xFFFFFFFE, len(b)) + b); self.p.stdin.flush()
         return struct.unpack("<Q", self.read(8))[0] / 1e9
+
+
+PLUGINS = {"BPE": "tokenizer-bpe", "Unigram": "tokenizer-unigram", "WordPiece": "tokenizer-wordpiece"}
+
+
+def plugin_for(path):
+    """By the model of a tokenizer.json; GGUF files and folders with a tokenizer.model are tokenizer-bpe's unless --plugin says so."""
+    f = os.path.join(path, "tokenizer.json")
+    return PLUGINS[json.load(open(f, encoding="utf-8"))["model"]["type"]] if os.path.exists(f) else "tokenizer-bpe"
 
 
 def theirs(tok, text):
@@ -166,8 +175,8 @@ def borders_only(spec):
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    a.add_argument("paths", nargs="+"); a.add_argument("--build", default="build"); a.add_argument("--strings", type=int, default=10000)
-    a.add_argument("--seed", type=int, default=1); a.add_argument("--golden", action="store_true"); a.add_argument("--speed"); a.add_argument("--classes", action="store_true"); a.add_argument("--borders", action="store_true")
+    a.add_argument("paths", nargs="+"); a.add_argument("--build", default="build"); a.add_argument("--strings", type=int, default=100000)
+    a.add_argument("--seed", type=int, default=1); a.add_argument("--golden", action="store_true"); a.add_argument("--speed"); a.add_argument("--classes", action="store_true"); a.add_argument("--borders", action="store_true"); a.add_argument("--plugin")
     a = a.parse_args()
     helper = build_helper(os.path.join(ROOT, a.build) if not os.path.isabs(a.build) else a.build); failed = False
     for path in a.paths:
@@ -176,7 +185,7 @@ def main():
             spec = borders_only(json.load(open(os.path.join(path, "tokenizer.json")))); path = tempfile.mkdtemp()
             json.dump(spec, open(os.path.join(path, "tokenizer.json"), "w"))
         if os.path.exists(os.path.join(path, "tokenizer.gguf")): path = os.path.join(path, "tokenizer.gguf")
-        ours = Ours(helper, a.build, os.path.abspath(path))
+        ours = Ours(helper, a.build, os.path.abspath(path), a.plugin or plugin_for(path))
         if os.path.isdir(path): tok = Tokenizer.from_file(os.path.join(path, "tokenizer.json")); spec = json.load(open(os.path.join(path, "tokenizer.json")))
         else: text = ours.json(); tok = Tokenizer.from_str(text); spec = json.loads(text)
         if a.speed:

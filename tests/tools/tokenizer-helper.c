@@ -1,6 +1,6 @@
-/* tokenizer-helper.c -- tokenizer-bpe behind a pipe, for tokenizer-diff.py.
+/* tokenizer-helper.c -- a tokenizer plugin behind a pipe, for tokenizer-diff.py.
  *
- *   tokenizer-helper BUILD json DIR | BUILD gguf FILE
+ *   tokenizer-helper BUILD PLUGIN json DIR | BUILD PLUGIN gguf FILE
  * Standard input: records of uint32 n and n bytes of text.  For each one, standard output gets
  *   int32 code; where it is not 0: uint32 n, n bytes of message
  *   uint32 n, ids, begins, ends (uint32 [n] each); uint32 m, ids with special tokens around
@@ -11,7 +11,7 @@
  * special tokens. */
 #include <time.h>
 #include <unistd.h>
-#include "plugins/tokenizer-bpe/test_host.h"
+#include "plugins/tokenizer-common/test_host.h"
 
 static void put(const void *p, size_t n) { fwrite(p, 1, n, stdout); }
 static void put_u32(size_t v) { put(&(uint32_t){ (uint32_t)v }, 4); }
@@ -85,8 +85,8 @@ int main(int argc, char **argv)
 {
     static test_tok t;
     uint64_t from = now();
-    if (argc != 4 || !test_open(&t, argv[1]) ||
-        !(strcmp(argv[2], "gguf") ? test_load_dir(&t, argv[3]) : test_load_gguf(&t, argv[3]))) {
+    if (argc != 5 || !test_open(&t, argv[1], argv[2]) ||
+        !(strcmp(argv[3], "gguf") ? test_load_dir(&t, argv[4]) : test_load_gguf(&t, argv[4]))) {
         fprintf(stderr, "%s\n", t.err.msg);
         return 1;
     }

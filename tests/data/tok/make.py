@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Makes the test vectors of tokenizer-bpe: KIND/tokenizer.json (or tokenizer.gguf) and KIND/golden.jsonl.
+"""Makes the test vectors of the tokenizer plugins: KIND/tokenizer.json (or tokenizer.gguf, tokenizer.model) and KIND/golden.jsonl.
+
+  make.py [KIND…]     all kinds unless some are named
 
 Every tokenizer is trained here, on the sentences below, which were written for this purpose; what HF
 tokenizers (0.23.3) makes of the strings below is the truth.  Run it in this folder; it needs the Python
-package tokenizers (the trainer numbers the symbols of clip and hashes by chance: those two differ each time).  A line of golden.jsonl: text; ids, byte_offsets (flat) without special tokens;
-ids_special with them; decoded (of ids), decoded_skip (of ids_special, special tokens left out)."""
-import collections, json, os, random, struct
+packages tokenizers and sentencepiece (the trainer numbers the symbols of clip and hashes by chance: those two differ each time).  A line of golden.jsonl: text; ids, byte_offsets (flat) without special tokens;
+ids_special with them; decoded (of ids), decoded_skip (of ids_special, special tokens left out);
+from SentencePiece: text, ids, decoded."""
+import base64, collections, io, json, os, random, struct, sys
 from tokenizers import AddedToken, Regex, Tokenizer, decoders as D, models, normalizers as N, pre_tokenizers as P, processors as X, trainers
 
 CORPUS = """The little ferry crosses the bay every morning, and the gulls follow it to the other side.
@@ -152,6 +155,88 @@ KINDS = {
     "normbytes": lambda: byte_level(P.Split(Regex(r"Ġ?[^Ġ]+"), "isolated"), norm=N.Sequence([N.NFC(), N.ByteLevel()])),
 }
 
+# ---- Unigram, WordPiece ----------------------------------------------------------------------------
+def unigram(norm, pre, dec, edit=None, **options):
+    t = Tokenizer(models.Unigram())
+    if norm: t.normalizer = norm
+    t.pre_tokenizer = pre; t.decoder = dec
+    t.train_from_iterator(common(120), trainers.UnigramTrainer(vocab_size=SIZE, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False))
+    t.post_processor = template("</s>")(t)
+    j = json.loads(t.to_str())
+    if edit: edit(j)
+    return finish(Tokenizer.from_str(json.dumps(j)))
+
+
+def with_bytes(j):
+    j["model"]["byte_fallback"] = True; j["model"]["vocab"] += [[f"<0x{i:02X}>", -3.5] for i in range(256)]
+
+
+def ties(j):
+    """Scores whose sums are equal but for the order in which they are added; written with more digits than a double has."""
+    r = random.Random(3); pieces = [c * n for c in "ab xyz▁" for n in (1, 2, 3, 4)] + ["ab", "ba", "aba", "bab", "▁a", "▁ab"]; unit = -0.1234567890123456789
+    j["model"]["vocab"] = [["<pad>", 0], ["</s>", 0], ["<unk>", 0]] + [[p, unit * len(p) + r.choice((0, 0, 1e-16))] for p in dict.fromkeys(pieces)]
+
+
+def wordpiece(norm, pre=None, cleanup=True, prefix="##", edit=None):
+    t = Tokenizer(models.WordPiece(unk_token="[UNK]")); t.normalizer = norm; t.pre_tokenizer = pre or P.BertPreTokenizer(); t.decoder = D.WordPiece(prefix=prefix, cleanup=cleanup)
+    t.train_from_iterator(common(110), trainers.WordPieceTrainer(vocab_size=SIZE, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], continuing_subword_prefix=prefix, show_progress=False))
+    t.post_processor = template("[CLS]", "[SEP]")(t)
+    j = json.loads(t.to_str()); j["model"]["continuing_subword_prefix"] = prefix
+    if edit: edit(j)
+    return finish(Tokenizer.from_str(json.dumps(j)))
+
+
+def short_words(j): j["model"]["max_input_chars_per_word"] = 8
+
+
+RULES = {"\ufb01": "fi", "\u2460": "1", "\u212b": "\u00c5", "e\u0301": "\u00e9", "\uff76": "\u30ab", "\uff76\uff9e": "\u30ac", "\u00a0": " ", "\u3000": " ", "\u200b": "", "\ufeff": "", "\u2026": "...", "\u00bd": "1/2", "\u00df": "ss", "\u00b2": "2"}
+
+
+def fields(b):
+    """The fields of a protocol buffer: number, value."""
+    i = 0
+    def varint():
+        nonlocal i; v = s = 0
+        while True:
+            c = b[i]; i += 1; v |= (c & 127) << s; s += 7
+            if c < 128: return v
+    while i < len(b):
+        key = varint(); n = {0: 0, 1: 8, 5: 4}.get(key & 7)
+        if key & 7 == 0: yield key >> 3, varint(); continue
+        if n is None: n = varint()
+        yield key >> 3, b[i:i + n]; i += n
+
+
+def sentencepiece(kind, **options):
+    import sentencepiece as S
+    tsv = "".join(" ".join(f"{ord(c):X}" for c in a) + "\t" + " ".join(f"{ord(c):X}" for c in b) + "\n" for a, b in RULES.items())
+    open("/tmp/rules.tsv", "w").write(tsv); out = io.BytesIO()
+    S.SentencePieceTrainer.train(sentence_iterator=iter([l.strip() for l in common(120) if l.strip()]), model_writer=out, model_type=kind, vocab_size=options.pop("size", 380), character_coverage=1.0, minloglevel=2,
+                                 hard_vocab_limit=False, user_defined_symbols=["<w>", "red fox"], control_symbols=["<|start|>", "<|end|>"], num_threads=1, **options)
+    return out.getvalue()
+
+
+def charsmap():
+    """The precompiled normalizer of RULES, as SentencePiece writes it."""
+    m = dict((k, v) for k, v in fields(sentencepiece("bpe", normalization_rule_tsv="/tmp/rules.tsv")) if k == 3)
+    return dict(fields(m[3]))[2]
+
+
+def precompiled(j): j["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap()).decode()}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]}
+
+
+SP = lambda scheme="always": P.Metaspace(prepend_scheme=scheme); SPD = lambda scheme="always": D.Metaspace(prepend_scheme=scheme)
+KINDS.update({
+    "unigram": lambda: unigram(N.Sequence([N.NFKC(), N.Replace(Regex(" {2,}"), " ")]), P.Sequence([P.WhitespaceSplit(), SP()]), SPD()),
+    "unigram-bytes": lambda: unigram(N.Nmt(), P.Metaspace(prepend_scheme="first", split=False), META(D.Strip(" ", 1, 0)), edit=with_bytes),
+    "unigram-ties": lambda: unigram(None, P.Metaspace(prepend_scheme="never", split=False), SPD("never"), edit=ties),
+    "unigram-precompiled": lambda: unigram(None, SP(), SPD(), edit=precompiled),
+    "unigram-accents": lambda: unigram(N.Sequence([N.NFKD(), N.StripAccents(), N.Lowercase()]), SP(), SPD()),
+    "wordpiece": lambda: wordpiece(N.BertNormalizer()),
+    "wordpiece-cased": lambda: wordpiece(N.BertNormalizer(lowercase=False, strip_accents=False, handle_chinese_chars=False), cleanup=False),
+    "wordpiece-short": lambda: wordpiece(N.BertNormalizer(clean_text=False, strip_accents=True, lowercase=False), P.Whitespace(), prefix="@@", edit=short_words),
+})
+
 # ---- GGUF: the key-values of a file, without tensors -------------------------------------------------
 def gguf(path, kv):
     def text(s): b = s.encode("utf-8"); return struct.pack("<Q", len(b)) + b
@@ -159,6 +244,7 @@ def gguf(path, kv):
         if isinstance(v, bool): return struct.pack("<IB", 7, v)
         if isinstance(v, int): return struct.pack("<II", 4, v)
         if isinstance(v, str): return struct.pack("<I", 8) + text(v)
+        if isinstance(v, bytes): return struct.pack("<IIQ", 9, 0, len(v)) + v
         kind = {str: 8, float: 6, int: 5}[type(v[0])]
         return struct.pack("<IIQ", 9, kind, len(v)) + b"".join(text(x) if kind == 8 else struct.pack("<f" if kind == 6 else "<i", x) for x in v)
     with open(path, "wb") as f:
@@ -199,6 +285,44 @@ def gguf_llama():
     return t
 
 
+def gguf_bert():
+    t = Tokenizer.from_str(json.dumps(json.loads(wordpiece(N.BertNormalizer()).to_str()) | {"added_tokens": [], "pre_tokenizer": {"type": "BertPreTokenizer"}}))
+    t.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"]); v = t.get_vocab(); words = sorted(v, key=v.get)
+    t.post_processor = template("[CLS]", "[SEP]")(t)
+    gguf("gguf-bert/tokenizer.gguf", {"general.architecture": "bert", "tokenizer.ggml.model": "bert", "tokenizer.ggml.pre": "jina-v2-en", "tokenizer.ggml.tokens": [w if i < 4 else w[2:] if w.startswith("##") else "▁" + w for i, w in enumerate(words)],
+        "tokenizer.ggml.token_type": [3 if i < 4 else 1 for i in range(len(words))], "tokenizer.ggml.unknown_token_id": v["[UNK]"], "tokenizer.ggml.seperator_token_id": v["[SEP]"], "tokenizer.ggml.cls_token_id": v["[CLS]"], "tokenizer.ggml.padding_token_id": v["[PAD]"]})
+    return t
+
+
+# ---- SentencePiece: the library is the truth ----------------------------------------------------------
+def model_kinds():
+    return {"spm-bpe": lambda: sentencepiece("bpe", size=640, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False),
+            "spm-bpe-rules": lambda: sentencepiece("bpe", normalization_rule_tsv="/tmp/rules.tsv", add_dummy_prefix=False),
+            "spm-unigram": lambda: sentencepiece("unigram", normalization_rule_tsv="/tmp/rules.tsv"),
+            "spm-unigram-bytes": lambda: sentencepiece("unigram", size=640, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False)}
+
+
+def model_golden(kind, model):
+    """Strings with pieces that are matched as a whole are left out: around them the library and transformers differ."""
+    import sentencepiece as S
+    p = S.SentencePieceProcessor(model_proto=model); matched = [p.id_to_piece(i) for i in range(p.get_piece_size()) if p.is_control(i) or p.is_unknown(i)] + ["<w>", "red fox"]
+    with open(f"{kind}/golden.jsonl", "w", encoding="utf-8") as f:
+        for s in STRINGS:
+            if any(m in s for m in matched): continue
+            ids = p.encode(s); f.write(json.dumps({"text": s, "ids": ids, "decoded": p.decode(ids)} if 0 not in ids else {"text": s, "ids": ids}, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def gguf_t5(model):
+    """The Unigram model of spm-unigram as GGUF."""
+    pieces, spec = [], b""
+    for k, v in fields(model):
+        if k == 1: pieces.append(dict(fields(v)))
+        if k == 3: spec = dict(fields(v))
+    gguf("gguf-t5/tokenizer.gguf", {"general.architecture": "t5", "tokenizer.ggml.model": "t5", "tokenizer.ggml.tokens": [p[1].decode() for p in pieces], "tokenizer.ggml.scores": [struct.unpack("<f", p[2])[0] for p in pieces],
+        "tokenizer.ggml.token_type": [p.get(3, 1) for p in pieces], "tokenizer.ggml.precompiled_charsmap": spec[2], "tokenizer.ggml.remove_extra_whitespaces": True, "tokenizer.ggml.add_space_prefix": True,
+        "tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.eos_token_id": 2})
+
+
 def golden(kind, t):
     with open(f"{kind}/golden.jsonl", "w", encoding="utf-8") as f:
         for s in STRINGS:
@@ -211,12 +335,18 @@ def golden(kind, t):
 
 if __name__ == "__main__":
     os.chdir(os.path.dirname(os.path.abspath(__file__)))
+    wanted = lambda kind: len(sys.argv) == 1 or kind in sys.argv[1:]
     for kind, make in KINDS.items():
+        if not wanted(kind): continue
         os.makedirs(kind, exist_ok=True)
         j = json.loads(make().to_str())
         if kind == "gpt2": legacy_merges(j)
         if kind == "oldspace": j["pre_tokenizer"]["add_prefix_space"] = False   # older files say it twice
         with open(f"{kind}/tokenizer.json", "w", encoding="utf-8") as f: json.dump(j, f, ensure_ascii=False, separators=(",", ":")); f.write("\n")
         golden(kind, Tokenizer.from_file(f"{kind}/tokenizer.json"))
-    for kind, make in {"gguf-smollm": gguf_smollm, "gguf-llama": gguf_llama}.items():
-        os.makedirs(kind, exist_ok=True); golden(kind, make())
+    for kind, make in {"gguf-smollm": gguf_smollm, "gguf-llama": gguf_llama, "gguf-bert": gguf_bert}.items():
+        if wanted(kind): os.makedirs(kind, exist_ok=True); golden(kind, make())
+    for kind, make in model_kinds().items():
+        if not wanted(kind): continue
+        os.makedirs(kind, exist_ok=True); model = make(); open(f"{kind}/tokenizer.model", "wb").write(model); model_golden(kind, model)
+        if kind == "spm-unigram": os.makedirs("gguf-t5", exist_ok=True); gguf_t5(model); model_golden("gguf-t5", model)
