@@ -24,6 +24,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/utf8.h"
+#include "core/cli/cmd_tokenize.h"
 #include "core/cli/options.h"
 #include "core/run/run.h"
 #include "core/run/services.h"
@@ -31,24 +32,9 @@
 #include "core/run/tokenizer.h"
 #include "core/text/template.h"
 
-enum { MOST_INPUT = 1 << 30, MOST_JSON = 64 << 20 };
+enum { MOST_INPUT = 1 << 30 };
 
-typedef struct {
-    const char *model, *chat, *offsets, *decode, *special, *show, *allow;
-    const char *text; /* the argument, or NULL: standard input */
-} options;
-
-typedef struct {
-    const options *o;
-    ft_registry *registry;
-    ft_offer offer;
-    ft_tokenizer_run tok;
-    ft_buf out, ids, origin;
-    bool color;
-    int64_t shown;
-} tokenizing;
-
-static unsigned encode_flags(const tokenizing *t)
+unsigned ft_tokenize_encode_flags(const ft_tokenizing *t)
 {
     return (t->o->special ? FT_ENCODE_ADD_SPECIAL : 0u) |
            (t->o->allow ? FT_ENCODE_SPECIAL_IN_DATA : 0u);
@@ -56,8 +42,7 @@ static unsigned encode_flags(const tokenizing *t)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Any bytes as a JSON string: what is no UTF-8 becomes U+FFFD. */
-static void quote(ft_buf *out, const char *p, size_t n)
+void ft_tokenize_quote(ft_buf *out, const char *p, size_t n)
 {
     ft_buf clean = { 0 };
     for (size_t i = 0, k; i < n; i += k) {
@@ -70,18 +55,38 @@ static void quote(ft_buf *out, const char *p, size_t n)
     ft_buf_free(&clean);
 }
 
-static void write_ids(ft_buf *out, const ft_tokens *k)
+/* A number in decimal; there are too many of them for printf. */
+static void write_number(ft_buf *out, uint32_t v)
+{
+    char text[10];
+    size_t at = sizeof text;
+    do {
+        text[--at] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    ft_buf_add(out, text + at, sizeof text - at);
+}
+
+void ft_tokenize_write_ids(ft_buf *out, const ft_tokens *k)
 {
     ft_buf_putc(out, '[');
-    for (size_t i = 0; i < k->n; i++) ft_buf_printf(out, "%s%u", i ? ", " : "", k->id[i]);
+    for (size_t i = 0; i < k->n; i++) {
+        if (i) ft_buf_add(out, ", ", 2);
+        write_number(out, k->id[i]);
+    }
     ft_buf_putc(out, ']');
 }
 
-static void write_offsets(ft_buf *out, const ft_tokens *k)
+void ft_tokenize_write_offsets(ft_buf *out, const ft_tokens *k)
 {
     ft_buf_puts(out, ", \"offsets\": [");
-    for (size_t i = 0; i < k->n; i++)
-        ft_buf_printf(out, "%s[%u, %u]", i ? ", " : "", k->begin[i], k->end[i]);
+    for (size_t i = 0; i < k->n; i++) {
+        ft_buf_puts(out, i ? ", [" : "[");
+        write_number(out, k->begin[i]);
+        ft_buf_add(out, ", ", 2);
+        write_number(out, k->end[i]);
+        ft_buf_putc(out, ']');
+    }
     ft_buf_putc(out, ']');
 }
 
@@ -92,13 +97,13 @@ static void write_lines(ft_buf *out, const ft_text *text, const ft_tokens *k)
         size_t end = k->end[i] <= text->len ? k->end[i] : text->len,
                begin = k->begin[i] <= end ? k->begin[i] : end;
         ft_buf_printf(out, "%u\t%u\t%u\t", k->id[i], k->begin[i], k->end[i]);
-        quote(out, text->text + begin, end - begin);
+        ft_tokenize_quote(out, text->text + begin, end - begin);
         ft_buf_putc(out, '\n');
     }
 }
 
 /* Writes what has gathered, when it is much or `all`. */
-static int flush(tokenizing *t, bool all, ft_err *e)
+int ft_tokenize_flush(ft_tokenizing *t, bool all, ft_err *e)
 {
     if (t->out.oom) return ft_errf(e, FT_ENOMEM, "out of memory");
     if (!all && t->out.n < 1 << 16) return 0;
@@ -138,9 +143,8 @@ static void put_legend(terminal *to)
     }
 }
 
-/* A tokenized text under a line that says what it is. */
-static int show_text(tokenizing *t, const ft_text *text, const ft_tokens *k, const char *name,
-                     ft_err *e)
+int ft_tokenize_show_text(ft_tokenizing *t, const ft_text *text, const ft_tokens *k,
+                          const char *name, ft_err *e)
 {
     terminal to = { &t->out, t->color, -1 };
     int64_t trained = 0;
@@ -158,25 +162,25 @@ static int show_text(tokenizing *t, const ft_text *text, const ft_tokens *k, con
     ft_show_tokens(&t->tok, ids, labels, origin, (int64_t)k->n, INT64_MAX, put_piece, &to);
     ft_show_end(&t->out, t->color, &to.last);
     ft_buf_putc(&t->out, '\n');
-    return flush(t, false, e);
+    return ft_tokenize_flush(t, false, e);
 }
 
 /* ---- one text -------------------------------------------------------------------------------- */
 
 /* A text that was given alone. */
-static int put_text(tokenizing *t, const ft_text *text, unsigned flags, ft_err *e)
+static int put_text(ft_tokenizing *t, const ft_text *text, unsigned flags, ft_err *e)
 {
     ft_tokens k;
     int code = ft_tokenizer_encode(&t->tok, text, flags, &k, e);
     if (code) return code;
-    if (t->o->show) return show_text(t, text, &k, "the conversation", e);
+    if (t->o->show) return ft_tokenize_show_text(t, text, &k, "the conversation", e);
     if (t->o->offsets) {
         write_lines(&t->out, text, &k);
     } else {
-        write_ids(&t->out, &k);
+        ft_tokenize_write_ids(&t->out, &k);
         ft_buf_putc(&t->out, '\n');
     }
-    return flush(t, false, e);
+    return ft_tokenize_flush(t, false, e);
 }
 
 /* Member i of the variables that a template sees. */
@@ -193,7 +197,7 @@ static ft_json text_value(const char *p, size_t n)
 }
 
 /* messages: an array.  A conversation that does not end with the assistant is to be answered. */
-static int put_chat(tokenizing *t, ft_json messages, ft_err *e)
+static int put_chat(ft_tokenizing *t, ft_json messages, ft_err *e)
 {
     const ft_source *s = t->tok.source;
     const ft_json *last = messages.len ? &messages.item[messages.len - 1] : NULL;
@@ -211,18 +215,18 @@ static int put_chat(tokenizing *t, ft_json messages, ft_err *e)
     ft_template *made = ft_template_compile("chat template", s->chat_template,
                                             s->chat_template ? strlen(s->chat_template) : 0, e);
     int code = made ? ft_template_render(made, &vars, &text, e) : e->code;
-    if (!code) code = put_text(t, &text, encode_flags(t), e);
+    if (!code) code = put_text(t, &text, ft_tokenize_encode_flags(t), e);
     ft_template_done(made);
     return code;
 }
 
 /* A JSON array of objects is a conversation; anything else is what a user says. */
-static int chat_of(tokenizing *t, const char *p, size_t n, ft_err *e)
+static int chat_of(ft_tokenizing *t, const char *p, size_t n, ft_err *e)
 {
     ft_err not_json = { 0 };
     size_t at = 0;
     while (at < n && strchr(" \t\r\n", p[at]) && p[at]) at++;
-    if (at < n && p[at] == '[' && n <= MOST_JSON) {
+    if (at < n && p[at] == '[' && n <= FT_MOST_JSON) {
         ft_json_doc *doc = ft_json_parse("messages", p, n, &not_json);
         const ft_json *root = doc ? ft_json_root(doc) : NULL;
         bool chat = root && root->len && root->item[0].type == FT_JSON_OBJECT;
@@ -238,7 +242,7 @@ static int chat_of(tokenizing *t, const char *p, size_t n, ft_err *e)
 }
 
 /* The ids of [ … ] or {"ids": [ … ]} into t->ids. */
-static int read_ids(tokenizing *t, const ft_json *v, ft_err *e)
+static int read_ids(ft_tokenizing *t, const ft_json *v, ft_err *e)
 {
     if (v->type == FT_JSON_OBJECT) v = ft_json_get(v, "ids");
     if (!v || v->type != FT_JSON_ARRAY)
@@ -254,7 +258,7 @@ static int read_ids(tokenizing *t, const ft_json *v, ft_err *e)
     return t->ids.oom ? ft_errf(e, FT_ENOMEM, "out of memory") : 0;
 }
 
-static int decode_value(tokenizing *t, const ft_json *v, bool row, ft_err *e)
+int ft_tokenize_decode_value(ft_tokenizing *t, const ft_json *v, bool row, ft_err *e)
 {
     static const uint32_t none;
     ft_bytes text;
@@ -266,120 +270,13 @@ static int decode_value(tokenizing *t, const ft_json *v, bool row, ft_err *e)
     if (code) return code;
     if (row) {
         ft_buf_puts(&t->out, "{\"text\": ");
-        quote(&t->out, text.p, text.n);
+        ft_tokenize_quote(&t->out, text.p, text.n);
         ft_buf_puts(&t->out, "}\n");
     } else {
         ft_buf_add(&t->out, text.p, text.n);
         ft_buf_putc(&t->out, '\n');
     }
-    return flush(t, false, e);
-}
-
-/* ---- rows ------------------------------------------------------------------------------------ */
-
-static int put_row(tokenizing *t, const ft_text *text, unsigned flags, const char *chat, ft_err *e)
-{
-    ft_tokens k;
-    int code = ft_tokenizer_encode(&t->tok, text, flags, &k, e);
-    if (code) return code;
-    if (*chat) ft_buf_printf(&t->out, "{\"answer\": \"%s\", \"ids\": ", chat);
-    else ft_buf_puts(&t->out, "{\"ids\": ");
-    write_ids(&t->out, &k);
-    if (t->o->offsets) write_offsets(&t->out, &k);
-    if (t->o->chat) {
-        t->ids.n = 0;
-        int32_t *labels = ft_buf_grow(&t->ids, k.n * sizeof *labels);
-        if (!labels) return ft_errf(e, FT_ENOMEM, "out of memory");
-        ft_tokens_label(text, &k, labels);
-        ft_buf_puts(&t->out, ", \"text\": ");
-        quote(&t->out, text->text, text->len);
-        ft_buf_puts(&t->out, ", \"labels\": [");
-        for (size_t i = 0; i < k.n; i++) ft_buf_printf(&t->out, "%s%d", i ? ", " : "", labels[i]);
-        ft_buf_putc(&t->out, ']');
-    }
-    ft_buf_puts(&t->out, "}\n");
-    return flush(t, false, e);
-}
-
-/* A line of a file: a JSON string or {"text": …}; with --decode ids. */
-static int one_line(tokenizing *t, const char *place, const char *p, size_t n, ft_err *e)
-{
-    if (n > MOST_JSON)
-        return ft_errf(e, FT_EFORMAT, "%s: longer than %d MiB", place, MOST_JSON >> 20);
-    ft_json_doc *doc = ft_json_parse(place, p, n, e);
-    if (!doc) return e->code;
-    const ft_json *root = ft_json_root(doc),
-                  *v = root->type == FT_JSON_OBJECT ? ft_json_get(root, "text") : root;
-    int code;
-    if (t->o->decode) {
-        code = decode_value(t, root, true, e);
-    } else if (!v || v->type != FT_JSON_STRING) {
-        code = ft_errf(e, FT_EFORMAT, "%s: a row is a JSON string or {\"text\": …}", place);
-    } else {
-        ft_text text = { .text = v->text, .len = v->len };
-        code = put_row(t, &text, encode_flags(t), "", e);
-    }
-    ft_json_done(doc);
-    return code;
-}
-
-static int each_line(tokenizing *t, const char *path, ft_err *e)
-{
-    ft_map_file f;
-    int64_t number = 1;
-    int code = ft_file_map(&f, path, e);
-    if (code) return code;
-    for (size_t at = 0, end; at < f.n && !code; at = end + 1, number++) {
-        const char *newline = memchr(f.p + at, '\n', f.n - at);
-        char place[4200];
-        end = newline ? (size_t)(newline - f.p) : f.n;
-        size_t blank = 0;
-        while (at + blank < end && strchr(" \t\r", f.p[at + blank]) && f.p[at + blank]) blank++;
-        if (at + blank == end) continue;
-        snprintf(place, sizeof place, "%s line %lld", path, (long long)number);
-        code = one_line(t, place, f.p + at, end - at, e);
-    }
-    ft_file_unmap(&f);
-    return code;
-}
-
-/* One answer of a row. */
-static int put_sample(tokenizing *t, const ft_sample *s, int k, ft_err *e)
-{
-    static const char *const labels[] = {
-        [FT_LABEL_NONE] = "", [FT_LABEL_GOOD] = "good", [FT_LABEL_BAD] = "bad"
-    };
-    const char *answer = s->n_seq == 2 ? (k ? "rejected" : "chosen")
-                                       : labels[s->label <= FT_LABEL_BAD ? s->label : 0];
-    ft_tokens tokens;
-    char name[100];
-    if (!t->o->show) return put_row(t, &s->seq[k], encode_flags(t), answer, e);
-    int code = ft_tokenizer_encode(&t->tok, &s->seq[k], encode_flags(t), &tokens, e);
-    snprintf(name, sizeof name, "line %lld%s%s", (long long)s->line, *answer ? ", " : "", answer);
-    return code ? code : show_text(t, &s->seq[k], &tokens, name, e);
-}
-
-/* Rows of data as a training stage would render and label them. */
-static int each_chat(tokenizing *t, const char *path, ft_err *e)
-{
-    ft_sample s;
-    ft_run run = { .current = -1, .registry = t->registry, .model = { .source = t->tok.source } };
-    ft_offer offer = t->offer;
-    offer.run = &run;
-    const ft_loaded *p = ft_registry_get(t->registry, "data-chatml", e);
-    ft_instance *i = p ? ft_instance_open_path(p, "tokenize", path, &offer, e) : NULL;
-    int code = i ? 1 : e->code;
-    while (code > 0) {
-        const ft_format *f = ft_instance_vtable(i);
-        code = f->next(ft_instance_self(i), &s);
-        if (code < 0) ft_instance_error(i, code, e);
-        for (int k = 0; code > 0 && k < s.n_seq; k++) {
-            int bad = put_sample(t, &s, k, e);
-            if (bad) code = bad;
-        }
-    }
-    ft_instance_close(i);
-    return code;
+    return ft_tokenize_flush(t, false, e);
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
@@ -411,7 +308,7 @@ static int read_input(ft_buf *in, const char *text, ft_err *e)
 }
 
 /* A text alone: the argument or standard input. */
-static int one_text(tokenizing *t, ft_err *e)
+static int one_text(ft_tokenizing *t, ft_err *e)
 {
     ft_buf in = { 0 };
     size_t bad;
@@ -423,14 +320,14 @@ static int one_text(tokenizing *t, ft_err *e)
             while (at < in.n && strchr(" \t\r\n", in.p[at])) at++;
             if (at == in.n) break;
             ft_json_doc *doc = ft_json_parse_prefix("ids", in.p + at, in.n - at, &used, e);
-            code = doc ? decode_value(t, ft_json_root(doc), false, e) : e->code;
+            code = doc ? ft_tokenize_decode_value(t, ft_json_root(doc), false, e) : e->code;
             ft_json_done(doc);
         }
     } else if (!code && t->o->chat) {
         code = chat_of(t, in.p, in.n, e);
     } else if (!code) {
         ft_text text = { .text = in.p, .len = in.n };
-        code = put_text(t, &text, encode_flags(t), e);
+        code = put_text(t, &text, ft_tokenize_encode_flags(t), e);
     }
     ft_buf_free(&in);
     return code;
@@ -438,7 +335,7 @@ static int one_text(tokenizing *t, ft_err *e)
 
 int cmd_tokenize(ft_cli *cli, int argc, char **argv)
 {
-    options o = { .model = NULL };
+    ft_tokenize_options o = { .model = NULL };
     const ft_option table[] = {
         { .name = "--model", .value = &o.model, .required = true },
         { .name = "--chat", .value = &o.chat, .is_switch = true },
@@ -459,18 +356,19 @@ int cmd_tokenize(ft_cli *cli, int argc, char **argv)
         return ft_cli_fail(FT_EXIT_USAGE, "%s goes with --chat alone",
                            o.show ? "--show" : "--allow-special-in-data");
     if (o.show && o.offsets) return ft_cli_fail(FT_EXIT_USAGE, "--show does not go with --offsets");
-    tokenizing t = { .o = &o,
+    ft_tokenizing t = { .o = &o,
                      .color = wants_color(),
+                     .threads = cli->threads,
                      .registry = ft_cli_plugins(cli, &e),
                      .offer = ft_run_offer(&cli->log) };
     int code = t.registry ? ft_tokenizer_open(&t.tok, o.model, t.registry, &t.offer, &e) : e.code;
     if (!code) {
         bool rows = o.text && is_file(o.text);
         code = !rows    ? one_text(&t, &e)
-               : o.chat ? each_chat(&t, o.text, &e)
-                        : each_line(&t, o.text, &e);
+               : o.chat ? ft_tokenize_each_chat(&t, o.text, &e)
+                        : ft_tokenize_each_line(&t, o.text, &e);
     }
-    if (!code) code = flush(&t, true, &e);
+    if (!code) code = ft_tokenize_flush(&t, true, &e);
     ft_tokenizer_close(&t.tok);
     ft_buf_free(&t.out);
     ft_buf_free(&t.ids);

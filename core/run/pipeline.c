@@ -16,6 +16,7 @@
 #include "core/run/report.h"
 #include "core/run/stage_export.h"
 #include "core/run/stage_train.h"
+#include "core/run/tokenizer.h"
 
 /* ---- one stage ------------------------------------------------------------------------------- */
 
@@ -97,6 +98,8 @@ static int try_stage(void *arg, ft_err *e)
     if (!probe) return e->code;
     int code = j->s->kind->run == ft_stage_export ? ft_export_check(j->r, j->s, probe, e) : 0;
     ft_instance_close(probe);
+    if (!code && j->s->kind->run == ft_stage_tokenize && !ft_artifact_whole(j->r, j->s))
+        code = ft_tokenizer_fits(j->s->conf->plugin, j->r->model.source, j->r->registry, e);
     return !code && j->s->kind->gives == FT_TRAINED ? try_training(j->r, j->s, e) : code;
 }
 

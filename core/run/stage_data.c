@@ -1,6 +1,7 @@
 /* stage_data.c -- the stages that make rows: format, ready rows, tokenize. */
 #include <stdlib.h>
 #include <string.h>
+#include "core/run/encoders.h"
 #include "core/run/row_count.h"
 #include "core/run/samples.h"
 #include "core/run/token_writer.h"
@@ -98,6 +99,18 @@ typedef struct {
     bool stops;
 } sequence;
 
+/* A row on the way. */
+typedef struct {
+    ft_sample s;
+    sequence seq[2];
+    tally count;
+    int code; /* 0, 1: the row is to be left out, or an error */
+} row;
+
+/* Rows are encoded side by side, so many at once or as many as have this many bytes of text, and
+ * written in order. */
+enum { BATCH = 256, BATCH_BYTES = 4 << 20 };
+
 typedef struct {
     ft_run *r;
     ft_stage *s;
@@ -105,9 +118,9 @@ typedef struct {
     const ft_tokenizer *vt;
     const ft_tokenizer_args *args;
     ft_vocab vocab;
-    void *encoder;
+    ft_encoders encoders;
     ft_token_writer out;
-    sequence seq[2];
+    row *row; /* [BATCH] */
     tally count;
 } tokenizing;
 
@@ -137,17 +150,17 @@ static void cut(const tokenizing *t, int32_t *ids, int32_t *labels, size_t *n)
 }
 
 /* 1: the row is to be left out. */
-static int check_length(tokenizing *t, const ft_sample *s, int32_t *ids, int32_t *labels, size_t *n,
+static int check_length(const tokenizing *t, row *x, int32_t *ids, int32_t *labels, size_t *n,
                         ft_err *e)
 {
     char text[200];
     if (*n <= (size_t)t->args->max_length) return 0;
     if (!strcmp(t->args->on_overlong, "drop")) {
-        t->count.dropped++;
+        x->count.dropped++;
         return 1;
     }
     if (!strcmp(t->args->on_overlong, "truncate")) {
-        t->count.truncated++;
+        x->count.truncated++;
         cut(t, ids, labels, n);
         return 0;
     }
@@ -155,7 +168,7 @@ static int check_length(tokenizing *t, const ft_sample *s, int32_t *ids, int32_t
              "has %zu tokens, more than max_length %lld; raise max_length, or set on_overlong: "
              "drop or truncate",
              *n, (long long)t->args->max_length);
-    return bad_row(t, s, FT_EFORMAT, e, text);
+    return bad_row(t, &x->s, FT_EFORMAT, e, text);
 }
 
 static int check_bos(const tokenizing *t, const ft_sample *s, const int32_t *ids, size_t n,
@@ -176,13 +189,14 @@ static bool stops(const tokenizing *t, const int32_t *labels, size_t n)
     return n && t->vt->special(ft_instance_self(t->i), (uint32_t)labels[n - 1]);
 }
 
-/* One of a row's sequences into x.  1: the row is to be left out. */
-static int tokenize_sequence(tokenizing *t, const ft_sample *s, const ft_text *text, sequence *x,
-                             ft_err *e)
+/* One of a row's sequences.  1: the row is to be left out. */
+static int tokenize_sequence(const tokenizing *t, row *r, int which, void *encoder, ft_err *e)
 {
+    const ft_text *text = &r->s.seq[which];
+    sequence *x = &r->seq[which];
     ft_tokens k;
     unsigned flags = t->args->allow_special_in_data ? FT_ENCODE_SPECIAL_IN_DATA : 0;
-    int code = t->vt->encode(ft_instance_self(t->i), t->encoder, text, flags, &k);
+    int code = t->vt->encode(ft_instance_self(t->i), encoder, text, flags, &k);
     if (code) return ft_instance_error(t->i, code, e);
     x->ids.n = x->labels.n = x->origin.n = 0;
     int32_t *ids = ft_buf_grow(&x->ids, k.n * sizeof *ids),
@@ -190,55 +204,93 @@ static int tokenize_sequence(tokenizing *t, const ft_sample *s, const ft_text *t
     uint8_t *origin = ft_buf_grow(&x->origin, k.n);
     if (!ids || !labels || !origin) return ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
     for (size_t i = 0; i < k.n; i++) ids[i] = (int32_t)k.id[i];
-    t->count.straddling += ft_tokens_label(text, &k, labels);
+    r->count.straddling += ft_tokens_label(text, &k, labels);
     ft_tokens_origin(text, &k, origin);
     x->n = k.n;
-    code = check_length(t, s, ids, labels, &x->n, e);
+    code = check_length(t, r, ids, labels, &x->n, e);
     if (code) return code;
     /* the end was kept */
     if (x->n < k.n && ids[x->n - 1] == (int32_t)k.id[k.n - 1]) origin[x->n - 1] = origin[k.n - 1];
-    code = check_bos(t, s, ids, x->n, e);
+    code = check_bos(t, &r->s, ids, x->n, e);
     if (code) return code;
     if (!has_label(labels, x->n))
-        return bad_row(t, s, FT_EFORMAT, e, "has nothing to train on: no token of it carries loss");
+        return bad_row(t, &r->s, FT_EFORMAT, e,
+                       "has nothing to train on: no token of it carries loss");
     x->stops = stops(t, labels, x->n);
     return 0;
 }
 
-/* A row: one document, or the two of a preference pair. */
-static int tokenize_one(tokenizing *t, const ft_sample *s, ft_err *e)
+static int n_sequences(const row *r) { return r->s.n_seq < 2 ? r->s.n_seq : 2; }
+
+/* One document, or the two of a preference pair. */
+static int tokenize_row(const tokenizing *t, row *r, void *encoder, ft_err *e)
+{
+    r->count = (tally){ .rows = 0 };
+    r->code = 0;
+    for (int i = 0; i < n_sequences(r) && !r->code; i++)
+        r->code = tokenize_sequence(t, r, i, encoder, e);
+    return r->code;
+}
+
+static void tokenize_side_by_side(void *arg, size_t i, void *encoder)
+{
+    const tokenizing *t = arg;
+    tokenize_row(t, &t->row[i], encoder, NULL);
+}
+
+/* Writes what a row has become, and counts it. */
+static int put_row(tokenizing *t, const row *r, ft_err *e)
 {
     static const int answers[] = { [FT_LABEL_NONE] = FT_ANSWER_PLAIN,
                                    [FT_LABEL_GOOD] = FT_ANSWER_GOOD,
                                    [FT_LABEL_BAD] = FT_ANSWER_BAD };
-    int n = s->n_seq < 2 ? s->n_seq : 2, code = 0;
-    for (int i = 0; i < n && !code; i++) code = tokenize_sequence(t, s, &s->seq[i], &t->seq[i], e);
-    if (code) return code > 0 ? 0 : code;
-    for (int i = 0; i < n && !code; i++) {
-        const sequence *x = &t->seq[i];
+    int n = n_sequences(r), code = 0;
+    t->count.dropped += r->count.dropped;
+    t->count.truncated += r->count.truncated;
+    t->count.straddling += r->count.straddling;
+    for (int i = 0; i < n && !code && !r->code; i++) {
+        const sequence *x = &r->seq[i];
         int answer = n == 2 ? FT_ANSWER_CHOSEN + i
-                            : answers[s->label <= FT_LABEL_BAD ? s->label : FT_LABEL_NONE];
+                            : answers[r->s.label <= FT_LABEL_BAD ? r->s.label : FT_LABEL_NONE];
         t->count.unstopped += !x->stops;
         const ft_token_doc d = { (const int32_t *)(const void *)x->ids.p,
                                  (const int32_t *)(const void *)x->labels.p,
                                  (const uint8_t *)x->origin.p,
                                  (int64_t)x->n,
-                                 s->split,
+                                 r->s.split,
                                  (uint8_t)answer };
         code = ft_token_writer_add(&t->out, &d, e);
     }
-    t->count.rows++;
+    t->count.rows += !r->code;
     return code;
+}
+
+/* Samples from `at` on into t->row; how many. */
+static int take_batch(tokenizing *t, ft_samples *in, uint64_t at, size_t *n, ft_err *e)
+{
+    size_t bytes = 0;
+    for (*n = 0; *n < BATCH && at + *n < in->n && bytes < BATCH_BYTES; ++*n) {
+        ft_sample *s = &t->row[*n].s;
+        int code = ft_samples_get(in, at + *n, s, e);
+        if (code) return code;
+        bytes += s->seq[0].len + (s->n_seq > 1 ? s->seq[1].len : 0);
+    }
+    return 0;
 }
 
 static int tokenize_all(tokenizing *t, ft_samples *in, ft_err *e)
 {
-    for (uint64_t i = 0; i < in->n; i++) {
-        ft_sample s;
-        int code = ft_samples_get(in, i, &s, e);
-        if (!code) code = tokenize_one(t, &s, e);
+    size_t n;
+    for (uint64_t at = 0; at < in->n; at += n) {
+        int code = take_batch(t, in, at, &n, e);
         if (code) return code;
-        ft_progress_update(&t->r->progress, "rows", (int64_t)i + 1, (int64_t)in->n);
+        ft_encoders_run(&t->encoders, n, tokenize_side_by_side, t);
+        for (size_t i = 0; i < n && !code; i++) {
+            row *r = &t->row[i]; /* a row that failed does so again, and says why */
+            code = r->code < 0 ? tokenize_row(t, r, t->encoders.encoder[0], e) : put_row(t, r, e);
+        }
+        if (code) return code;
+        ft_progress_update(&t->r->progress, "rows", (int64_t)(at + n), (int64_t)in->n);
         if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");
     }
     if (t->count.rows == 0)
@@ -268,6 +320,34 @@ static void report(const tokenizing *t)
                     (long long)t->count.unstopped, (long long)t->count.rows);
 }
 
+/* Loads the tokenizer, and makes room for the rows. */
+static int begin(tokenizing *t, ft_err *e)
+{
+    t->i = ft_run_instance(t->r, t->s, e);
+    t->row = calloc(BATCH, sizeof *t->row);
+    if (!t->i || !t->row) return t->i ? ft_errf(e, FT_ENOMEM, "out of memory") : e->code;
+    t->vt = ft_instance_vtable(t->i);
+    t->args = (const ft_tokenizer_args *)(const void *)((const char *)t->s->conf->config +
+                                                        t->vt->args);
+    int code = t->vt->load(ft_instance_self(t->i), t->r->model.source, &t->vocab);
+    if (code) return ft_instance_error(t->i, code, e);
+    return ft_encoders_open(&t->encoders, t->vt, ft_instance_self(t->i), t->r->cli->threads, e);
+}
+
+static void end(tokenizing *t)
+{
+    for (size_t k = 0; t->row && k < 2 * BATCH; k++) {
+        sequence *x = &t->row[k / 2].seq[k % 2];
+        ft_buf_free(&x->ids);
+        ft_buf_free(&x->labels);
+        ft_buf_free(&x->origin);
+    }
+    free(t->row);
+    ft_encoders_close(&t->encoders);
+    ft_token_writer_free(&t->out);
+    ft_instance_close(t->i);
+}
+
 int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 {
     tokenizing t = { .r = r, .s = s, .out = { .dir = dir } };
@@ -277,29 +357,11 @@ int ft_stage_tokenize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     if (!code) code = file_in(path, ft_run_input(r, s, FT_SAMPLES)->dir, "samples.bin", e);
     if (!code) code = ft_samples_open(&in, path, e);
     if (code) return code;
-    t.i = ft_run_instance(r, s, e);
-    if (t.i) {
-        t.vt = ft_instance_vtable(t.i);
-        t.args = (const ft_tokenizer_args *)(const void *)((const char *)s->conf->config +
-                                                           t.vt->args);
-        code = t.vt->load(ft_instance_self(t.i), r->model.source, &t.vocab);
-        if (code) ft_instance_error(t.i, code, e);
-        t.encoder = code ? NULL : t.vt->encoder(ft_instance_self(t.i));
-        if (!code && !t.encoder) code = ft_errf(e, FT_ENOMEM, "out of memory while tokenizing");
-    } else {
-        code = e->code;
-    }
+    code = begin(&t, e);
     if (!code) code = tokenize_all(&t, &in, e);
     if (!code) report(&t);
     if (!code) code = ft_token_writer_save(&t.out, t.args->max_length, t.args->packing, e);
-    if (t.encoder) t.vt->encoder_done(ft_instance_self(t.i), t.encoder);
-    ft_token_writer_free(&t.out);
-    for (int i = 0; i < 2; i++) {
-        ft_buf_free(&t.seq[i].ids);
-        ft_buf_free(&t.seq[i].labels);
-        ft_buf_free(&t.seq[i].origin);
-    }
-    ft_instance_close(t.i);
+    end(&t);
     ft_samples_close(&in);
     return code;
 }

@@ -13,6 +13,17 @@ static const ft_loaded *find_plugin(ft_registry *r, const ft_source *s, ft_err *
     return p;
 }
 
+int ft_tokenizer_fits(const ft_loaded *p, ft_source *source, ft_registry *r, ft_err *e)
+{
+    const ft_tokenizer *vt = p->desc.vtable;
+    int code = ft_source_tokenizer(source, e);
+    if (code || vt->claims(source)) return code;
+    const ft_loaded *other = find_plugin(r, source, e);
+    if (!other) return e->code;
+    return ft_errf(e, FT_EINVAL, "%s does not read the tokenizer of %s; write `use: %s`", p->name,
+                   source->path, other->name);
+}
+
 /* The plugin for t->source, loaded; closes *t on errors. */
 static int load(ft_tokenizer_run *t, ft_registry *r, const ft_offer *offer, ft_err *e)
 {

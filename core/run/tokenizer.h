@@ -24,6 +24,9 @@ int ft_tokenizer_attach(ft_tokenizer_run *t, ft_source *source, ft_registry *r,
                         const ft_offer *offer, ft_err *e);
 void ft_tokenizer_close(ft_tokenizer_run *t);
 
+/* 0 when plugin p reads the tokenizer of the source; else the error names the plugin that does. */
+int ft_tokenizer_fits(const ft_loaded *p, ft_source *source, ft_registry *r, ft_err *e);
+
 /* flags: FT_ENCODE_*.  *out is valid until the next call. */
 int ft_tokenizer_encode(ft_tokenizer_run *t, const ft_text *text, unsigned flags, ft_tokens *out,
                         ft_err *e);

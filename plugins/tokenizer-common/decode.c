@@ -255,7 +255,7 @@ int tok_decode(tok_enc *e, const uint32_t *id, size_t n, unsigned flags, ft_byte
 {
     list l[2] = { { &e->list[0], &e->ends[0] }, { &e->list[1], &e->ends[1] } };
     int turn = 0, code = spell(e, l[0], id, n, flags & FT_DECODE_SKIP_SPECIAL);
-    e->cpu_limit = 0;
+    e->cpu_start = e->cpu_bytes = e->cpu_count = 0;
     for (int i = 0; i < e->t->n_dec && !code; i++, turn = 1 - turn) {
         code = run(e, &e->t->dec[i], l[1 - turn], l[turn]);
         bool oom = l[1 - turn].text->oom || l[1 - turn].ends->oom;

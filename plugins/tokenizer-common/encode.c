@@ -89,7 +89,7 @@ int tok_encode(tok_enc *e, const ft_text *in, unsigned flags, ft_tokens *out)
     e->in = in;
     e->bar = !(flags & FT_ENCODE_SPECIAL_IN_DATA) && has_data(in);
     e->n = e->trims.n = 0;
-    e->cpu_limit = 0;
+    e->cpu_start = e->cpu_bytes = e->cpu_count = 0;
     tok_text x = { .p = e->text.p, .n = (uint32_t)e->text.n };
     if (x.n) code = tok_find_added(e, &x, 0, stretch);
     if (!code && e->t->trim) tok_trim_offsets(e);

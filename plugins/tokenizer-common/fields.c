@@ -25,7 +25,7 @@ int tok_get_bool(tok *t, const ft_json *o, const char *key, bool other, bool *ou
 int tok_get_text(tok *t, const ft_json *o, const char *key, const char **s, uint32_t *n)
 {
     const ft_json *v = ft_json_get(o, key);
-    if (!v || v->type != FT_JSON_STRING || v->len > TOK_MAX_PATTERN)
+    if (!v || v->type != FT_JSON_STRING || v->len > TOK_MAX_TEXT)
         return tok_wrong_field(t, o, key, "a text of at most 64 KiB");
     *s = tok_keep(t, v->text, v->len);
     *n = (uint32_t)v->len;
@@ -66,6 +66,12 @@ int tok_get_pattern(tok *t, const ft_json *o, tok_pattern *p)
     int code = tok_get_text(t, v, regex ? "Regex" : "String", &s, &n);
     if (code) return code;
     if (!n) return tok_wrong_field(t, o, "pattern", "an expression that is not empty");
+    t->n_regex += regex ? n : 0;
+    if (t->n_regex > TOK_MAX_PATTERNS)
+        return t->h->fail(t->h, FT_EFORMAT,
+                          "tokenizer.json: its regular expressions have more than "
+                          "%d bytes together",
+                          TOK_MAX_PATTERNS);
     if (regex) return tok_regex_compile(p, t->h, s, n, true);
     *p = tok_literal(s, n);
     return 0;

@@ -142,7 +142,7 @@ static int read_ids(tok *t, const ft_source *s, const tok_pieces *ps, ft_vocab *
 }
 
 /* What the values of tokenizer.ggml.model mean where the file says nothing else. */
-typedef struct { const char *name; int style; bool bos, eos, prefix, squeeze; } ggml_model;
+typedef struct { const char *name; tok_style style; bool bos, eos, prefix, squeeze; } ggml_model;
 static const ggml_model models[] = {
     { "gpt2", TOK_BYTE_LEVEL, false, false, false, false },
     { "llama", TOK_SENTENCE, true, false, true, false },

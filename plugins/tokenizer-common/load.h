@@ -80,6 +80,8 @@ typedef struct {
     bool nfc;            /* the models of this name normalize */
 } tok_recipe;
 
+typedef enum { TOK_BYTE_LEVEL, TOK_SENTENCE, TOK_BERT } tok_style;
+
 struct tok_pieces {
     const char *file;        /* "GGUF", "tokenizer.model": for messages */
     tok_piece *piece;        /* [n], owned */
@@ -91,7 +93,7 @@ struct tok_pieces {
     const ft_json *added;    /* added_tokens_decoder of tokenizer_config.json, or NULL */
     const ft_source *names;  /* its bos_token … win over the ids of the pieces; NULL: none */
 
-    enum { TOK_BYTE_LEVEL, TOK_SENTENCE, TOK_BERT } style;
+    tok_style style;
     const tok_recipe *recipe;   /* BYTE_LEVEL */
     bool prefix, every;         /* SENTENCE: a blank before a text; before every stretch of it */
     bool squeeze;               /* SENTENCE: blanks at the ends and second ones go */

@@ -23,7 +23,8 @@ enum {
     TOK_MAX_ID = 1 << 22,      /* ids are below this */
     TOK_MAX_STEPS = 64,        /* normalizers, pre-tokenizers, decoders: each */
     TOK_MAX_ADDED_LEN = 1024,  /* bytes of an added token */
-    TOK_MAX_PATTERN = 1 << 16, /* bytes of a regular expression */
+    TOK_MAX_TEXT = 1 << 16,    /* bytes of a text in a step */
+    TOK_MAX_PATTERNS = 1 << 14, /* bytes of all regular expressions */
     TOK_MAX_AROUND = 64,       /* special tokens around a text */
     TOK_MAX_CHARSMAP = 1 << 24, /* bytes of a precompiled normalizer */
     TOK_PAD = 32,              /* readable bytes behind a text */
@@ -267,6 +268,7 @@ struct tok {
     tok_pre pre[TOK_MAX_STEPS];
     tok_dec dec[TOK_MAX_STEPS];
     int n_norm, n_pre, n_dec;
+    size_t n_regex;         /* bytes of all regular expressions */
 
     tok_added *added;       /* [n_added] by id */
     uint32_t n_added;
@@ -313,7 +315,7 @@ struct tok_enc {
     ft_buf spell, work[2];  /* the model's */
     ft_buf list[2], ends[2]; /* decode.c */
     void *match, *match_ctx, *jit; /* regex.c */
-    uint64_t cpu_limit;     /* regex.c: thread CPU time at which to give up */
+    uint64_t cpu_start, cpu_bytes; /* regex.c: thread CPU time of the first search; bytes behind */
     uint32_t cpu_count;
 };
 

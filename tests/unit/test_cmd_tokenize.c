@@ -67,7 +67,8 @@ static int compare(const ft_buf *out, const ft_buf *golden, const char *got_key,
 START_TEST(files_of_rows)
 {
     static const char *const dirs[] = { "smollm2", "llama3",    "gpt2",      "qwen2",
-                                        "llama2",  "metaspace", "gguf-llama" };
+                                        "llama2",  "metaspace", "gguf-llama",
+                                        "unigram", "wordpiece", "gguf-bert" };
     static const struct { const char *option, *got, *want;
     } cases[] = {
         { "", "ids", "ids" },
@@ -94,6 +95,32 @@ START_TEST(files_of_rows)
 END_TEST
 
 #define MODEL "--model tests/data/tok/smollm2 "
+
+/* Lines are encoded side by side and written in order; the first wrong one is named. */
+START_TEST(many_lines)
+{
+    ft_buf rows = { 0 }, one = { 0 }, many = { 0 };
+    char path[200], args[500];
+    ft_err e = { 0 };
+    for (int i = 0; i < 1000; i++)
+        ft_buf_printf(&rows, i % 7 ? "\"row %d, caf\u00e9\"\n" : "{\"text\": \"text %d\"}\n", i);
+    snprintf(path, sizeof path, "/tmp/tokenize-%d.jsonl", (int)getpid());
+    ck_assert_msg(!ft_file_write_buf(path, &rows, &e), "%s", e.msg);
+    snprintf(args, sizeof args, MODEL "--offsets --threads 1 %s", path);
+    ck_assert_msg(run(&one, "", args) == 0, "%s", one.p);
+    snprintf(args, sizeof args, MODEL "--offsets --threads 5 %s", path);
+    ck_assert_msg(run(&many, "", args) == 0, "%s", many.p);
+    ck_assert_str_eq(one.p, many.p);
+    ft_buf_puts(&rows, "\n[1]\nno JSON\n");
+    ck_assert_msg(!ft_file_write_buf(path, &rows, &e), "%s", e.msg);
+    ck_assert_int_eq(run(&many, "", args), 1);
+    ck_assert_ptr_nonnull(strstr(many.p, "line 1002: a row is a JSON string"));
+    unlink(path);
+    ft_buf_free(&rows);
+    ft_buf_free(&one);
+    ft_buf_free(&many);
+}
+END_TEST
 
 START_TEST(texts)
 {
@@ -285,6 +312,7 @@ static Suite *suite(void)
     TCase *t = tcase_create("tokenize");
     tcase_set_timeout(t, 120);
     tcase_add_test(t, files_of_rows);
+    tcase_add_test(t, many_lines);
     tcase_add_test(t, texts);
     tcase_add_test(t, chats);
     tcase_add_test(t, rows_of_chats);

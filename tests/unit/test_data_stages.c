@@ -354,6 +354,50 @@ START_TEST(skipped_rows_are_counted)
 }
 END_TEST
 
+/* A tokenizer stage of another kind than the model's: said before any row is read. */
+START_TEST(the_right_tokenizer_is_named)
+{
+    ft_buf out = { 0 };
+    char stages[1000];
+    snprintf(stages, sizeof stages,
+             "  - { use: data-chatml, with: { path: %s } }\n  - use: tokenizer-wordpiece\n",
+             tiny_file(tiny_path("no-rows.jsonl"), "no row at all\n"));
+    ck_assert_int_eq(pipeline(&out, "run", yaml_of("kind", stages), NULL, NULL, NULL), 1);
+    says(&out, "tokenizer-wordpiece does not read the tokenizer of ");
+    says(&out, "write `use: tokenizer-bpe`");
+    ft_buf_free(&out);
+}
+END_TEST
+
+/* Rows are encoded side by side: the same file on any number of threads. */
+START_TEST(the_same_tokens_on_any_threads)
+{
+    static const char *const threads[] = { "1", "3", "8" };
+    char stages[2000];
+    ft_buf out = { 0 }, first = { 0 }, again = { 0 };
+    ft_err e = { 0 };
+    const char *rows = qa_file("many.jsonl", 0, 1000, "an answer of some words");
+    snprintf(stages, sizeof stages,
+             "  - { use: data-chatml, with: { path: %s } }\n  - use: tokenizer-bpe\n", rows);
+    for (int i = 0; i < 3; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "threads%s", threads[i]);
+        ck_assert_msg(pipeline(&out, "run", yaml_of(name, stages), "--threads", threads[i],
+                               NULL) == 0,
+                      "%s", out.p);
+        ft_buf *to = i ? &again : &first;
+        to->n = 0;
+        tiny_must(ft_file_read(to, artifact(name, "tokenizer-bpe", "tokens.safetensors"), 1 << 24,
+                               &e),
+                  &e);
+        if (i) ck_assert(to->n == first.n && !memcmp(to->p, first.p, first.n));
+    }
+    ft_buf_free(&out);
+    ft_buf_free(&first);
+    ft_buf_free(&again);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("data_stages");
@@ -367,6 +411,8 @@ static Suite *suite(void)
     tcase_add_test(t, nothing_is_left);
     tcase_add_test(t, pairs_are_refused_by_name);
     tcase_add_test(t, skipped_rows_are_counted);
+    tcase_add_test(t, the_right_tokenizer_is_named);
+    tcase_add_test(t, the_same_tokens_on_any_threads);
     suite_add_tcase(s, t);
     return s;
 }
