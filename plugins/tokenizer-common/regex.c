@@ -18,7 +18,7 @@
 enum { MATCH_LIMIT = 400000, HEAP_KIB = 65536, JIT_STACK = 1 << 20,
        STRIDE = 64,          /* places a search may start at before the clock is read */
        CLOCK_EVERY = 256,    /* matches between two readings */
-       FREE_MS = 25, NS_A_BYTE = 2000 };
+       FREE_MS = 15, NS_A_BYTE = 2000 };
 
 int tok_regex_compile(tok_pattern *p, const ft_host *h, const char *s, size_t n, bool fast)
 {
