@@ -6,6 +6,7 @@
  *   T t  tokens by …      R r  trained rows by …      M m  fixed rows by …      A  as m, but added
  *   to W    weights: fixed rows by …, of another dtype in each case, also packed
  *   P p  as T t, but positive     i  ids     o  positions     g  targets
+ *   e    tokens by …, each row different numbers below x: experts; as a result any whole numbers
  * Letters stand for the numbers in the case's dims ("a5 b33|a64 b100": two sets of them), S for the
  * tokens of all slots.
  *
@@ -116,6 +117,7 @@ static inline double kt_get(const ft_arg *a, int64_t r, int64_t c)
     switch (a->dtype) {
     case FT_F64: return ((const double *)a->data)[i];
     case FT_BF16: return (double)ft_bf16_to_float(((const uint16_t *)a->data)[i]);
+    case FT_I32: return (double)((const int32_t *)a->data)[i];
     default: return (double)((const float *)a->data)[i];
     }
 }
@@ -312,7 +314,7 @@ static inline const char *kt_parse(const kt_call *x, const char *p, ft_arg *a, c
 {
     *kind = *p++;
     char k = (char)toupper(*kind);
-    bool trained = k == 'R' || k == 'G', tokens = k == 'T' || k == 'P' || k == 'I' || k == 'O';
+    bool trained = k == 'R' || k == 'G', tokens = strchr("TPIOE", k) != NULL;
     a->axis = tokens ? 1 : trained ? 2 : 0;
     a->rows = (trained ? x->batch->b.n_trained : x->batch->b.n_tokens) + KT_MORE_ROWS;
     a->cols = 1;
@@ -323,7 +325,7 @@ static inline const char *kt_parse(const kt_call *x, const char *p, ft_arg *a, c
         a->cols = kt_dim(x, &p);
     }
     a->ld = a->cols;
-    a->dtype = strchr("iog", *kind) ? FT_I32 : isupper(*kind) && *kind != 'A' ? x->t : FT_F32;
+    a->dtype = strchr("ioge", *kind) ? FT_I32 : isupper(*kind) && *kind != 'A' ? x->t : FT_F32;
     while (*p == ' ') p++;
     return p;
 }
@@ -342,6 +344,18 @@ static inline void kt_fill(kt_call *x, ft_arg *a, char kind, uint64_t seed)
     }
 }
 
+/* Each row different numbers below x, of which a few are frequent. */
+static inline void kt_fill_experts(const kt_call *x, const ft_arg *a)
+{
+    uint64_t seed = 23;
+    int64_t n = x->dim['x' - 'a'];
+    for (int64_t t = 0; t < kt_rows(x, a); t++) {
+        int64_t first = kt_random(&seed) & 1 ? 0 : (int64_t)(kt_random(&seed) % (uint64_t)n);
+        for (int64_t j = 0; j < a->cols; j++)
+            ((int32_t *)a->data)[t * a->cols + j] = (int32_t)((first + j * (n - 1)) % n);
+    }
+}
+
 /* A weight's dtype changes from case to case: the compute dtype, bf16, fp16, packed. */
 static inline void kt_make_input(kt_call *x, int i, char kind)
 {
@@ -352,7 +366,8 @@ static inline void kt_make_input(kt_call *x, int i, char kind)
     if (kind == 'W') a->dtype = of_weight[x->weight % 4];
     x->in_buffer[i] = kt_alloc((size_t)(a->rows * a->cols) * kt_size(a->dtype), 1);
     a->data = x->in_buffer[i].data;
-    if (a->dtype == FT_I32) memcpy(a->data, from, (size_t)kt_rows(x, a) * 4);
+    if (kind == 'e') kt_fill_experts(x, a);
+    else if (a->dtype == FT_I32) memcpy(a->data, from, (size_t)kt_rows(x, a) * 4);
     else kt_fill(x, a, kind, (uint64_t)(1000 * i) + 17);
     if (a->dtype != FT_I8) return;
     x->packed[i] =

@@ -100,9 +100,9 @@ typedef struct { const char *name; ft_shape shape; const float *data; uint32_t v
 
 /* Decides what is adapted and trained; filled by the stage before a build. */
 typedef struct {
-    /* The adapter for a site, or NULL; index counts the adapter's sites. */
-    const ft_adapter *(*adapter)(void *ctx, const ft_site *, void **self, int32_t *index,
-                                 const ft_site_set **all, const char **plugin);
+    /* The adapter for a site, or NULL.  Fills in the site's index among the adapter's, all and
+     * saved_as. */
+    const ft_adapter *(*adapter)(void *ctx, ft_site *, void **self, const char **plugin);
     /* Whether a weight of the checkpoint is trained, and the name it is saved under. */
     bool (*trained)(void *ctx, const char *weight, const char **saved_as);
     void *ctx;
@@ -141,7 +141,7 @@ struct ft_g {
     int32_t layer;
     const char *plugin;    /* adapter being asked, for messages */
     const ft_site *at;     /* site being asked */
-    uint32_t at_weight, at_bias;
+    uint32_t at_weight, at_bias, at_ids;
     uint32_t extra_k, extra_v;
     uint32_t dropouts;     /* at this site so far */
     uint32_t penalty;      /* sum of penalties, a STEP scalar, or 0 */
@@ -187,7 +187,8 @@ ft_val g_input(ft_g *, int which);
 
 /* ---- ops: ops.c has the table; ops_*.c the rules --------------------------------------------- */
 const g_op *g_op_find(const char *name);
-extern const g_op g_ops_linear[], g_ops_elementwise[], g_ops_model[], g_ops_shape[];
+extern const g_op g_ops_linear[], g_ops_elementwise[], g_ops_model[], g_ops_shape[],
+    g_ops_experts[];
 
 /* ---- rewrite.c: called by g_make before a node is made; a non-zero result replaces it -------- */
 ft_val g_rewrite(ft_g *, const g_op *, const double *attr, const ft_val *in, int n_in);

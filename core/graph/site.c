@@ -88,7 +88,27 @@ static ft_val api_base(ft_graph *pub, const ft_site *s, ft_val x)
         return b.id ? g_kind2(g, "binary", FT_ADD, y, b) : y;
     }
     if (s->kind == FT_SITE_EMBED) return g_make2(g, "embedding", x, w);
+    if (s->kind == FT_SITE_GROUPED)
+        return g_make(g, "grouped", (double[]){ 0, s->by_in }, 2,
+                      (ft_val[]){ x, { g->at_ids }, w, b }, b.id ? 4 : 3);
     return x;
+}
+
+static ft_val api_grouped(ft_graph *pub, const ft_site *s, ft_val x, ft_val w)
+{
+    ft_g *g = g_of(pub);
+    if (!x.id || !w.id) return (ft_val){ 0 };
+    if (!g->at || g->at != s || s->kind != FT_SITE_GROUPED)
+        return g_fail(g, FT_EINVAL, "ft_grouped is for the experts being asked about");
+    return g_make(g, "grouped", (double[]){ 0, 0 }, 2, (ft_val[]){ x, { g->at_ids }, w }, 3);
+}
+
+/* Features that must leave a site which x enters. */
+static int64_t width_of(const ft_g *g, const ft_site *s, ft_val x)
+{
+    if (s->kind == FT_SITE_LINEAR || s->kind == FT_SITE_EMBED) return s->out;
+    if (s->kind == FT_SITE_GROUPED) return s->out * g_cols(g_desc(g, (ft_val){ g->at_ids }));
+    return g_cols(g_desc(g, x));
 }
 
 /* Asks the adapter of a site, if it has one, and checks what it gave. */
@@ -103,7 +123,7 @@ static ft_val adapt(ft_g *g, ft_site *s, ft_val x, ft_val w, ft_val b)
     ft_site *kept = g_add_site(g);
     if (!kept) return (ft_val){ 0 };
     if (g->method && g->method->adapter)
-        a = g->method->adapter(g->method->ctx, s, &self, &s->index, &s->all, &g->plugin);
+        a = g->method->adapter(g->method->ctx, s, &self, &g->plugin);
     *kept = *s;
     g->at = s;
     g->at_weight = w.id;
@@ -113,7 +133,7 @@ static ft_val adapt(ft_g *g, ft_site *s, ft_val x, ft_val w, ft_val b)
     ft_val plain = y;
     if (a && !g->err.code) {
         const ft_desc *d = g_desc(g, y), *dx = g_desc(g, x);
-        int64_t width = s->kind == FT_SITE_LINEAR || s->kind == FT_SITE_EMBED ? s->out : g_cols(dx);
+        int64_t width = width_of(g, s, x);
         if (!y.id || d->shape.ndim != 2 || g_cols(d) != width || d->axis != dx->axis)
             plain = g_fail(g, FT_ESHAPE, "the adapter gives %s where (%lld, %lld) is needed",
                            g_shape_text(d), (long long)g->max_tokens, (long long)width);
@@ -147,6 +167,32 @@ static ft_val api_site_embed(ft_graph *pub, const char *name, int64_t rows, int6
         .kind = FT_SITE_EMBED, .name = ft_arena_strdup(&g->arena, name), .in = rows, .out = width
     };
     return adapt(g, &s, ids, named_weight(g, name, "weight", ft_2d(rows, width)), (ft_val){ 0 });
+}
+
+static ft_val api_site_grouped(ft_graph *pub, const char *name, ft_val x, ft_val ids,
+                               int64_t experts, int64_t out, unsigned flags)
+{
+    ft_g *g = g_of(pub);
+    if (!x.id || !ids.id || g->err.code) return (ft_val){ 0 };
+    const ft_desc *d = g_desc(g, ids);
+    if (!g_is_matrix(d) || d->dtype != FT_I32)
+        return g_fail(g, FT_ESHAPE, "experts %s: ids %s are no choice of experts", name,
+                      g_shape_text(d));
+    bool by_in = flags & FT_BY_IN;
+    ft_site s = { .kind = FT_SITE_GROUPED,
+                  .name = ft_arena_strdup(&g->arena, name),
+                  .in = g_cols(g_desc(g, x)),
+                  .out = out,
+                  .bias = flags & FT_BIAS,
+                  .experts = experts,
+                  .by_in = by_in };
+    if (flags & FT_PER_EXPERT) s.in /= g_cols(d);
+    const char *bias = ft_arena_printf(&g->arena, "%s_bias", name);
+    if (!s.name || !bias) return g_fail(g, FT_ENOMEM, "out of memory");
+    ft_val w = api_weight(pub, name, by_in ? ft_3d(experts, s.in, out) : ft_3d(experts, out, s.in));
+    ft_val b = s.bias ? api_weight(pub, bias, ft_2d(experts, out)) : (ft_val){ 0 };
+    g->at_ids = ids.id;
+    return adapt(g, &s, x, w, b);
 }
 
 static ft_val api_sublayer(ft_graph *pub, const char *name, ft_val x)
@@ -246,7 +292,8 @@ static ft_val api_param(ft_graph *pub, const ft_site *s, const char *key, ft_sha
 {
     ft_g *g = g_of(pub);
     if (g->err.code) return (ft_val){ 0 };
-    const char *name = s ? ft_arena_printf(&g->arena, "base_model.model.%s.%s", s->name, key)
+    const char *name = s ? ft_arena_printf(&g->arena, "base_model.model.%s.%s",
+                                           s->saved_as ? s->saved_as : s->name, key)
                          : ft_arena_strdup(&g->arena, key);
     if (!name) return g_fail(g, FT_ENOMEM, "out of memory while building the graph");
     for (uint32_t i = 0; i < g->n_param; i++) {
@@ -333,4 +380,6 @@ const ft_graph_api g_api = {
     .extra_kv = api_extra_kv,
     .penalty = api_penalty,
     .pattern = api_pattern,
+    .site_grouped = api_site_grouped,
+    .grouped = api_grouped,
 };

@@ -198,10 +198,11 @@ static void put_value(ft_buf *b, const ft_param *p, const void *config)
 }
 
 /* target_modules as what was chosen: the last names when they choose the same sites, else all
- * names. */
+ * names.  Experts' tensors are no modules. */
 static void put_targets(ft_buf *b, const ft_method *m)
 {
     const ft_method_adapter *a = &m->adapter[0];
+    const uint32_t kinds = a->vt->sites & ~(uint32_t)FT_SITE_GROUPED;
     const char *name[256];
     size_t n = 0;
     bool exact = true;
@@ -210,14 +211,18 @@ static void put_targets(ft_buf *b, const ft_method *m)
                    *last = dot ? dot + 1 : m->model->site[i].name;
         size_t k = 0;
         while (k < n && strcmp(name[k], last)) k++;
-        if (a->index[i] >= 0 && k == n && n < 256) name[n++] = last;
+        if (a->index[i] >= 0 && (kinds & m->model->site[i].kind) && k == n && n < 256) name[n++] = last;
     }
     for (uint32_t i = 0; i < m->model->n_site; i++) {
         const ft_site *s = &m->model->site[i];
         const char *dot = strrchr(s->name, '.'), *last = dot ? dot + 1 : s->name;
         bool named = false;
         for (size_t k = 0; k < n; k++) named |= !strcmp(name[k], last);
-        exact &= !named || a->index[i] >= 0 || !(a->vt->sites & s->kind);
+        exact &= !named || a->index[i] >= 0 || !(kinds & s->kind);
+    }
+    if (n == 0) {
+        ft_buf_puts(b, "[]"); /* null would let PEFT choose for itself */
+        return;
     }
     if (exact) {
         put_list(b, name, n);
@@ -225,7 +230,7 @@ static void put_targets(ft_buf *b, const ft_method *m)
     }
     ft_buf_puts(b, "[");
     for (uint32_t i = 0, k = 0; i < m->model->n_site; i++) {
-        if (a->index[i] < 0) continue;
+        if (a->index[i] < 0 || !(kinds & m->model->site[i].kind)) continue;
         ft_buf_puts(b, k++ ? ",\n    " : "\n    ");
         put_text(b, m->model->site[i].name);
     }

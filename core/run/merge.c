@@ -15,10 +15,11 @@ static const ft_site *site_of(const ft_g *g, const char *weight, bool *bias)
     size_t n = strlen(weight);
     *bias = n > 5 && !strcmp(weight + n - 5, ".bias");
     size_t stem = *bias ? n - 5 : n > 7 && !strcmp(weight + n - 7, ".weight") ? n - 7 : 0;
-    for (uint32_t i = 0; stem && i < g->n_site; i++) {
+    for (uint32_t i = 0; i < g->n_site; i++) {
         const ft_site *s = &g->site[i];
         bool holds = s->kind == FT_SITE_LINEAR || s->kind == FT_SITE_EMBED;
-        if (holds && strlen(s->name) == stem && !strncmp(s->name, weight, stem)) return s;
+        if (s->kind == FT_SITE_GROUPED && !strcmp(s->name, weight)) return s;
+        if (holds && stem && strlen(s->name) == stem && !strncmp(s->name, weight, stem)) return s;
     }
     return NULL;
 }
@@ -145,7 +146,8 @@ static int check_adapter(ft_merge *m, ft_err *e)
     const ft_g *g = m->run->scan.g;
     for (uint32_t i = 0; method->n_adapters && i < g->n_site; i++) {
         uint32_t kind = g->site[i].kind;
-        if (a->index[i] >= 0 && kind != FT_SITE_LINEAR && kind != FT_SITE_EMBED)
+        if (a->index[i] >= 0 && kind != FT_SITE_LINEAR && kind != FT_SITE_EMBED &&
+            kind != FT_SITE_GROUPED)
             return refuse(a->plugin, "changes what passes between modules", e);
     }
     if (method->n_adapters && FT_HAS(a->vt, virtual_tokens) && a->vt->virtual_tokens &&

@@ -5,7 +5,8 @@
  * The graph has one site and its input is a table whose rows are picked by ids, so that the adapter
  * sees what it sees in training: a micro-batch of activations.  c = y(0) is the bias; where the
  * base has none, c must be 0.  Products with 0 and 1 are exact, so an update of nothing gives the
- * base's weight to the bit.  Checked against PEFT's merged weights (plugins/merge/merge_test.c). */
+ * base's weight to the bit.  Experts' tensors go matrix by matrix: the expert's number stands where
+ * the position does.  Checked against PEFT's merged weights (plugins/merge/merge_test.c). */
 #include "core/run/merge_site.h"
 #include <math.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ typedef struct {
     const char *weight;  /* a head that shares its weight: that weight's name, else NULL */
     int64_t rows;        /* of the table */
     ft_val x;            /* what enters the site */
+    int32_t expert;      /* whose matrix is being found */
 } one_site;
 
 static ft_val build(void *self, ft_graph *g, const ft_model_inputs *in)
@@ -36,6 +38,12 @@ static ft_val build(void *self, ft_graph *g, const ft_model_inputs *in)
     }
     ft_val table = ft_shared(g, input_name, ft_2d(o->rows, s->in), FT_FROZEN, ft_fill(0));
     o->x = ft_layer(g, s->layer, ft_embedding(g, in->ids, table));
+    if (s->kind == FT_SITE_GROUPED) {
+        int64_t rows = ft_describe(g, in->positions)->shape.dim[0];
+        ft_routing r = { .ids = ft_reshape(g, in->positions, ft_2d(rows, 1)) };
+        unsigned flags = (s->by_in ? FT_BY_IN : 0u) | (o->bias ? FT_BIAS : 0u);
+        return ft_site_grouped(g, s->name, o->x, &r, s->experts, s->out, flags);
+    }
     if (!o->weight) return ft_site_linear(g, s->name, o->x, s->out, o->bias);
     return ft_site_linear_tied(g, s->name, o->x, s->out,
                                ft_weight(g, o->weight, ft_2d(s->out, s->in)));
@@ -154,7 +162,7 @@ static const float *run_ids(running *r, int64_t first, int64_t n)
     m->row_start[1] = m->doc_start[1] = (int32_t)n;
     for (int64_t t = 0; t < n; t++) {
         m->ids[t] = (int32_t)(first + t);
-        m->position[t] = (int32_t)t;
+        m->position[t] = r->site.site->kind == FT_SITE_GROUPED ? r->site.expert : (int32_t)t;
     }
     g_exec_micro(r->program.x, &m->b);
     return g_exec_data(r->program.x, r->program.logits);
@@ -224,9 +232,20 @@ static int find_constant(running *r, ft_merge *m, float *c, ft_err *e)
     bool any = false;
     memcpy(c, run_identity(r, 0, 0), (size_t)s->out * sizeof *c);
     for (int64_t o = 0; o < s->out; o++) any |= c[o] != 0;
-    return any && !s->bias
+    return any && (!s->bias || s->kind == FT_SITE_GROUPED)
                ? not_linear(m, s, "adds a constant, and the module has no bias to take it", e)
                : 0;
+}
+
+/* The expert's matrix into w, as the site keeps it. */
+static void fill_expert(running *r, float *w, const float *c)
+{
+    const ft_site *s = r->site.site;
+    for (int64_t c0 = 0; s->by_in && c0 < s->in; c0 += r->site.rows) {
+        int64_t n = s->in - c0 < r->site.rows ? s->in - c0 : r->site.rows;
+        memcpy(w + c0 * s->out, run_identity(r, c0, n), (size_t)(n * s->out) * sizeof *w);
+    }
+    if (!s->by_in) fill_weight(r, w, c);
 }
 
 static int merge_linear(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx,
@@ -245,12 +264,15 @@ static int merge_linear(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink,
     if (!is_linear(r.program.g, r.site.x, r.program.logits, e))
         code = e->code ? e->code
                        : not_linear(m, s, "computes something that is not linear in its input", e);
-    if (!code) {
-        w = ft_region_new(bytes, "a merged weight", e);
-        code = w ? find_constant(&r, m, w + n, e) : e->code;
-    }
-    if (!code) {
-        fill_weight(&r, w, w + n);
+    if (!code) w = ft_region_new(bytes, "a merged weight", e);
+    if (!code && !w) code = e->code;
+    int64_t matrices = s->kind == FT_SITE_GROUPED ? s->experts : 1;
+    for (int64_t k = 0; k < matrices && !code; k++) {
+        r.site.expert = (int32_t)k;
+        code = find_constant(&r, m, w + n, e);
+        if (code) break;
+        if (s->kind == FT_SITE_GROUPED) fill_expert(&r, w, w + n);
+        else fill_weight(&r, w, w + n);
         code = sink(ctx, w, (int64_t)n, e);
     }
     ft_region_free(w, bytes);

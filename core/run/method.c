@@ -21,15 +21,20 @@ static bool is_head(const ft_site *s)
     return s->layer < 0 && !strcmp(last_part(s->name), "lm_head");
 }
 
+static bool in_list(const ft_list *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (ft_match_module(l->v[i], name)) return true;
+    }
+    return false;
+}
+
 /* 1 when the list or string names the site, 0 when not, or an error. */
 static int named(const ft_list *l, const ft_site *s, ft_err *e)
 {
     if (l->one && !strcmp(l->v[0], "all-linear")) return s->kind == FT_SITE_LINEAR && !is_head(s);
     if (l->one) return ft_match_whole(l->v[0], s->name, e);
-    for (size_t i = 0; i < l->n; i++) {
-        if (ft_match_module(l->v[i], s->name)) return 1;
-    }
-    return 0;
+    return in_list(l, s->name);
 }
 
 static bool in_layers(const ft_ints *l, int32_t layer)
@@ -43,6 +48,8 @@ static bool in_layers(const ft_ints *l, int32_t layer)
 static int chooses(const ft_method_adapter *a, const ft_site *s, ft_err *e)
 {
     const ft_targets *t = a->targets;
+    if (s->kind == FT_SITE_GROUPED)
+        return (a->vt->sites & s->kind) && in_list(&t->target_parameters, s->name);
     if (!(a->vt->sites & s->kind) || !in_layers(&t->layers_to_transform, s->layer)) return 0;
     if (t->exclude_modules.n) {
         int code = named(&t->exclude_modules, s, e);
@@ -60,6 +67,7 @@ static const char *nearest(const ft_method *m, const char *word)
     ft_suggestion s;
     ft_suggest_start(&s, word);
     for (uint32_t i = 0; i < m->model->n_site; i++) {
+        if (m->model->site[i].kind == FT_SITE_GROUPED) continue;
         ft_suggest_offer(&s, last_part(m->model->site[i].name));
         if (strchr(word, '.')) ft_suggest_offer(&s, m->model->site[i].name);
     }
@@ -82,15 +90,68 @@ static void list_modules(const ft_method *m, char *out, size_t size)
     }
 }
 
+/* What of a name follows the number of its layer. */
+static const char *after_layer(const char *name)
+{
+    const char *p = name;
+    for (const char *q = name; *q; q++) {
+        if (q[0] >= '0' && q[0] <= '9' && q[1] == '.') p = q + 2;
+    }
+    return p;
+}
+
+/* "mlp.experts.gate_up_proj, …": experts' tensors, each once; empty where the model has none. */
+static void list_experts(const ft_method *m, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < m->model->n_site; i++) {
+        const char *p = after_layer(m->model->site[i].name);
+        bool seen = m->model->site[i].kind != FT_SITE_GROUPED;
+        for (uint32_t k = 0; k < i && !seen; k++)
+            seen = !strcmp(after_layer(m->model->site[k].name), p);
+        if (seen || at + strlen(p) + 3 >= size) continue;
+        at += (size_t)snprintf(out + at, size - at, "%s%s", at ? ", " : "", p);
+    }
+}
+
 static int chose_nothing(const ft_method *m, const char *plugin, const char *key, const char *word,
                          ft_err *e)
 {
-    char all[400];
+    char all[400], experts[300];
     const char *near = nearest(m, word);
     list_modules(m, all, sizeof all);
-    return ft_errf(e, FT_EINVAL, "%s: %s \"%s\" matches no module%s%s%s; the model has %s", plugin,
-                   key, word, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "",
-                   all);
+    list_experts(m, experts, sizeof experts);
+    return ft_errf(e, FT_EINVAL, "%s: %s \"%s\" matches no module%s%s%s; the model has %s%s%s",
+                   plugin, key, word, near ? "; did you mean \"" : "", near ? near : "",
+                   near ? "\"?" : "", all,
+                   *experts ? "; its experts are fused tensors, which target_parameters names: " : "",
+                   experts);
+}
+
+/* Every name of target_parameters must match a tensor of experts. */
+static int check_parameters(const ft_method *m, const ft_method_adapter *a, ft_err *e)
+{
+    const ft_list *l = &a->targets->target_parameters;
+    char experts[300];
+    list_experts(m, experts, sizeof experts);
+    if (l->n && !(a->vt->sites & FT_SITE_GROUPED))
+        return ft_errf(e, FT_EUNSUP,
+                       "%s: target_parameters: this method does not adapt experts' tensors; use "
+                       "lora, or leave it empty",
+                       a->plugin);
+    for (size_t i = 0; i < l->n; i++) {
+        bool hit = false;
+        for (uint32_t k = 0; k < m->model->n_site && !hit; k++)
+            hit = m->model->site[k].kind == FT_SITE_GROUPED &&
+                  ft_match_module(l->v[i], m->model->site[k].name);
+        if (!hit)
+            return ft_errf(e, FT_EINVAL,
+                           "%s: target_parameters \"%s\" matches no tensor of experts; the model "
+                           "has %s",
+                           a->plugin, l->v[i], *experts ? experts : "none: use target_modules");
+    }
+    return 0;
 }
 
 /* Every name of the list must match some module of a kind the adapter can rewrite. */
@@ -98,13 +159,14 @@ static int check_names(const ft_method *m, const ft_method_adapter *a, ft_err *e
 {
     const ft_list *l = &a->targets->target_modules;
     if (!(a->vt->sites & (FT_SITE_LINEAR | FT_SITE_EMBED | FT_SITE_GROUPED))) return 0;
-    if (l->n == 0)
+    if (l->n == 0 && a->targets->target_parameters.n == 0)
         return ft_errf(e, FT_EINVAL, "%s: target_modules is empty; name modules or use all-linear",
                        a->plugin);
     for (size_t i = 0; i < l->n && !l->one; i++) {
         bool hit = false;
         for (uint32_t k = 0; k < m->model->n_site && !hit; k++)
-            hit = (a->vt->sites & m->model->site[k].kind) &&
+            hit = m->model->site[k].kind != FT_SITE_GROUPED &&
+                  (a->vt->sites & m->model->site[k].kind) &&
                   ft_match_module(l->v[i], m->model->site[k].name);
         if (!hit) return chose_nothing(m, a->plugin, "target_modules", l->v[i], e);
     }
@@ -126,11 +188,30 @@ static int check_layers(const ft_method *m, const ft_method_adapter *a, ft_err *
 
 /* ---- sites ----------------------------------------------------------------------------------- */
 
+/* PEFT wraps the module that holds experts' tensors once for each tensor that it adapts, in the
+ * order of the tensors: the first lies deepest.  The path in files of what is chosen after site
+ * number `from`'s tensor, -1: below all of them. */
+static const char *wrapped(ft_method *m, const ft_method_adapter *a, const char *tensor,
+                           int64_t from)
+{
+    int module = (int)(last_part(tensor) - tensor) - 1;
+    const char *path = ft_arena_printf(&m->arena, "%.*s", module, tensor);
+    for (uint32_t i = 0; path && i < m->model->n_site; i++) {
+        const ft_site *s = &m->model->site[i];
+        if (s->kind == FT_SITE_GROUPED && (int64_t)i > from && a->index[i] >= 0 &&
+            last_part(s->name) - s->name == module + 1 && !strncmp(s->name, tensor, (size_t)module))
+            path = ft_arena_printf(&m->arena, "%s.base_layer", path);
+    }
+    return path;
+}
+
 static int choose_sites(ft_method *m, ft_method_adapter *a, ft_err *e)
 {
     uint32_t n = m->model->n_site;
     a->index = ft_arena_array(&m->arena, n + 1, sizeof *a->index);
-    if (!a->index) return ft_errf(e, FT_ENOMEM, "out of memory while choosing modules");
+    a->saved_as = ft_arena_array(&m->arena, n + 1, sizeof *a->saved_as);
+    if (!a->index || !a->saved_as)
+        return ft_errf(e, FT_ENOMEM, "out of memory while choosing modules");
     a->set = (ft_site_set){ .layers = m->model->n_boundary ? m->model->n_boundary - 1 : 0 };
     for (uint32_t i = 0; i < n; i++) {
         const ft_site *s = &m->model->site[i];
@@ -140,7 +221,12 @@ static int choose_sites(ft_method *m, ft_method_adapter *a, ft_err *e)
         if (code && s->in > a->set.max_in) a->set.max_in = s->in;
         if (code && s->out > a->set.max_out) a->set.max_out = s->out;
     }
+    for (uint32_t i = 0; i < n; i++) {
+        if (m->model->site[i].kind == FT_SITE_GROUPED)
+            a->saved_as[i] = wrapped(m, a, m->model->site[i].name, i);
+    }
     int code = check_layers(m, a, e);
+    if (!code) code = check_parameters(m, a, e);
     return code ? code : check_names(m, a, e);
 }
 
@@ -197,6 +283,10 @@ static void choose_biases(ft_method *m, const ft_method_adapter *a)
         const char *w = m->model->weight[k].name;
         char module[256];
         module_of(module, w);
+        const char *experts = strstr(last_part(w), "_bias");
+        if (experts && all)
+            m->saved_as[k] = ft_arena_printf(&m->arena, "base_model.model.%s.%s",
+                                             wrapped(m, a, w, -1), last_part(w));
         if (strcmp(last_part(w), "bias")) continue;
         if (adapted(m, a, module))
             m->saved_as[k] = ft_arena_printf(&m->arena, "base_model.model.%s.base_layer.bias",
@@ -216,8 +306,7 @@ static int32_t site_number(const ft_method *m, const ft_site *s)
     return -1;
 }
 
-static const ft_adapter *adapter_of(void *ctx, const ft_site *s, void **self, int32_t *index,
-                                    const ft_site_set **all, const char **plugin)
+static const ft_adapter *adapter_of(void *ctx, ft_site *s, void **self, const char **plugin)
 {
     ft_method *m = ctx;
     int32_t k = site_number(m, s);
@@ -225,8 +314,9 @@ static const ft_adapter *adapter_of(void *ctx, const ft_site *s, void **self, in
         ft_method_adapter *a = &m->adapter[i];
         if (a->index[k] < 0) continue;
         *self = a->self;
-        *index = a->index[k];
-        *all = &a->set;
+        s->index = a->index[k];
+        s->all = &a->set;
+        s->saved_as = a->saved_as[k];
         *plugin = a->plugin;
         return a->vt;
     }

@@ -14,6 +14,7 @@ typedef struct {
     const ft_targets *targets;
     ft_site_set set;            /* filled by ft_method_choose */
     int32_t *index;             /* [n_site] index among this adapter's sites, or -1 */
+    const char **saved_as;      /* [n_site] ft_site.saved_as */
 } ft_method_adapter;
 
 enum { FT_METHOD_ADAPTERS = 4 };

@@ -7,6 +7,7 @@
 #include "core/graph/rules.h"
 #include "core/io/blocks.h"
 #include "core/io/dtype.h"
+#include "core/run/pieces.h"
 
 /* ---- block formats and interleaved rows as packed numbers ------------------------------------ */
 
@@ -152,6 +153,16 @@ static int open_vector(ft_weights *w, const ft_tensor *t, const ft_gguf_name *in
     return 0;
 }
 
+static bool is_plain(const ft_tensor *t)
+{
+    return !t->scheme && (t->dtype == FT_F32 || t->dtype == FT_BF16 || t->dtype == FT_F16);
+}
+
+int ft_weights_tensor(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg *out, ft_err *e)
+{
+    return is_plain(t) && !heads ? open_plain(w, t, out, e) : open_blocks(w, t, heads, out, e);
+}
+
 /* Bytes that a weight will take packed, or 0. */
 static uint64_t planned_bytes(const ft_weights *w, const char *name)
 {
@@ -191,15 +202,14 @@ int ft_weights_find(ft_weights *w, const char *name, const ft_shape *s, ft_arg *
         return 0;
     }
     int code = open_packed(w, name, s, out, e);
+    if (!code) code = ft_pieces_open(w, name, s, out, e);
     if (code) return code < 0 ? code : 0;
     const ft_tensor *t = in_file(w, name, &in_gguf, e);
     if (!t) return e->code;
     if (!same_shape(t, s)) return wrong_shape(w, name, t, s, e);
-    bool plain = !t->scheme && (t->dtype == FT_F32 || t->dtype == FT_BF16 || t->dtype == FT_F16);
     bool as_is = !in_gguf.interleaved_heads && in_gguf.shift == 0;
-    if (plain && as_is) return open_plain(w, t, out, e);
-    if (s->ndim < 2) return open_vector(w, t, &in_gguf, out, e);
-    return open_blocks(w, t, in_gguf.interleaved_heads, out, e);
+    if (s->ndim < 2 && (!as_is || !is_plain(t))) return open_vector(w, t, &in_gguf, out, e);
+    return ft_weights_tensor(w, t, in_gguf.interleaved_heads, out, e);
 }
 
 int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e)
@@ -220,21 +230,25 @@ int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e)
     return ft_errf(e, code, "%s", missing);
 }
 
-void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out)
+void ft_weights_run(const ft_arg *a, int64_t r, int64_t c, int64_t n, float *out)
 {
+    int64_t at = r * a->ld + c;
     if (a->packed) {
-        a->packed->tile(a->packed, r0, nr, 0, a->cols, FT_F32, out, a->cols);
+        a->packed->tile(a->packed, r, 1, c, n, FT_F32, out, n);
         return;
     }
-    for (int64_t r = 0; r < nr; r++) {
-        for (int64_t c = 0; c < a->cols; c++) {
-            int64_t i = (r0 + r) * a->ld + c;
-            float *to = &out[r * a->cols + c];
-            if (a->dtype == FT_BF16) *to = ft_bf16_to_float(((const uint16_t *)a->data)[i]);
-            else if (a->dtype == FT_F16) *to = ft_half_to_float(((const uint16_t *)a->data)[i]);
-            else *to = ((const float *)a->data)[i];
-        }
+    for (int64_t i = 0; i < n; i++) {
+        if (a->dtype == FT_BF16) out[i] = ft_bf16_to_float(((const uint16_t *)a->data)[at + i]);
+        else if (a->dtype == FT_F16) out[i] = ft_half_to_float(((const uint16_t *)a->data)[at + i]);
+        else out[i] = ((const float *)a->data)[at + i];
     }
+}
+
+void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out)
+{
+    if (a->packed) a->packed->tile(a->packed, r0, nr, 0, a->cols, FT_F32, out, a->cols);
+    for (int64_t r = 0; r < nr && !a->packed; r++)
+        ft_weights_run(a, r0 + r, 0, a->cols, out + r * a->cols);
 }
 
 int ft_weights_parts(ft_weights *w, const char *name, ft_weight_part part[FT_MAX_PARTS])
@@ -248,6 +262,7 @@ int ft_weights_parts(ft_weights *w, const char *name, ft_weight_part part[FT_MAX
         if (!strncmp(t->name, name, n) && (t->name[n] == 0 || t->name[n] == '.'))
             part[k++] = (ft_weight_part){ t->data, t->bytes };
     }
+    if (ft_pieces_bytes(w, name)) return k; /* too many to be let go one by one */
     const ft_tensor *t = k ? NULL : in_file(w, name, &in_gguf, &e);
     if (t) part[k++] = (ft_weight_part){ t->data, t->bytes };
     return k;
@@ -263,6 +278,7 @@ uint64_t ft_weights_bytes(ft_weights *w, const char *name)
 {
     ft_weight_part part[FT_MAX_PARTS];
     uint64_t bytes = planned_bytes(w, name);
+    if (!bytes) bytes = ft_pieces_bytes(w, name);
     int n = bytes ? 0 : ft_weights_parts(w, name, part);
     for (int i = 0; i < n; i++) bytes += part[i].n;
     return bytes;
@@ -273,9 +289,12 @@ int ft_weights_finite(ft_weights *w, const char *name, ft_err *e)
     ft_gguf_name in_gguf = { .interleaved_heads = 0 };
     uint64_t count = 0;
     if (w->packed && w->packed != w->base && ft_tensors_find(w->packed, name)) return 0;
-    const ft_tensor *t = in_file(w, name, &in_gguf, e);
+    const ft_tensor *t = ft_pieces_nonfinite(w, name, &count);
+    if (!t && ft_pieces_bytes(w, name)) return 0;
+    if (!t) t = in_file(w, name, &in_gguf, e);
     if (!t) return e->code;
-    if (!ft_tensor_nonfinite(t, &count) || !count) return 0;
+    if (!count && !ft_tensor_nonfinite(t, &count)) return 0;
+    if (!count) return 0;
     return ft_errf(e, FT_EFORMAT,
                    "%s: tensor %s has %llu numbers that are not finite (NaN or infinity): the "
                    "checkpoint is damaged or was diverging when it was saved; use another one",

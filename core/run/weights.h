@@ -36,6 +36,11 @@ int ft_weights_find(ft_weights *w, const char *name, const ft_shape *shape, ft_a
 int ft_weights_bind(ft_weights *w, const ft_g *g, ft_arg *out, ft_err *e);
 /* Rows r0 … of a weight as fp32, row-major; whatever form it has. */
 void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out);
+/* n numbers of row r from column c on as fp32. */
+void ft_weights_run(const ft_arg *a, int64_t r, int64_t c, int64_t n, float *out);
+/* A tensor of a file as the (rows, cols) that *out says, decoded where it is packed; heads as in
+ * ft_gguf_name. */
+int ft_weights_tensor(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg *out, ft_err *e);
 /* Bytes that the weight takes in the file where it is read; 0 when there is none. */
 uint64_t ft_weights_bytes(ft_weights *w, const char *name);
 /* Where the weight lies in mapped files, part by part; their number, at most FT_MAX_PARTS. */

@@ -14,6 +14,8 @@ typedef struct {
     ft_list exclude_modules;     /* likewise */
     ft_ints layers_to_transform; /* empty: all layers */
     ft_list modules_to_save;     /* trained whole, beside the adapter */
+    ft_list target_parameters;   /* experts' tensors (FT_SITE_GROUPED), likewise by names or ends;
+                                    layers_to_transform does not concern them */
     const char *bias;            /* none | all | lora_only: which biases of the base are trained */
     const char *init_adapter;    /* a PEFT folder to start from: weights and configuration */
 } ft_targets;
@@ -26,6 +28,8 @@ typedef struct {
       "numbers of the layers to adapt; empty: all" },                                             \
     { "modules_to_save", FT_LIST, offsetof(config, m.modules_to_save), "", 0, 0, 0,                \
       "modules that are trained whole and saved with the adapter" },                              \
+    { "target_parameters", FT_LIST, offsetof(config, m.target_parameters), "", 0, 0, 0,            \
+      "experts' tensors to adapt: names, or their ends, such as mlp.experts.gate_up_proj" },       \
     { "bias", FT_STR, offsetof(config, m.bias), "none", 0, 0,                                      \
       (const char *const[]){ "none", "all", "lora_only", 0 }, "biases of the base to train" },    \
     { "init_adapter", FT_PATH, offsetof(config, m.init_adapter), "", 0, 0, 0,                      \

@@ -68,7 +68,8 @@ static inline ft_init ft_init_value(ft_val v) { return (ft_init){ FT_INIT_VALUE,
 /* ---- sites: the places of a model that an adapter may rewrite -------------------------------- */
 enum {
     FT_SITE_LINEAR = 1,    /* y = x W^T (+ b); x (T, in) */
-    FT_SITE_GROUPED = 2,   /* the same for the tokens of each expert */
+    FT_SITE_GROUPED = 2,   /* the same for each of the k experts of a token: x (T, in) for all of
+                              them or (T, k*in), y (T, k*out) */
     FT_SITE_EMBED = 4,     /* rows of W (in, out) picked by ids; x: the ids */
     FT_SITE_SUBLAYER = 8,  /* what attention or MLP adds to the residual stream; x: that */
     FT_SITE_ATTENTION = 16 /* x: the queries after position encoding; ft_extra_kv may be called */
@@ -87,7 +88,22 @@ typedef struct {
     int64_t experts;          /* GROUPED: how many */
     int64_t kv_heads, head_dim; /* ATTENTION */
     const ft_site_set *all;
+    bool by_in;               /* GROUPED: the weight is (experts, in, out), else (…, out, in) */
+    const char *saved_as;     /* its path in an adapter's file where that is not its name, or NULL */
 } ft_site;
+
+/* What a router chose: ids (T, k) of experts, and their weights (T, k). */
+typedef struct { ft_val ids, weights; } ft_routing;
+/* Of ft_site_grouped. */
+enum {
+    FT_BIAS = 1,      /* there is a bias */
+    FT_BY_IN = 2,     /* the weight is (experts, in, out) */
+    FT_PER_EXPERT = 4 /* x is (T, k*in): a part for each expert of a token */
+};
+
+/* y = (up + plus) g sigmoid(alpha g) for a joined projection whose halves, or even and odd features,
+ * are g and up; limit not 0: g is cut to at most limit, up to [-limit, limit]. */
+typedef struct { bool interleaved; double alpha, limit, plus; } ft_swiglu_args;
 
 /* Attributes of attention; 0 leaves a thing out (scale 0: head_dim^-0.5). */
 typedef struct {
@@ -120,6 +136,10 @@ typedef struct {
     void (*extra_kv)(ft_graph *, const ft_site *, ft_val k, ft_val v);
     void (*penalty)(ft_graph *, ft_val scalar);
     double (*pattern)(ft_graph *, const ft_map *, const char *name, double otherwise);
+    /* experts */
+    ft_val (*site_grouped)(ft_graph *, const char *name, ft_val x, ft_val ids, int64_t experts,
+                           int64_t out, unsigned flags);
+    ft_val (*grouped)(ft_graph *, const ft_site *, ft_val x, ft_val w);
 } ft_graph_api;
 
 struct ft_graph { const ft_graph_api *api; /* the rest is the core's */ };
@@ -250,6 +270,29 @@ static inline ft_val ft_logprob(ft_graph *g, ft_val logits, ft_val targets)
     return ft_op2(g, "logprob", logits, targets);
 }
 
+/* ---- experts --------------------------------------------------------------------------------- */
+
+/* The k greatest of each row of logits (T, experts), and a softmax over them; `all`: over all
+ * experts, so that the weights sum to less than 1. */
+static inline ft_routing ft_route(ft_graph *g, ft_val logits, int64_t k, bool all)
+{
+    ft_val ids = ft_op(g, "top_k", (ft_attr[]){ { "k", (double)k } }, 1, &logits, 1);
+    return (ft_routing){ ids, ft_op(g, "route", (ft_attr[]){ { "all", all } }, 1,
+                                    (ft_val[]){ logits, ids }, 2) };
+}
+/* z (T, k*d): the answers of a token's experts → their weighted sum (T, d). */
+static inline ft_val ft_combine(ft_graph *g, ft_val z, ft_val weights, int64_t k)
+{
+    return ft_op(g, "combine", (ft_attr[]){ { "slots", (double)k } }, 1, (ft_val[]){ z, weights },
+                 2);
+}
+/* x (T, k*2n) → (T, k*n); k 1 for a layer without experts. */
+static inline ft_val ft_swiglu(ft_graph *g, ft_val x, int64_t k, const ft_swiglu_args *a)
+{
+    return ft_op(g, "swiglu", (ft_attr[]){ { "slots", (double)k }, { "interleaved", a->interleaved },
+                 { "alpha", a->alpha }, { "limit", a->limit }, { "plus", a->plus } }, 5, &x, 1);
+}
+
 /* ---- model plugins --------------------------------------------------------------------------- */
 
 /* A weight of the checkpoint under its HF name. */
@@ -268,6 +311,14 @@ static inline ft_val ft_site_linear_tied(ft_graph *g, const char *name, ft_val x
                                          ft_val w)
 {
     return g->api->site_linear(g, name, x, out, false, w);
+}
+/* The experts' site NAME, whose weight has that very name: (experts, out, in), or with FT_BY_IN
+ * (experts, in, out); FT_BIAS: NAME_bias (experts, out).  x (T, in), or with FT_PER_EXPERT
+ * (T, k*in) → (T, k*out). */
+static inline ft_val ft_site_grouped(ft_graph *g, const char *name, ft_val x, const ft_routing *r,
+                                     int64_t experts, int64_t out, unsigned flags)
+{
+    return g->api->site_grouped(g, name, x, r->ids, experts, out, flags);
 }
 /* The site NAME with weight NAME.weight (rows, width), picked by ids. */
 static inline ft_val ft_site_embed(ft_graph *g, const char *name, int64_t rows, int64_t width,
@@ -316,6 +367,13 @@ static inline ft_val ft_site_weight(ft_graph *g, const ft_site *s)
 static inline ft_val ft_site_bias(ft_graph *g, const ft_site *s)
 {
     return g->api->site_weight(g, s, true);
+}
+
+/* GROUPED sites: w (experts, out, in), each token's rows by the matrices of its own experts.  x as
+ * it enters the site, or (T, k*in). */
+static inline ft_val ft_grouped(ft_graph *g, const ft_site *s, ft_val x, ft_val w)
+{
+    return g->api->grouped(g, s, x, w);
 }
 
 /* A parameter of this site; its name in files is "base_model.model." + site + "." + key (PEFT). */

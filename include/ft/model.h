@@ -23,6 +23,17 @@ typedef struct { ft_val ids, positions; } ft_model_inputs; /* (T) each */
  * plus `shift` (Gemma's norms: 1 + w); vectors only. */
 typedef struct { char name[128]; int64_t interleaved_heads; double shift; } ft_gguf_name;
 
+/* One tensor of a file that holds a part of an experts' weight (experts, rows, columns), or of its
+ * bias (experts, columns).  Line i of the tensor is row from + i * step of the expert's matrix; with
+ * `columns` it is that column.  All experts' lines lie one expert after the other, or the tensor is
+ * one expert's. */
+typedef struct {
+    char name[128];
+    int64_t expert;      /* -1: all */
+    int64_t from, step;
+    bool columns;
+} ft_piece;
+
 typedef struct {
     uint32_t size;
     bool (*claims)(const ft_source *);
@@ -33,5 +44,9 @@ typedef struct {
     int (*gguf_name)(void *self, const char *name, ft_gguf_name *out);
     /* config.json as transformers reads it, for a model that came from GGUF; valid until close. */
     int (*config)(void *self, const char **json, size_t *n);
+    /* Piece i of a weight that a GGUF (else a Hugging Face folder) keeps in pieces, expert by
+     * expert, each expert's in the same order; false past the last, and for weights that are one
+     * tensor.  NULL: all are. */
+    bool (*piece)(void *self, const char *name, bool gguf, int64_t i, ft_piece *out);
 } ft_model;
 #endif

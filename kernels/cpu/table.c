@@ -26,9 +26,10 @@ static size_t join(ft_kernel *all, ft_table (*const *part)(void), size_t parts)
 const ft_kernel *FT_NAME(all_kernels)(size_t *n)
 {
     static ft_table (*const parts[])(void) = {
-        FT_NAME(attention), FT_NAME(attention_dx), FT_COMMON(elementwise), FT_NAME(head),
-        FT_NAME(linear),    FT_NAME(linear_dw),    FT_COMMON(norm),        FT_COMMON(reduce),
-        FT_COMMON(rope),    FT_COMMON(rows),      FT_COMMON(shape),
+        FT_NAME(attention),  FT_NAME(attention_dx), FT_COMMON(elementwise), FT_NAME(experts),
+        FT_NAME(experts_dw), FT_NAME(head),         FT_NAME(linear),        FT_NAME(linear_dw),
+        FT_COMMON(norm),     FT_COMMON(reduce),     FT_COMMON(rope),        FT_COMMON(routing),
+        FT_COMMON(rows),     FT_COMMON(shape),      FT_COMMON(swiglu),
     };
     static ft_kernel all[MOST];
     static size_t count;
@@ -43,7 +44,8 @@ const ft_kernel *all_kernels_reference(size_t *n)
     static ft_table (*const parts[])(void) = {
         reference_attention, reference_elementwise, reference_head,   reference_linear,
         reference_linear_dw, reference_norm,        reference_reduce, reference_rope,
-        reference_rows,      reference_shape,
+        reference_rows,      reference_shape,       reference_experts, reference_experts_dw,
+        reference_routing,   reference_swiglu,
     };
     static ft_kernel all[MOST];
     static size_t count;

@@ -7,7 +7,9 @@
     ft_table FT_PASTE(attention, set)(void), FT_PASTE(attention_dx, set)(void),                   \
         FT_PASTE(elementwise, set)(void), FT_PASTE(head, set)(void), FT_PASTE(linear, set)(void), \
         FT_PASTE(linear_dw, set)(void), FT_PASTE(norm, set)(void), FT_PASTE(reduce, set)(void),   \
-        FT_PASTE(rope, set)(void), FT_PASTE(rows, set)(void), FT_PASTE(shape, set)(void)
+        FT_PASTE(rope, set)(void), FT_PASTE(rows, set)(void), FT_PASTE(shape, set)(void),         \
+        FT_PASTE(experts, set)(void), FT_PASTE(experts_dw, set)(void),                            \
+        FT_PASTE(routing, set)(void), FT_PASTE(swiglu, set)(void)
 FT_TABLES(avx512);
 FT_TABLES(avx512fma);
 FT_TABLES(avx2);
@@ -15,7 +17,8 @@ FT_TABLES(plain);
 
 ft_table reference_attention(void), reference_elementwise(void), reference_head(void),
     reference_linear(void), reference_linear_dw(void), reference_norm(void), reference_reduce(void),
-    reference_rope(void), reference_rows(void), reference_shape(void);
+    reference_rope(void), reference_rows(void), reference_shape(void), reference_experts(void),
+    reference_experts_dw(void), reference_routing(void), reference_swiglu(void);
 
 const ft_kernel *all_kernels_avx512(size_t *n);
 const ft_kernel *all_kernels_avx512fma(size_t *n);

@@ -3,7 +3,8 @@
  *   y = W x + s B (A drop(x)),   A (r, in) uniform, B (out, r) zero, s = alpha / r
  *
  * so that the adapted model starts equal to the base.  use_rslora: s = alpha / sqrt(r).  On an
- * embedding: y = W[ids] + s B A[:, ids].  Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023,
+ * embedding: y = W[ids] + s B A[:, ids].  On experts' tensors each expert has its own A and B,
+ * stored as one: A (experts r, in), B (out, r experts).  Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023,
  * arXiv:2312.03732.  Parameters, their meaning and the files are PEFT's. */
 #include <math.h>
 #include <stdio.h>
@@ -46,6 +47,23 @@ static ft_init uniform_for(int64_t fan_in)
     return ft_uniform(-1 / sqrt((double)fan_in), 1 / sqrt((double)fan_in));
 }
 
+/* Each expert's own update; PEFT stores all A one after the other, and B with the experts fastest. */
+static ft_val apply_grouped(const config *c, ft_graph *g, const ft_site *s, ft_val x, int64_t r,
+                            double scale, ft_init a, ft_init b)
+{
+    int64_t n = s->experts;
+    if (c->lora_dropout != 0)
+        return ft_fail(g, FT_EINVAL,
+                       "lora_dropout must be 0 with target_parameters: PEFT reads no such adapter; "
+                       "set it to 0 or leave target_parameters empty");
+    ft_val A = ft_parameter(g, s, "lora_A.weight", ft_2d(r * n, s->in), FT_TRAIN, a);
+    ft_val B = ft_parameter(g, s, "lora_B.weight", ft_2d(s->out, r * n), FT_TRAIN, b);
+    A = ft_reshape(g, A, ft_3d(n, r, s->in));
+    B = ft_transpose(g, ft_reshape(g, B, ft_2d(s->out * r, n)));
+    B = ft_reshape(g, ft_scale(g, B, scale), ft_3d(n, s->out, r));
+    return ft_add(g, ft_base(g, s, x), ft_grouped(g, s, ft_grouped(g, s, x, A), B));
+}
+
 static ft_val apply(void *self, ft_graph *g, const ft_site *s, ft_val x)
 {
     const config *c = ((const lora *)self)->c;
@@ -65,10 +83,11 @@ static ft_val apply(void *self, ft_graph *g, const ft_site *s, ft_val x)
         ft_val h = ft_embedding(g, x, ft_transpose(g, A));
         return ft_add(g, ft_base(g, s, x), ft_scale(g, ft_linear(g, h, B), scale));
     }
-    ft_val A = ft_parameter(g, s, "lora_A.weight", ft_2d(r, s->in), FT_TRAIN,
-                            gaussian ? ft_normal(1 / (double)r) : uniform_for(s->in));
-    ft_val B = ft_parameter(g, s, "lora_B.weight", ft_2d(s->out, r), FT_TRAIN,
-                            zero ? ft_fill(0) : uniform_for(r));
+    ft_init a = gaussian ? ft_normal(1 / (double)r) : uniform_for(s->in);
+    ft_init b = zero ? ft_fill(0) : uniform_for(s->kind == FT_SITE_GROUPED ? r * s->experts : r);
+    if (s->kind == FT_SITE_GROUPED) return apply_grouped(c, g, s, x, r, scale, a, b);
+    ft_val A = ft_parameter(g, s, "lora_A.weight", ft_2d(r, s->in), FT_TRAIN, a);
+    ft_val B = ft_parameter(g, s, "lora_B.weight", ft_2d(s->out, r), FT_TRAIN, b);
     ft_val h = ft_linear(g, ft_dropout(g, x, c->lora_dropout), A);
     return ft_add(g, ft_base(g, s, x), ft_scale(g, ft_linear(g, h, B), scale));
 }
@@ -88,7 +107,7 @@ static const char *peft_extra(void *self)
 
 static const ft_adapter adapter = {
     .size = sizeof adapter,
-    .sites = FT_SITE_LINEAR | FT_SITE_EMBED,
+    .sites = FT_SITE_LINEAR | FT_SITE_EMBED | FT_SITE_GROUPED,
     .targets = offsetof(config, targets),
     .peft_type = "LORA",
     .apply = apply,

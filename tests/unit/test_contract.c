@@ -147,15 +147,14 @@ static void bind_weights(test_run *r)
 
 typedef struct { const ft_adapter *a; int32_t next; ft_site_set set; } choice;
 
-static const ft_adapter *choose(void *ctx, const ft_site *s, void **self, int32_t *index,
-                                const ft_site_set **all, const char **plugin)
+static const ft_adapter *choose(void *ctx, ft_site *s, void **self, const char **plugin)
 {
     choice *c = ctx;
     *self = NULL;
     if (!(c->a->sites & s->kind) || (s->kind == FT_SITE_LINEAR && s->layer < 0)) return NULL;
     c->set = (ft_site_set){ LAYERS, LAYERS, VOCAB, VOCAB };
-    *index = c->next++;
-    *all = &c->set;
+    s->index = c->next++;
+    s->all = &c->set;
     *plugin = "test";
     return c->a;
 }

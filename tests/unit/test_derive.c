@@ -186,6 +186,37 @@ static ft_val c_head_fused(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
     return ft_scale(g, ft_logprob(g, l, t), -1);
 }
 
+/* Experts' weights (n, a, b). */
+static ft_val stack(ft_graph *g, const char *name, int64_t n, int64_t a, int64_t b)
+{
+    return ft_shared(g, name, ft_3d(n, a, b), FT_TRAIN, ft_normal(0.7));
+}
+
+static ft_val grouped(ft_graph *g, ft_val x, ft_val ids, ft_val w, ft_val bias, bool by_in)
+{
+    return ft_op(g, "grouped", (ft_attr[]){ { "by_in", by_in } }, 1,
+                 (ft_val[]){ x, ids, w, bias }, bias.id ? 4 : 3);
+}
+
+/* Both layouts, with and without biases, weights over the chosen and over all. */
+static ft_val c_experts(ft_graph *g, ft_val ids, ft_val pos, ft_val t)
+{
+    enum { N = 5, K = 2, IN = 6 };
+    static const ft_swiglu_args clamped = { true, 1.702, 1.1, 1 }, plain = { false, 1, 0, 0 };
+    ft_val x = embed(g, ids), none = { 0 };
+    (void)pos;
+    ft_routing r = ft_route(g, ft_add(g, ft_linear(g, x, P(g, "router", N, D)), P(g, "rb", 0, N)),
+                            K, false);
+    ft_val h = grouped(g, x, r.ids, stack(g, "up", N, D, 2 * IN), P(g, "ub", N, 2 * IN), true);
+    h = ft_swiglu(g, h, K, &clamped);
+    h = grouped(g, h, r.ids, stack(g, "down", N, IN, D), P(g, "db", N, D), true);
+    x = ft_add(g, x, ft_combine(g, h, r.weights, K));
+    r = ft_route(g, ft_linear(g, x, P(g, "router2", N, D)), 3, true);
+    h = ft_swiglu(g, grouped(g, x, r.ids, stack(g, "up2", N, 2 * IN, D), none, false), 3, &plain);
+    h = grouped(g, h, r.ids, stack(g, "down2", N, D, IN), none, false);
+    return finish(g, ft_add(g, x, ft_combine(g, h, r.weights, 3)), t);
+}
+
 static const struct { const char *name; test_build_fn build;
 } cases[] = {
     { "linear", c_linear },
@@ -200,6 +231,7 @@ static const struct { const char *name; test_build_fn build;
     { "layers", c_layers },
     { "head", c_head },
     { "fused head", c_head_fused },
+    { "experts", c_experts },
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 

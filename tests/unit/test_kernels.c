@@ -34,6 +34,9 @@ static void after_logprob(kt_call *x)
     kt_free(&rest, "linear_logprob");
 }
 
+static void number_of_experts(kt_call *x) { x->attr[0] = (double)x->dim['x' - 'a']; }
+static void number_of_slots(kt_call *x) { x->attr[0] = (double)x->dim['s' - 'a']; }
+
 #define LINEAR "a1 b1 c1|a5 b16 c33|a64 b33 c2|a100 b5 c64|a576 b100 c5"
 #define COLS "a1|a5|a16|a33|a64|a100|a576"
 #define HEAD "a1 b3 n3|a5 b16 n2|a33 b2 n257|a64 b7 n1030|a16 b5 n2100"
@@ -46,6 +49,10 @@ static void after_logprob(kt_call *x)
 #define ATT "T:gad T:ad T:ad"
 #define ATT_CACHED "T:gad T:ad T:ad M:S:ad M:S:ad"
 #define ATT_DX "T:gad T:gad T:ad T:ad T:gad t:ga"
+/* s of x experts, a in, b out. */
+#define GROUPED "x1 s1 a5 b3|x4 s2 a16 b33|x5 s3 a33 b8|x8 s4 a64 b40|x3 s2 a1 b100|x6 s2 a200 b2"
+#define ROUTED "x1 s1|x4 s2|x8 s3|x33 s4|x128 s8"
+#define JOINED "s1 a5|s2 a16|s3 a33|s4 a100"
 #define SINKS " m:1:ga"
 #define EXTRA " m:e:ad m:e:ad"
 
@@ -312,6 +319,35 @@ static const kt_case cases[] = {
     { .op = "gather_rows", .in = "T:a", .out = "R:a", .dims = COLS },
     { .op = "scatter_rows", .in = "R:a", .out = "T:a", .dims = COLS },
     { .op = "cache", .in = "T:a", .out = "M:S:a", .dims = "a1|a33", .flags = KT_RAW },
+    /* attr: experts (the core's: 0 here, see prepare), by_in */
+#define EXPERTS(name, args, result, by_in, ...)                                        \
+    {                                                                                  \
+        .op = name, .in = args, .out = result, .dims = GROUPED, .attr = { 0, by_in },  \
+        .prepare = number_of_experts, __VA_ARGS__                                      \
+    }
+    EXPERTS("grouped", "T:a e:s W:xb:a", "T:sb", 0, .flags = 0),
+    EXPERTS("grouped", "T:sa e:s W:xb:a M:x:b", "T:sb", 0, .flags = 0),
+    EXPERTS("grouped", "T:a e:s W:xa:b W:x:b", "T:sb", 1, .flags = 0),
+    EXPERTS("grouped", "T:sa e:s W:xa:b", "T:sb", 1, .flags = 0),
+    EXPERTS("grouped_dw", "T:sb T:a e:s", "m:xb:a", 0, .flags = KT_SUMS | KT_EXACT),
+    EXPERTS("grouped_dw", "T:sb T:sa e:s", "m:xb:a", 0, .flags = KT_SUMS | KT_EXACT),
+    EXPERTS("grouped_dw", "T:sb T:a e:s", "m:xa:b", 1, .flags = KT_SUMS | KT_EXACT),
+    EXPERTS("grouped_dw", "T:sb T:sa e:s", "m:xa:b", 1, .flags = KT_SUMS | KT_EXACT),
+    EXPERTS("grouped_db", "T:sb e:s", "m:x:b", 0, .flags = KT_SUMS | KT_EXACT),
+    { .op = "top_k", .in = "T:x", .out = "e:s", .dims = ROUTED, .flags = KT_RAW },
+    { .op = "route", .in = "T:x e:s", .out = "t:s", .dims = ROUTED, .attr = { 0 } },
+    { .op = "route", .in = "T:x e:s", .out = "t:s", .dims = ROUTED, .attr = { 1 } },
+    { .op = "route_dx", .in = "t:s p:s T:x e:s", .out = "T:x", .dims = ROUTED, .attr = { 0 } },
+    { .op = "route_dx", .in = "t:s p:s T:x e:s", .out = "T:x", .dims = ROUTED, .attr = { 1 } },
+    { .op = "combine", .in = "T:sa t:s", .out = "T:a", .dims = JOINED },
+    { .op = "combine", .in = "T:sa", .out = "T:a", .dims = JOINED },
+    { .op = "combine_dx", .in = "T:a t:s", .out = "T:sa", .dims = JOINED },
+    { .op = "combine_dw", .in = "T:a T:sa", .out = "t:s", .dims = JOINED, .flags = KT_EXACT },
+#define SWIGLU(...) .dims = JOINED, .attr = { __VA_ARGS__ }, .prepare = number_of_slots
+    { .op = "swiglu", .in = "T:2sa", .out = "T:sa", SWIGLU(0, 0, 1, 0, 0) },
+    { .op = "swiglu", .in = "T:2sa", .out = "T:sa", SWIGLU(0, 1, 1.702, 0.5, 1) },
+    { .op = "swiglu_dx", .in = "T:sa T:2sa", .out = "T:2sa", SWIGLU(0, 0, 1, 0, 0) },
+    { .op = "swiglu_dx", .in = "T:sa T:2sa", .out = "T:2sa", SWIGLU(0, 1, 1.702, 0.5, 1) },
     /* attr: heads, key heads, window, scale, softcap, options */
 #define ATTENTION(...) .dims = HEADS, .attr = { 0, 0, __VA_ARGS__ }
     { .op = "attention",
