@@ -30,6 +30,7 @@ SHARED_model-llama = decoder
 SHARED_model-qwen = decoder
 SHARED_model-phi3 = decoder
 SHARED_model-gemma = decoder
+SHARED_model-gpt-oss = decoder
 
 CORE_SRC  := $(filter-out core/cli/main.c,$(wildcard core/*/*.c))
 CORE_OBJ  := $(CORE_SRC:%.c=$(BUILD)/obj/%.o)

@@ -70,7 +70,10 @@ static ft_val attention(const decoder *m, ft_graph *g, int64_t l, ft_val h, ft_v
     }
     x.q = rotate(m, g, l, x.q, positions);
     x.k = rotate(m, g, l, x.k, positions);
-    ft_val o = ft_attention(g, in_layer(self, l, "self_attn"), x.q, x.k, x.v, &a, (ft_val){ 0 });
+    ft_val sinks = { 0 };
+    if (decoder_is(m, DECODER_SINKS))
+        sinks = ft_weight(g, in_layer(self, l, "self_attn.sinks"), ft_1d(m->heads));
+    ft_val o = ft_attention(g, in_layer(self, l, "self_attn"), x.q, x.k, x.v, &a, sinks);
     o = linear(g, l, "self_attn.o_proj", o, m->width, m->out_bias);
     if (decoder_is(m, DECODER_GEMMA))
         o = layer_norm(m, g, l, "post_attention_layernorm.weight", o, m->width);
@@ -83,6 +86,8 @@ static ft_val mlp(const decoder *m, ft_graph *g, int64_t l, ft_val h)
 {
     ft_val gate, up;
     char self[96];
+    if (m->family->experts && !m->dense[l])
+        return ft_sublayer(g, in_layer(self, l, "mlp"), decoder_build_experts(m, g, l, h));
     if (decoder_is(m, DECODER_FUSED)) {
         ft_val both = linear(g, l, "mlp.gate_up_proj", h, 2 * m->inner, m->mlp_bias);
         gate = ft_slice(g, both, 1, 0, m->inner);

@@ -37,6 +37,7 @@ static void put_scaling(ft_buf *b, const ft_rope_spec *r)
                       r->high);
     if (r->type == FT_ROPE_YARN)
         ft_buf_printf(b, ", \"beta_fast\": %.9g, \"beta_slow\": %.9g", r->fast, r->slow);
+    if (r->type == FT_ROPE_YARN && !r->whole) ft_buf_puts(b, ", \"truncate\": false");
     if (r->attention > 0) ft_buf_printf(b, ", \"attention_factor\": %.9g", r->attention);
     if (r->type == FT_ROPE_LONGROPE) {
         put_list(b, "long_factor", r->list[1], r->n_list);
@@ -61,7 +62,7 @@ static void put_windows(const decoder *m, ft_buf *b)
     if (m->family->windows == DECODER_NO_WINDOW) return;
     if (m->window) put_int(b, "sliding_window", m->window);
     else ft_buf_puts(b, "  \"sliding_window\": null,\n");
-    if (m->family->windows == DECODER_UPPER_LAYERS)
+    if (m->family->windows == DECODER_UPPER_LAYERS || m->family->windows == DECODER_ALL_IF_USED)
         ft_buf_puts(b, "  \"use_sliding_window\": false,\n");
     if (m->family->windows != DECODER_ALTERNATING) return;
     ft_buf_puts(b, "  \"layer_types\": [");
@@ -77,11 +78,21 @@ static void put_gemma(const decoder *m, ft_buf *b)
     if (m->score_cap > 0) put_real(b, "attn_logit_softcapping", m->score_cap);
 }
 
+static void put_experts(const decoder *m, ft_buf *b)
+{
+    const decoder_experts *x = m->family->experts;
+    put_int(b, "num_experts", m->experts);
+    put_int(b, "num_local_experts", m->experts);
+    put_int(b, "num_experts_per_tok", m->chosen);
+    if (strcmp(x->inner, "intermediate_size")) put_int(b, x->inner, m->expert_inner);
+    if (!x->normed) ft_buf_printf(b, "  \"norm_topk_prob\": %s,\n", truth(m->normed));
+}
+
 /* Biases that the family's config.json has no word for. */
 static bool says_biases(const decoder *m)
 {
     bool both = decoder_is(m, DECODER_ATTENTION_BIAS) && m->qkv_bias == m->out_bias;
-    bool fixed = m->qkv_bias == decoder_is(m, DECODER_QKV_BIAS) && !m->out_bias;
+    bool fixed = !decoder_is(m, DECODER_ATTENTION_BIAS) && m->qkv_bias == decoder_is(m, DECODER_QKV_BIAS) && !m->out_bias;
     return (both || fixed) && (!m->mlp_bias || decoder_is(m, DECODER_MLP_BIAS));
 }
 
@@ -128,6 +139,7 @@ int decoder_config(void *self, const char **json, size_t *n)
     put_real(b, "rms_norm_eps", m->eps);
     if (gemma) put_gemma(m, b);
     put_windows(m, b);
+    if (m->family->experts) put_experts(m, b);
     put_rope(m, b);
     ft_buf_printf(b, "  \"tie_word_embeddings\": %s,\n  \"vocab_size\": %lld\n}\n", truth(m->tied),
                   (long long)m->vocab);

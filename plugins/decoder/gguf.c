@@ -23,7 +23,7 @@ static int wrong(decoder *m, const ft_source *s, const char *name, const char *w
 }
 
 /* A whole number from 1 to 2^31 - 1; absent: *out stays. */
-static int get_int(decoder *m, const ft_source *s, const char *name, int64_t *out)
+int decoder_meta_int(decoder *m, const ft_source *s, const char *name, int64_t *out)
 {
     char key[96];
     const ft_meta *v = ft_source_meta(s, key_of(m, key, name));
@@ -36,7 +36,7 @@ static int get_int(decoder *m, const ft_source *s, const char *name, int64_t *ou
 }
 
 /* A positive number; absent: *out stays. */
-static int get_real(decoder *m, const ft_source *s, const char *name, double *out)
+int decoder_meta_real(decoder *m, const ft_source *s, const char *name, double *out)
 {
     char key[96];
     const ft_meta *v = ft_source_meta(s, key_of(m, key, name));
@@ -62,15 +62,15 @@ static int read_sizes(decoder *m, const ft_source *s)
     };
     for (size_t i = 0; i < sizeof need / sizeof *need; i++) {
         int64_t *to = (int64_t *)(void *)((char *)m + need[i].at);
-        int e = get_int(m, s, need[i].name, to);
+        int e = decoder_meta_int(m, s, need[i].name, to);
         if (e) return e;
         if (!*to) return wrong(m, s, need[i].name, "is missing");
     }
     m->kv_heads = m->heads;
-    int e = get_int(m, s, "attention.head_count_kv", &m->kv_heads);
+    int e = decoder_meta_int(m, s, "attention.head_count_kv", &m->kv_heads);
     int64_t values = m->head_dim = m->width / m->heads;
-    if (!e) e = get_int(m, s, "attention.key_length", &m->head_dim);
-    if (!e) e = get_int(m, s, "attention.value_length", &values);
+    if (!e) e = decoder_meta_int(m, s, "attention.key_length", &m->head_dim);
+    if (!e) e = decoder_meta_int(m, s, "attention.value_length", &values);
     if (!e && values != m->head_dim)
         e = wrong(m, s, "attention.value_length", "differs from attention.key_length");
     return e;
@@ -102,9 +102,9 @@ static int read_switches(decoder *m, const ft_source *s)
     double by = (double)(big ? m->width / m->heads : m->head_dim);
     m->query_scale = gemma ? 1 / sqrt(by) : 0;
     decoder_activation(m, gemma ? "gelu_pytorch_tanh" : "silu");
-    int e = get_real(m, s, "attention.layer_norm_rms_epsilon", &m->eps);
-    if (!e && gemma) e = get_real(m, s, "final_logit_softcapping", &m->logit_cap);
-    return e || !cap ? e : get_real(m, s, "attn_logit_softcapping", &m->score_cap);
+    int e = decoder_meta_real(m, s, "attention.layer_norm_rms_epsilon", &m->eps);
+    if (!e && gemma) e = decoder_meta_real(m, s, "final_logit_softcapping", &m->logit_cap);
+    return e || !cap ? e : decoder_meta_real(m, s, "attn_logit_softcapping", &m->score_cap);
 }
 
 /* What must not be there: with it llama.cpp computes something else. */
@@ -117,6 +117,7 @@ static int refuse(decoder *m, const ft_source *s)
         char key[96];
         double d;
         const ft_meta *v = ft_source_meta(s, key_of(m, key, other[i]));
+        if (m->family->experts && !strcmp(other[i], "expert_count")) continue;
         if (v && !(ft_meta_real(v, &d) && d == 0))
             return m->host->fail(m->host, FT_EUNSUP,
                                  "%s: \"%s\" says that this is another model than the usual %s, "
@@ -129,7 +130,7 @@ static int refuse(decoder *m, const ft_source *s)
 static int read_windows(decoder *m, const ft_source *s)
 {
     int64_t every = m->family->every, window = 0;
-    int e = get_int(m, s, "attention.sliding_window", &window);
+    int e = decoder_meta_int(m, s, "attention.sliding_window", &window);
     if (!e && window && (m->family->windows == DECODER_NO_WINDOW ||
                          m->family->windows == DECODER_UPPER_LAYERS))
         return wrong(m, s, "attention.sliding_window",
@@ -137,7 +138,7 @@ static int read_windows(decoder *m, const ft_source *s)
                      "folder");
     m->window = window;
     if (!e && m->family->windows == DECODER_ALTERNATING)
-        e = get_int(m, s, "attention.sliding_window_pattern", &every);
+        e = decoder_meta_int(m, s, "attention.sliding_window_pattern", &every);
     if (!e) decoder_set_windows(m, 0, every);
     return e;
 }
@@ -209,7 +210,7 @@ static int read_longrope(decoder *m, const ft_source *s)
     if (r->n_list > FT_ROPE_MAX) r->n_list = 0; /* refused with the frequencies */
     int e = read_divisors(m, s, list[0], r->list[0], r->n_list);
     if (!e) e = read_divisors(m, s, list[1], r->list[1], r->n_list);
-    return e ? e : get_real(m, s, "rope.scaling.attn_factor", &r->attention);
+    return e ? e : decoder_meta_real(m, s, "rope.scaling.attn_factor", &r->attention);
 }
 
 static int read_scaling(decoder *m, const ft_source *s)
@@ -220,7 +221,7 @@ static int read_scaling(decoder *m, const ft_source *s)
     const ft_meta *v = ft_source_meta(s, key_of(m, key, "rope.scaling.type"));
     const char *type = v ? ft_meta_str(v, &n) : "none";
     const ft_tensor *divisors = ft_source_tensor(s, "rope_freqs.weight");
-    int e = get_real(m, s, "rope.scaling.original_context_length", &r->original);
+    int e = decoder_meta_real(m, s, "rope.scaling.original_context_length", &r->original);
     if (e) return e;
     if (ft_source_tensor(s, "rope_factors_short.weight") ||
         ft_source_tensor(s, "rope_factors_long.weight"))
@@ -230,10 +231,10 @@ static int read_scaling(decoder *m, const ft_source *s)
     if (type && n == 6 && !memcmp(type, "linear", 6)) r->type = FT_ROPE_LINEAR;
     else if (type && n == 4 && !memcmp(type, "yarn", 4)) r->type = FT_ROPE_YARN;
     else return wrong(m, s, "rope.scaling.type", "is neither none, linear nor yarn");
-    e = get_real(m, s, "rope.scaling.factor", &r->factor);
+    e = decoder_meta_real(m, s, "rope.scaling.factor", &r->factor);
     if (!e && !(r->factor > 0)) e = wrong(m, s, "rope.scaling.factor", "is missing");
-    if (!e) e = get_real(m, s, "rope.scaling.yarn_beta_fast", &r->fast);
-    return e ? e : get_real(m, s, "rope.scaling.yarn_beta_slow", &r->slow);
+    if (!e) e = decoder_meta_real(m, s, "rope.scaling.yarn_beta_fast", &r->fast);
+    return e ? e : decoder_meta_real(m, s, "rope.scaling.yarn_beta_slow", &r->slow);
 }
 
 static int read_rope(decoder *m, const ft_source *s)
@@ -242,13 +243,13 @@ static int read_rope(decoder *m, const ft_source *s)
     int64_t rotated = m->head_dim;
     r[0] = ft_rope_plain(10000); /* llama.cpp's default for every architecture */
     r[1] = ft_rope_plain(10000);
-    int e = get_int(m, s, "rope.dimension_count", &rotated);
+    int e = decoder_meta_int(m, s, "rope.dimension_count", &rotated);
     if (!e && rotated > m->head_dim)
         e = wrong(m, s, "rope.dimension_count", "is above the size of a head");
     r[0].partial = (double)rotated / (double)m->head_dim;
     r[1].partial = r[0].partial;
-    if (!e) e = get_real(m, s, "rope.freq_base", &r[0].theta);
-    if (!e) e = get_real(m, s, "rope.freq_base_swa", &r[1].theta);
+    if (!e) e = decoder_meta_real(m, s, "rope.freq_base", &r[0].theta);
+    if (!e) e = decoder_meta_real(m, s, "rope.freq_base_swa", &r[1].theta);
     return e ? e : read_scaling(m, s);
 }
 
@@ -259,6 +260,7 @@ int decoder_read_gguf(decoder *m, const ft_source *s)
     if (!e) e = read_switches(m, s);
     if (!e) e = refuse(m, s);
     if (!e) e = read_windows(m, s);
+    if (!e && m->family->experts) e = decoder_read_gguf_experts(m, s);
     return e ? e : read_rope(m, s);
 }
 
@@ -275,10 +277,13 @@ static const pair inside[] = {
     { "self_attn.o_proj", "attn_output", 0 },
     { "self_attn.q_norm", "attn_q_norm", 0 },
     { "self_attn.k_norm", "attn_k_norm", 0 },
-    { "post_attention_layernorm", "post_attention_norm", DECODER_GEMMA },
+    { "post_attention_layernorm", "post_attention_norm", DECODER_GEMMA | DECODER_SINKS },
     { "post_attention_layernorm", "ffn_norm", 0 },
     { "pre_feedforward_layernorm", "ffn_norm", 0 },
     { "post_feedforward_layernorm", "post_ffw_norm", 0 },
+    { "self_attn.sinks", "attn_sinks", DECODER_SINKS },
+    { "mlp.router", "ffn_gate_inp", 0 },
+    { "mlp.gate", "ffn_gate_inp", 0 },
     { "mlp.gate_proj", "ffn_gate", 0 },
     { "mlp.up_proj", "ffn_up", 0 },
     { "mlp.gate_up_proj", "ffn_up", 0 },
@@ -305,8 +310,10 @@ int decoder_gguf_name(void *self, const char *name, ft_gguf_name *out)
 {
     const decoder *m = self;
     const char *dot = strrchr(name, '.');
-    size_t n = dot ? (size_t)(dot - name) : 0;
+    bool bare = dot && !strcmp(dot, ".sinks"); /* a parameter that has no module of its own */
+    size_t n = bare ? strlen(name) : dot ? (size_t)(dot - name) : 0;
     int layer = 0, at = 0;
+    if (bare) dot = ".weight";
     *out = (ft_gguf_name){ .interleaved_heads = 0 };
     const pair *p = find(m, outside, sizeof outside / sizeof *outside, name, n);
     if (p) snprintf(out->name, sizeof out->name, "%s%s", p->gguf, dot);

@@ -93,4 +93,5 @@ const ft_model decoder_model = {
     .build = decoder_build,
     .gguf_name = decoder_gguf_name,
     .config = decoder_config,
+    .piece = decoder_piece,
 };

@@ -124,8 +124,8 @@ START_TEST(own_models)
 END_TEST
 
 /* The shared goldens whose model_type a plugin claims. */
-static const char *const shared[] = { "llama", "llama3rope", "mistral", "qwen2",
-                                      "qwen3", "phi3",       "gemma2",  "gemma3" };
+static const char *const shared[] = { "llama", "llama3rope", "mistral", "qwen2",   "qwen3",
+                                      "phi3",  "gemma2",     "gemma3",  "gpt_oss", "qwen3_moe" };
 
 /* The folder of shared[i]; NULL, said once, where they are not present. */
 static const char *shared_model(int i, const char *what)
