@@ -99,7 +99,7 @@ ISA_avx2   = -mavx2 -mfma -mf16c
 ISA_plain  =
 kernel_obj = $(patsubst kernels/cpu/%.c,$(BUILD)/obj/kernels/$(1)/%.o,$(or $(SRC_$(1)),$(KERNEL_SRC)))
 # Only products differ from avx512.
-SRC_avx512fma := $(wildcard kernels/cpu/attention*.c kernels/cpu/gemm_*.c kernels/cpu/head.c kernels/cpu/linear*.c kernels/cpu/table.c)
+SRC_avx512fma := $(wildcard kernels/cpu/attention*.c kernels/cpu/experts*.c kernels/cpu/gemm_*.c kernels/cpu/head.c kernels/cpu/linear*.c kernels/cpu/table.c)
 
 define isa_rule
 $(BUILD)/obj/kernels/$(1)/%.o: kernels/cpu/%.c

@@ -1,5 +1,5 @@
 /* tiny.h -- what tests of whole runs share: folders, the program as a child, hashes of what it
- * left, and tiny llama checkpoints whose weights follow from their names.
+ * left, and tiny checkpoints whose weights follow from their names.
  *
  * The law of the weights is written in tests/tools/make-tiny-model.py; nothing of a checkpoint but
  * its config.json and the names and shapes in weights.txt is stored. */
@@ -20,6 +20,7 @@
 #include "tests/vectors.h"
 
 #define TINY "tests/data/tiny"
+enum { TINY_TENSORS = 128 };
 
 /* ---- folders --------------------------------------------------------------------------------- */
 
@@ -100,18 +101,20 @@ static inline float tiny_weight(const char *name, uint64_t i)
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
-typedef struct { char name[128]; int64_t dim[2]; int ndim; } tiny_tensor;
+typedef struct { char name[128]; int64_t dim[3]; int ndim; } tiny_tensor;
 
 static inline int tiny_list(tiny_tensor *t, int max, const char *kind)
 {
-    char path[256];
-    long long d0, d1;
+    char path[256], line[256];
+    long long d[3];
     int n = 0;
     snprintf(path, sizeof path, TINY "/%s/weights.txt", kind);
     FILE *f = fopen(path, "r");
     ck_assert_ptr_nonnull(f);
-    while (n < max && fscanf(f, "%127s %lld %lld", t[n].name, &d0, &d1) == 3) {
-        t[n].dim[0] = d0, t[n].dim[1] = d1, t[n].ndim = d1 ? 2 : 1;
+    while (n < max && fgets(line, sizeof line, f)) {
+        t[n].ndim = sscanf(line, "%127s %lld %lld %lld", t[n].name, &d[0], &d[1], &d[2]) - 1;
+        ck_assert_int_gt(t[n].ndim, 0);
+        for (int i = 0; i < t[n].ndim; i++) t[n].dim[i] = d[i];
         n++;
     }
     fclose(f);
@@ -121,7 +124,8 @@ static inline int tiny_list(tiny_tensor *t, int max, const char *kind)
 static inline void tiny_write_tensor(ft_st_writer *w, int64_t at, const tiny_tensor *t)
 {
     ft_err e = { 0 };
-    int64_t n = t->dim[0] * (t->ndim == 2 ? t->dim[1] : 1);
+    int64_t n = 1;
+    for (int i = 0; i < t->ndim; i++) n *= t->dim[i];
     float *x = malloc((size_t)n * sizeof *x);
     for (int64_t i = 0; i < n; i++) x[i] = tiny_weight(t->name, (uint64_t)i);
     tiny_must(ft_st_write(w, at, x, (size_t)n * sizeof *x, &e), &e);
@@ -132,7 +136,7 @@ static inline void tiny_write_tensor(ft_st_writer *w, int64_t at, const tiny_ten
 static inline void tiny_write(const char *dir, const tiny_tensor *t, int n)
 {
     char file[600];
-    int64_t at[64];
+    int64_t at[TINY_TENSORS];
     ft_err e = { 0 };
     ft_st_writer *w = ft_st_new(&e);
     snprintf(file, sizeof file, "%s/model.safetensors", dir);
@@ -147,14 +151,14 @@ static inline void tiny_write(const char *dir, const tiny_tensor *t, int n)
 /* The checkpoint TINY/kind as a folder that the program opens: its path. */
 static inline const char *tiny_model(const char *kind)
 {
-    tiny_tensor t[64];
+    tiny_tensor t[TINY_TENSORS];
     char from[256], file[600];
     ft_err e = { 0 };
     const char *dir = tiny_path("model-%s", kind);
     snprintf(file, sizeof file, "%s/model.safetensors", dir);
     if (ft_file_exists(file)) return dir;
     tiny_must(ft_make_dirs(dir, &e), &e);
-    tiny_write(dir, t, tiny_list(t, 64, kind));
+    tiny_write(dir, t, tiny_list(t, TINY_TENSORS, kind));
     snprintf(from, sizeof from, TINY "/%s/config.json", kind);
     snprintf(file, sizeof file, "%s/config.json", dir);
     tiny_copy(from, file);

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Vectors of test_model and test_adapters: tiny llama checkpoints, as transformers and PEFT see them.
+"""Vectors of test_model and test_adapters: tiny checkpoints, as transformers and PEFT see them.
 
     make-tiny-model.py OUT          (OUT: tests/data/tiny; needs torch, transformers, peft, safetensors)
 
 No weight is stored.  Element i of the tensor NAME is (z >> 40) / 2^24 - 1/2, halved, plus 1 for norms, with
 z = mix(FNV-1a(NAME) + (i + 1) * 0x9E3779B97F4A7C15), mix of SplitMix64: exact in fp32, the same in tests/tiny.h.
 
-OUT/MODEL/config.json, weights.txt (name, rows, columns or 0 a line) and golden.safetensors:
+OUT/MODEL/config.json, weights.txt (a line for each tensor of the file: name and sizes) and golden.safetensors:
   input_ids, labels [B,S]; logits [B,S,V]; loss [1]; sketch.NAME [32]: the gradient of NAME, times 32 vectors of signs
   (bit 63 of the same numbers for "sketch K NAME"): enough for the relative error of any difference.
 OUT/CASE/: as goldens/adapters: case.json, adapter_init/, batches.safetensors, first.safetensors (logits,
@@ -15,7 +15,7 @@ OUT/CASE/: as goldens/adapters: case.json, adapter_init/, batches.safetensors, f
 import json, os, shutil, sys
 import numpy as np, torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, GptOssConfig, LlamaConfig, Qwen3MoeConfig
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
 GOLD = np.uint64(0x9E3779B97F4A7C15)
@@ -46,21 +46,44 @@ def sketch(name, g):
     return torch.tensor([float(sign(k) @ g) for k in range(SKETCH)], dtype=torch.float32)
 
 
-def model(out, name, **kw):
+def in_file(name, shape, kind):
+    """The tensors of a folder that a parameter is made of, and how: Qwen3-MoE's experts have matrices of their own."""
+    stem, _, last = name.rpartition(".")
+    if kind is not Qwen3MoeConfig or not stem.endswith("experts"): return [(name, shape)]
+    rows = dict(gate_up_proj=[("gate_proj", shape[1] // 2), ("up_proj", shape[1] // 2)], down_proj=[("down_proj", shape[1])])
+    return [(f"{stem}.{e}.{k}.weight", (n, shape[2])) for e in range(shape[0]) for k, n in rows[last]]
+
+
+def model(out, name, kind=LlamaConfig, **kw):
     """The checkpoint with its weights by name, saved to a temporary folder; returns the model."""
-    c = LlamaConfig(**{**dict(vocab_size=V, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                              num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, pad_token_id=0,
-                              bos_token_id=1, eos_token_id=2), **kw})
+    c = kind(**{**dict(vocab_size=V, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                       num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, pad_token_id=0,
+                       bos_token_id=1, eos_token_id=2), **kw})
     m = AutoModelForCausalLM.from_config(c, attn_implementation="eager").float()
+    parts = {k: in_file(k, tuple(p.shape), kind) for k, p in m.named_parameters()}
     with torch.no_grad():
-        for k, p in m.named_parameters(): p.copy_(weight(k, tuple(p.shape)))
+        for k, p in m.named_parameters(): p.copy_(torch.cat([weight(*t) for t in parts[k]]).reshape(p.shape))
     d = f"{out}/{name}"
     os.makedirs(d, exist_ok=True)
-    c.architectures = ["LlamaForCausalLM"]
+    c.architectures = [type(m).__name__]
     c.save_pretrained(d)
     with open(f"{d}/weights.txt", "w") as f:
-        for k, p in m.named_parameters(): print(k, p.shape[0], p.shape[1] if p.dim() > 1 else 0, file=f)
+        for t in parts.values():
+            for k, shape in t: print(k, *shape, file=f)
     return m
+
+
+def far_from_ties(m, x):
+    """Whether no token's choice of experts hangs on a difference that rounding could turn."""
+    gap, hooks = [1.0], []
+    def look(router, _, out):
+        t = out[0].float().sort(-1, descending=True).values
+        gap.append((t[:, router.top_k - 1] - t[:, router.top_k]).min().item())
+    for mod in m.modules():
+        if type(mod).__name__.endswith("TopKRouter"): hooks.append(mod.register_forward_hook(look))
+    with torch.no_grad(): m(input_ids=x, use_cache=False)
+    for h in hooks: h.remove()
+    return min(gap) > 1e-3
 
 
 def rows(B, S, g):
@@ -73,7 +96,9 @@ def rows(B, S, g):
 
 
 def golden(out, name, m, seed):
-    x, y = rows(2, 20, torch.Generator().manual_seed(seed))
+    g = torch.Generator().manual_seed(seed)
+    x, y = rows(2, 20, g)
+    while not far_from_ties(m, x): x, y = rows(2, 20, g)
     m.zero_grad()
     r = m(input_ids=x, labels=y, use_cache=False)
     r.loss.backward()
@@ -130,6 +155,14 @@ def main():
     out = sys.argv[1]
     specs = dict(tied=dict(tie_word_embeddings=True), untied=dict(tie_word_embeddings=False, head_dim=8),
                  biased=dict(tie_word_embeddings=False, attention_bias=True, mlp_bias=True, num_key_value_heads=1, rope_theta=500.0))
+    alternate = ["sliding_attention", "full_attention", "sliding_attention"]
+    yarn = dict(rope_type="yarn", rope_theta=500.0, factor=4.0, beta_fast=16.0, beta_slow=1.0, truncate=False, original_max_position_embeddings=32)
+    specs["oss"] = dict(kind=GptOssConfig, hidden_size=40, intermediate_size=20, num_hidden_layers=3, head_dim=8, num_local_experts=6,
+                        num_experts_per_tok=3, sliding_window=5, layer_types=alternate, swiglu_limit=0.4, swiglu_alpha=1.3,
+                        rope_parameters=yarn, tie_word_embeddings=False)
+    specs["mixture"] = dict(kind=Qwen3MoeConfig, hidden_size=40, num_hidden_layers=3, head_dim=8, moe_intermediate_size=12, num_experts=5,
+                            num_experts_per_tok=2, norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[], sliding_window=None,
+                            tie_word_embeddings=True)
     for i, (k, s) in enumerate(specs.items()): golden(out, k, model(out, k, **s), 40 + i)
     make = lambda k: lambda: model(out, k, **specs[k])
     all7 = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -137,6 +170,10 @@ def main():
     adapter(out, "rslora", "untied", make("untied"), 2, r=3, lora_alpha=4, use_rslora=True, target_modules=["q_proj", "v_proj", "down_proj"])
     adapter(out, "dora", "untied", make("untied"), 3, r=2, lora_alpha=4, use_dora=True, target_modules=["q_proj", "k_proj", "up_proj"])
     adapter(out, "bias", "biased", make("biased"), 4, r=2, lora_alpha=3, bias="lora_only", target_modules=["q_proj", "o_proj"])
+    both = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    adapter(out, "experts", "oss", make("oss"), 5, r=2, lora_alpha=3, target_modules=["q_proj", "o_proj"], target_parameters=both)
+    adapter(out, "experts_down", "mixture", make("mixture"), 6, r=2, lora_alpha=4, target_modules=["down_proj"],
+            target_parameters=["experts.down_proj"], rank_pattern={"down_proj": 3})
     for k in specs:
         for extra in ("generation_config.json",):
             if os.path.exists(f"{out}/{k}/{extra}"): os.remove(f"{out}/{k}/{extra}")

@@ -239,7 +239,7 @@ static void hold(const char *root, const char *models, const char *name)
     ck_assert_int_eq(ft_remove_tree(tiny_path("out"), NULL), 0);
 }
 
-static const char *const own[] = { "lora", "rslora", "dora", "bias" };
+static const char *const own[] = { "lora", "rslora", "dora", "bias", "experts", "experts_down" };
 
 START_TEST(own_cases)
 {

@@ -113,7 +113,7 @@ static void hold(const char *dir, const char *golden_dir, const char *name)
     vectors_close(&v);
 }
 
-static const char *const own[] = { "tied", "untied", "biased" };
+static const char *const own[] = { "tied", "untied", "biased", "oss", "mixture" };
 
 START_TEST(own_models)
 {
