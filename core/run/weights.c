@@ -80,7 +80,7 @@ static int open_packed(ft_weights *w, const char *name, const ft_shape *s, ft_ar
     ft_part part[FT_MAX_PARTS];
     ft_tensor t[FT_MAX_PARTS] = { { .name = NULL } };
     char key[512];
-    if (!w->packed || s->ndim != 2) return 0;
+    if (!w->packed || s->ndim < 2) return 0;
     int n = w->quantizer->parts(w->quantizer_self, s->dim, s->ndim, part);
     for (int i = 0; i < n; i++) {
         part_name(key, name, part[i].suffix);
@@ -251,12 +251,28 @@ void ft_weights_rows(const ft_arg *a, int64_t r0, int64_t nr, float *out)
         ft_weights_run(a, r0 + r, 0, a->cols, out + r * a->cols);
 }
 
+/* Parts of experts' weights, whose names go on without a dot: the suffixes of any such weight. */
+static int experts_parts(const ft_weights *w, const char *name, ft_weight_part part[FT_MAX_PARTS])
+{
+    ft_part of[FT_MAX_PARTS];
+    char key[512];
+    int k = 0;
+    int n = w->packed ? w->quantizer->parts(w->quantizer_self, (int64_t[]){ 1, 32, 32 }, 3, of) : 0;
+    for (int i = 0; i < n; i++) {
+        part_name(key, name, of[i].suffix);
+        const ft_tensor *t = ft_tensors_find(w->packed, key);
+        if (t) part[k++] = (ft_weight_part){ t->data, t->bytes };
+    }
+    return k;
+}
+
 int ft_weights_parts(ft_weights *w, const char *name, ft_weight_part part[FT_MAX_PARTS])
 {
     ft_gguf_name in_gguf = { .interleaved_heads = 0 };
     ft_err e = { 0 };
     size_t n = strlen(name), count = w->packed ? ft_tensors_count(w->packed) : 0;
-    int k = 0;
+    int k = experts_parts(w, name, part);
+    if (k) return k;
     for (size_t i = 0; i < count && k < FT_MAX_PARTS; i++) { /* NAME and NAME.suffix */
         const ft_tensor *t = ft_tensors_at(w->packed, i);
         if (!strncmp(t->name, name, n) && (t->name[n] == 0 || t->name[n] == '.'))
@@ -288,7 +304,9 @@ int ft_weights_finite(ft_weights *w, const char *name, ft_err *e)
 {
     ft_gguf_name in_gguf = { .interleaved_heads = 0 };
     uint64_t count = 0;
+    ft_weight_part part[FT_MAX_PARTS];
     if (w->packed && w->packed != w->base && ft_tensors_find(w->packed, name)) return 0;
+    if (experts_parts(w, name, part)) return 0;
     const ft_tensor *t = ft_pieces_nonfinite(w, name, &count);
     if (!t && ft_pieces_bytes(w, name)) return 0;
     if (!t) t = in_file(w, name, &in_gguf, e);
