@@ -211,7 +211,8 @@ static void put_targets(ft_buf *b, const ft_method *m)
                    *last = dot ? dot + 1 : m->model->site[i].name;
         size_t k = 0;
         while (k < n && strcmp(name[k], last)) k++;
-        if (a->index[i] >= 0 && (kinds & m->model->site[i].kind) && k == n && n < 256) name[n++] = last;
+        bool chosen = a->index[i] >= 0 && (kinds & m->model->site[i].kind);
+        if (chosen && k == n && n < 256) name[n++] = last;
     }
     for (uint32_t i = 0; i < m->model->n_site; i++) {
         const ft_site *s = &m->model->site[i];

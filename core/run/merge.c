@@ -32,6 +32,12 @@ static bool is_adapted(const ft_merge *m, const ft_site *s)
 
 static ft_dtype dtype_of(const ft_arg *a) { return a->packed ? FT_F32 : a->dtype; }
 
+/* The shape of the weight that an item is, or is a piece of. */
+static const ft_shape *whole_shape(const ft_merge_item *i)
+{
+    return i->whole.ndim ? &i->whole : &i->shape;
+}
+
 /* Fills in where a weight's numbers come from and the dtype that keeps them. */
 static int trace(ft_merge *m, ft_merge_item *i, uint32_t weight, ft_err *e)
 {
@@ -42,14 +48,53 @@ static int trace(ft_merge *m, ft_merge_item *i, uint32_t weight, ft_err *e)
         i->way = FT_MERGE_SITE;
         return 0;
     }
-    const char *saved = method->full ? i->name : method->saved_as ? method->saved_as[weight] : NULL;
+    const char *saved = method->full ? i->from : method->saved_as ? method->saved_as[weight] : NULL;
     if (saved && m->lineup.init) {
         i->way = FT_MERGE_TRAINED;
         i->from = saved;
     }
+    const ft_weights *w = &m->lineup.weights;
+    if (i->way == FT_MERGE_BASE && i->whole.ndim && !w->gguf && ft_tensors_find(w->base, i->name)) {
+        i->from = i->name; /* it lies in the file as it is to be written */
+        i->whole.ndim = 0;
+        i->row = 0;
+    }
     int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights,
-                               i->from, &i->shape, &a, e);
+                               i->from, whole_shape(i), &a, e);
     if (!code) i->dtype = dtype_of(&a);
+    return code;
+}
+
+/* How many tensors a Hugging Face folder keeps an experts' weight in; 0: it is one. */
+static int64_t count_pieces(const ft_merge *m, const char *weight)
+{
+    const ft_model_run *r = &m->run->model;
+    ft_piece p;
+    int64_t n = 0;
+    if (!FT_HAS(r->vt, piece) || !r->vt->piece) return 0;
+    while (r->vt->piece(r->self, weight, false, n, &p)) n++;
+    return n;
+}
+
+/* The pieces of weight k, which follow one another in its rows. */
+static int list_pieces(ft_merge *m, uint32_t k, int64_t n, ft_err *e)
+{
+    const g_weight *w = &m->run->scan.g->weight[k];
+    const ft_model_run *r = &m->run->model;
+    ft_piece p;
+    int code = 0;
+    int64_t rows = w->shape.dim[0] * w->shape.dim[1];
+    for (int64_t j = 0; j < n && !code; j++) {
+        r->vt->piece(r->self, w->name, false, j, &p);
+        ft_merge_item *i = &m->item[m->n++];
+        *i = (ft_merge_item){ .name = ft_arena_strdup(&m->arena, p.name),
+                              .from = w->name,
+                              .shape = ft_2d(rows / n, w->shape.dim[2]),
+                              .whole = w->shape,
+                              .row = j * (rows / n) };
+        i->site = site_of(m->run->scan.g, w->name, &i->bias);
+        code = i->name ? trace(m, i, k, e) : ft_errf(e, FT_ENOMEM, "out of memory while merging");
+    }
     return code;
 }
 
@@ -87,9 +132,14 @@ static int list_weights(ft_merge *m, ft_err *e)
 {
     const ft_g *g = m->run->scan.g;
     int code = 0;
-    m->item = ft_arena_array(&m->arena, g->n_weight + 1, sizeof *m->item);
+    size_t room = g->n_weight + 1;
+    for (uint32_t k = 0; k < g->n_weight; k++) room += (size_t)count_pieces(m, g->weight[k].name);
+    m->item = ft_arena_array(&m->arena, room, sizeof *m->item);
     if (!m->item) return ft_errf(e, FT_ENOMEM, "out of memory while merging");
     for (uint32_t k = 0; k < g->n_weight && !code; k++) {
+        int64_t pieces = count_pieces(m, g->weight[k].name);
+        if (pieces) code = list_pieces(m, k, pieces, e);
+        if (pieces) continue;
         ft_merge_item *i = &m->item[m->n++];
         *i = (ft_merge_item){ .name = g->weight[k].name,
                               .from = g->weight[k].name,
@@ -260,13 +310,14 @@ void ft_merge_close(ft_merge *m)
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-/* A tensor that is only read, some rows at a time. */
-static int copy_values(const ft_arg *a, float *piece, ft_merge_sink sink, void *ctx, ft_err *e)
+/* Rows from … to - 1 of a tensor that is only read, some at a time. */
+static int copy_values(const ft_arg *a, int64_t from, int64_t to, float *piece, ft_merge_sink sink,
+                       void *ctx, ft_err *e)
 {
     int64_t rows = a->cols < PIECE ? PIECE / a->cols : 1;
     int code = 0;
-    for (int64_t r = 0; r < a->rows && !code; r += rows) {
-        int64_t n = a->rows - r < rows ? a->rows - r : rows;
+    for (int64_t r = from; r < to && !code; r += rows) {
+        int64_t n = to - r < rows ? to - r : rows;
         ft_weights_rows(a, r, n, piece);
         code = sink(ctx, piece, n * a->cols, e);
     }
@@ -288,12 +339,13 @@ static int values_of(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_er
     ft_arg a;
     if (i->way == FT_MERGE_SITE) return ft_merge_site(m, i, sink, ctx, e);
     int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights,
-                               i->from, &i->shape, &a, e);
+                               i->from, whole_shape(i), &a, e);
     if (code) return code;
+    int64_t rows = i->whole.ndim ? i->shape.dim[0] : a.rows;
     uint64_t bytes = (uint64_t)(a.cols > PIECE ? a.cols : PIECE) * sizeof(float);
     float *piece = ft_region_new(bytes, "a piece of a weight", e);
     if (!piece) return e->code;
-    code = copy_values(&a, piece, sink, ctx, e);
+    code = copy_values(&a, i->row, i->row + rows, piece, sink, ctx, e);
     ft_region_free(piece, bytes);
     return code;
 }

@@ -24,6 +24,8 @@ typedef struct {
     ft_merge_way way;
     const ft_site *site;
     bool bias;           /* SITE: its bias, not its weight */
+    ft_shape whole;      /* of a piece of an experts' weight: that weight's; else of no axis */
+    int64_t row;         /* of a piece: its first row there */
 } ft_merge_item;
 
 typedef struct {

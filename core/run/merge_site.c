@@ -122,7 +122,8 @@ static int start(running *r, ft_merge *m, const ft_merge_item *i, bool bias, ft_
     *r = (running){ .site = { .site = s,
                               .bias = bias,
                               .rows = rows,
-                              .weight = strcmp(i->name, i->from) ? i->from : NULL } };
+                              .weight = strcmp(i->name, i->from) && !i->whole.ndim ? i->from
+                                                                                   : NULL } };
     ft_program_args a = { .purpose = FT_FOR_VALUE,
                           .model = &one_site_model,
                           .model_self = &r->site,
@@ -266,14 +267,18 @@ static int merge_linear(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink,
                        : not_linear(m, s, "computes something that is not linear in its input", e);
     if (!code) w = ft_region_new(bytes, "a merged weight", e);
     if (!code && !w) code = e->code;
-    int64_t matrices = s->kind == FT_SITE_GROUPED ? s->experts : 1;
-    for (int64_t k = 0; k < matrices && !code; k++) {
+    int64_t first = i->whole.ndim ? i->row / i->whole.dim[1] : 0;
+    int64_t last = i->whole.ndim ? first + 1 : s->kind == FT_SITE_GROUPED ? s->experts : 1;
+    for (int64_t k = first; k < last && !code; k++) {
         r.site.expert = (int32_t)k;
         code = find_constant(&r, m, w + n, e);
         if (code) break;
         if (s->kind == FT_SITE_GROUPED) fill_expert(&r, w, w + n);
         else fill_weight(&r, w, w + n);
-        code = sink(ctx, w, (int64_t)n, e);
+        if (i->whole.ndim) /* its rows of the expert's matrix */
+            code = sink(ctx, w + (i->row - k * i->whole.dim[1]) * s->in, i->shape.dim[0] * s->in,
+                        e);
+        else code = sink(ctx, w, (int64_t)n, e);
     }
     ft_region_free(w, bytes);
     stop(&r);

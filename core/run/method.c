@@ -125,7 +125,8 @@ static int chose_nothing(const ft_method *m, const char *plugin, const char *key
     return ft_errf(e, FT_EINVAL, "%s: %s \"%s\" matches no module%s%s%s; the model has %s%s%s",
                    plugin, key, word, near ? "; did you mean \"" : "", near ? near : "",
                    near ? "\"?" : "", all,
-                   *experts ? "; its experts are fused tensors, which target_parameters names: " : "",
+                   *experts ? "; its experts are fused tensors, which target_parameters names: "
+                            : "",
                    experts);
 }
 

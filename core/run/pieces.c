@@ -79,8 +79,8 @@ static void tile(const ft_packed *x, int64_t r0, int64_t nr, int64_t c0, int64_t
 
 static bool piece_at(const ft_weights *w, const char *name, int64_t i, ft_piece *out)
 {
-    return w->model && FT_HAS(w->model, piece) && w->model->piece && !ft_tensors_find(w->base, name) &&
-           w->model->piece(w->model_self, name, w->gguf, i, out);
+    return w->model && FT_HAS(w->model, piece) && w->model->piece &&
+           !ft_tensors_find(w->base, name) && w->model->piece(w->model_self, name, w->gguf, i, out);
 }
 
 static int misfit(const ft_weights *w, const char *tensor, const char *name, ft_err *e)
@@ -159,6 +159,10 @@ int ft_pieces_open(ft_weights *w, const char *name, const ft_shape *s, ft_arg *o
 {
     ft_piece x;
     if (s->ndim < 2 || s->ndim > 3 || !piece_at(w, name, 0, &x)) return 0;
+    if (w->piece_name && !strcmp(w->piece_name, name)) {
+        out->packed = w->piece;
+        return 1;
+    }
     pieces *p = ft_arena_alloc(&w->arena, sizeof *p);
     if (!p) return ft_errf(e, FT_ENOMEM, "out of memory while opening weights");
     *p = (pieces){ .pub = { .tile = tile, .rows = out->rows, .cols = out->cols },
@@ -170,8 +174,10 @@ int ft_pieces_open(ft_weights *w, const char *name, const ft_shape *s, ft_arg *o
     p->of = ft_arena_array(&w->arena, (size_t)(p->experts * p->parts), sizeof *p->of);
     if (!p->of) return ft_errf(e, FT_ENOMEM, "out of memory while opening weights");
     int code = open_all(w, p, name, e);
-    out->packed = &p->pub;
-    return code ? code : 1;
+    if (code) return code;
+    out->packed = w->piece = &p->pub;
+    w->piece_name = ft_arena_strdup(&w->arena, name);
+    return 1;
 }
 
 uint64_t ft_pieces_bytes(const ft_weights *w, const char *name)

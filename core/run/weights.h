@@ -27,6 +27,8 @@ typedef struct {
     /* planning before the quantizer has run: bytes that weight i of */
     const uint64_t *planned;
     const ft_g *planned_for;       /* this plain build will take packed, 0: it stays; else NULL */
+    const char *piece_name;        /* the weight in pieces that was opened last, and its numbers */
+    const ft_packed *piece;
     ft_arena arena;                /* packed headers and copies of unaligned tensors */
 } ft_weights;
 

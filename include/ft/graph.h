@@ -89,7 +89,7 @@ typedef struct {
     int64_t kv_heads, head_dim; /* ATTENTION */
     const ft_site_set *all;
     bool by_in;               /* GROUPED: the weight is (experts, in, out), else (…, out, in) */
-    const char *saved_as;     /* its path in an adapter's file where that is not its name, or NULL */
+    const char *saved_as;     /* its path in adapters' files where that is not its name, or NULL */
 } ft_site;
 
 /* What a router chose: ids (T, k) of experts, and their weights (T, k). */
@@ -101,8 +101,8 @@ enum {
     FT_PER_EXPERT = 4 /* x is (T, k*in): a part for each expert of a token */
 };
 
-/* y = (up + plus) g sigmoid(alpha g) for a joined projection whose halves, or even and odd features,
- * are g and up; limit not 0: g is cut to at most limit, up to [-limit, limit]. */
+/* y = (up + plus) g sigmoid(alpha g) for a joined projection whose halves, or even and odd
+ * features, are g and up; limit not 0: g is cut to at most limit, up to [-limit, limit]. */
 typedef struct { bool interleaved; double alpha, limit, plus; } ft_swiglu_args;
 
 /* Attributes of attention; 0 leaves a thing out (scale 0: head_dim^-0.5). */
@@ -289,8 +289,9 @@ static inline ft_val ft_combine(ft_graph *g, ft_val z, ft_val weights, int64_t k
 /* x (T, k*2n) → (T, k*n); k 1 for a layer without experts. */
 static inline ft_val ft_swiglu(ft_graph *g, ft_val x, int64_t k, const ft_swiglu_args *a)
 {
-    return ft_op(g, "swiglu", (ft_attr[]){ { "slots", (double)k }, { "interleaved", a->interleaved },
-                 { "alpha", a->alpha }, { "limit", a->limit }, { "plus", a->plus } }, 5, &x, 1);
+    return ft_op(g, "swiglu", (ft_attr[]){ { "slots", (double)k },
+                 { "interleaved", a->interleaved }, { "alpha", a->alpha }, { "limit", a->limit },
+                 { "plus", a->plus } }, 5, &x, 1);
 }
 
 /* ---- model plugins --------------------------------------------------------------------------- */

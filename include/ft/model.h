@@ -24,9 +24,9 @@ typedef struct { ft_val ids, positions; } ft_model_inputs; /* (T) each */
 typedef struct { char name[128]; int64_t interleaved_heads; double shift; } ft_gguf_name;
 
 /* One tensor of a file that holds a part of an experts' weight (experts, rows, columns), or of its
- * bias (experts, columns).  Line i of the tensor is row from + i * step of the expert's matrix; with
- * `columns` it is that column.  All experts' lines lie one expert after the other, or the tensor is
- * one expert's. */
+ * bias (experts, columns).  Line i of the tensor is row from + i * step of the expert's matrix;
+ * with `columns` it is that column.  All experts' lines lie one expert after the other, or the
+ * tensor is one expert's. */
 typedef struct {
     char name[128];
     int64_t expert;      /* -1: all */

@@ -43,7 +43,7 @@ static inline void expert_index_make(const ft_call *k, const ft_arg *ids, int64_
     }
     *x.n_hit = n_hit;
     for (int64_t i = 0; i < n; i++) x.row[x.start[id[i]]++] = (int32_t)i;
-    for (int64_t e = experts; e > 0; e--) x.start[e] = x.start[e - 1]; /* back to where they began */
+    for (int64_t e = experts; e > 0; e--) x.start[e] = x.start[e - 1]; /* back again */
     x.start[0] = 0;
 }
 

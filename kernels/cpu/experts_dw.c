@@ -67,7 +67,8 @@ static void ref_grouped_db(const ft_call *k, int64_t b, int64_t e, void *scratch
         for (int64_t c = 0; c < w->cols; c++) {
             double sum = 0;
             for (int64_t i = 0; i < ft_rows(k, ids) * ids->cols; i++) {
-                if (id[i] == r) sum += ft_get(&k->in[0], i / ids->cols, i % ids->cols * w->cols + c);
+                if (id[i] == r)
+                    sum += ft_get(&k->in[0], i / ids->cols, i % ids->cols * w->cols + c);
             }
             ft_sum_into(k, r, c, sum);
         }

@@ -109,7 +109,8 @@ static void run_swiglu(const ft_call *k, int64_t begin, int64_t end, void *scrat
 {
     const ft_arg *x = &k->in[0], *y = &k->out[0];
     int64_t slots = (int64_t)k->attr[SLOTS], n = y->cols / slots;
-    v16 limit = limit_of(k), alpha = v_set((float)k->attr[ALPHA]), plus = v_set((float)k->attr[PLUS]);
+    v16 limit = limit_of(k), alpha = v_set((float)k->attr[ALPHA]);
+    v16 plus = v_set((float)k->attr[PLUS]);
     (void)scratch;
     for (int64_t t = begin * FT_ITEM_ROWS; t < row_stop(k, end); t++) {
         for (int64_t j = 0; j < slots; j++) {
@@ -127,7 +128,8 @@ static void run_swiglu_dx(const ft_call *k, int64_t begin, int64_t end, void *sc
 {
     const ft_arg *dy = &k->in[0], *x = &k->in[1];
     int64_t slots = (int64_t)k->attr[SLOTS], n = dy->cols / slots;
-    v16 limit = limit_of(k), alpha = v_set((float)k->attr[ALPHA]), plus = v_set((float)k->attr[PLUS]);
+    v16 limit = limit_of(k), alpha = v_set((float)k->attr[ALPHA]);
+    v16 plus = v_set((float)k->attr[PLUS]);
     (void)scratch;
     for (int64_t t = begin * FT_ITEM_ROWS; t < row_stop(k, end); t++) {
         for (int64_t j = 0; j < slots; j++) {

@@ -132,7 +132,8 @@ static int read_numbers(decoder *m, const ft_json *c)
     const ft_json *act = decoder_value(c, key);
     double scalar = 256;
     m->eps = m->family->eps;
-    if (act && !ft_json_is_text(act)) return decoder_wrong(m, key, act, "the name of an activation");
+    if (act && !ft_json_is_text(act))
+        return decoder_wrong(m, key, act, "the name of an activation");
     if (!decoder_activation(m, act ? act->text : gemma ? "gelu_pytorch_tanh" : "silu"))
         return FT_EUNSUP;
     int e = decoder_real(m, c, "rms_norm_eps", &m->eps);
@@ -170,7 +171,8 @@ void decoder_set_windows(decoder *m, int64_t from, int64_t every)
 {
     for (int64_t l = 0; m->window > 0 && l < m->layers && l < DECODER_MAX_LAYERS; l++) {
         decoder_windows w = m->family->windows;
-        m->slides[l] = w == DECODER_ALL_LAYERS || w == DECODER_ALL_IF_USED || (w == DECODER_UPPER_LAYERS && l >= from) ||
+        m->slides[l] = w == DECODER_ALL_LAYERS || w == DECODER_ALL_IF_USED ||
+                       (w == DECODER_UPPER_LAYERS && l >= from) ||
                        (w == DECODER_ALTERNATING && (l + 1) % every != 0);
     }
 }
@@ -186,7 +188,8 @@ static int read_layer_types(decoder *m, const ft_json *list)
         const char *text = ft_json_is_text(v) ? v->text : "";
         m->slides[l] = !strcmp(text, "sliding_attention");
         if (!m->slides[l] && strcmp(text, "full_attention"))
-            return decoder_wrong(m, "layer_types", v, "full_attention or sliding_attention in each entry");
+            return decoder_wrong(m, "layer_types", v,
+                                 "full_attention or sliding_attention in each entry");
         if (m->slides[l] && !m->window)
             return m->host->fail(m->host, FT_EFORMAT,
                                  "config.json: layer_types names sliding_attention, but there is "
@@ -209,7 +212,8 @@ static int read_windows(decoder *m, const ft_json *c)
     if (e) return e;
     if (types && !uniform) return read_layer_types(m, types);
     if (f->windows == DECODER_UPPER_LAYERS) e = decoder_int(m, c, "max_window_layers", 0, &from);
-    if (f->windows == DECODER_ALTERNATING) e = decoder_int(m, c, "sliding_window_pattern", 1, &every);
+    if (f->windows == DECODER_ALTERNATING)
+        e = decoder_int(m, c, "sliding_window_pattern", 1, &every);
     if (!e) decoder_set_windows(m, from, every);
     return e;
 }

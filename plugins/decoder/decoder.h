@@ -107,8 +107,8 @@ static inline bool decoder_is(const decoder *m, unsigned trait)
 int decoder_read_config(decoder *, const ft_source *);
 int decoder_read_gguf(decoder *, const ft_source *);
 /* Values of config.json (config.c).  decoder_value: NULL for what is absent or null.  The others
- * leave *out as it is then, and say what is wrong: a whole number from `least` to 2^31 - 1, a number
- * above 0, a truth value. */
+ * leave *out as it is then, and say what is wrong: a whole number from `least` to 2^31 - 1, a
+ * number above 0, a truth value. */
 const ft_json *decoder_value(const ft_json *config, const char *key);
 int decoder_wrong(decoder *, const char *key, const ft_json *value, const char *must);
 int decoder_int(decoder *, const ft_json *config, const char *key, int64_t least, int64_t *out);

@@ -107,7 +107,8 @@ ft_val decoder_build_experts(const decoder *m, ft_graph *g, int64_t l, ft_val h)
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-/* "gate_up_proj" with its layer and whether it is the bias, for an experts' weight; NULL: it is none. */
+/* "gate_up_proj" or "down_proj" with its layer and whether it is the bias; NULL: it is no experts'
+ * tensor. */
 static const char *experts_tensor(const char *name, int *layer, bool *bias)
 {
     int at = 0;

@@ -92,7 +92,8 @@ static void put_experts(const decoder *m, ft_buf *b)
 static bool says_biases(const decoder *m)
 {
     bool both = decoder_is(m, DECODER_ATTENTION_BIAS) && m->qkv_bias == m->out_bias;
-    bool fixed = !decoder_is(m, DECODER_ATTENTION_BIAS) && m->qkv_bias == decoder_is(m, DECODER_QKV_BIAS) && !m->out_bias;
+    bool fixed = !decoder_is(m, DECODER_ATTENTION_BIAS) &&
+                 m->qkv_bias == decoder_is(m, DECODER_QKV_BIAS) && !m->out_bias;
     return (both || fixed) && (!m->mlp_bias || decoder_is(m, DECODER_MLP_BIAS));
 }
 

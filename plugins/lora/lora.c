@@ -4,8 +4,8 @@
  *
  * so that the adapted model starts equal to the base.  use_rslora: s = alpha / sqrt(r).  On an
  * embedding: y = W[ids] + s B A[:, ids].  On experts' tensors each expert has its own A and B,
- * stored as one: A (experts r, in), B (out, r experts).  Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023,
- * arXiv:2312.03732.  Parameters, their meaning and the files are PEFT's. */
+ * stored as one: A (experts r, in), B (out, r experts).  Hu et al. 2021, arXiv:2106.09685;
+ * Kalajdzievski 2023, arXiv:2312.03732.  Parameters, their meaning and the files are PEFT's. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,7 +47,7 @@ static ft_init uniform_for(int64_t fan_in)
     return ft_uniform(-1 / sqrt((double)fan_in), 1 / sqrt((double)fan_in));
 }
 
-/* Each expert's own update; PEFT stores all A one after the other, and B with the experts fastest. */
+/* Each expert's own update.  PEFT stores all A one after the other, B with the experts fastest. */
 static ft_val apply_grouped(const config *c, ft_graph *g, const ft_site *s, ft_val x, int64_t r,
                             double scale, ft_init a, ft_init b)
 {

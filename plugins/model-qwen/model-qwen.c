@@ -3,8 +3,8 @@
  *
  * Yang et al. 2024, arXiv:2407.10671 and arXiv:2412.15115; 2025, arXiv:2505.09388.  The window, on
  * the upper layers (of the mixtures on all), is off unless use_sliding_window says otherwise.  Left
- * out: Qwen2's mixtures, which have a shared expert, and vision members.  Held against transformers' logits and gradients
- * (tests/unit/test_model.c). */
+ * out: Qwen2's mixtures, which have a shared expert, and vision members.  Held against
+ * transformers' logits and gradients (tests/unit/test_model.c). */
 #include "decoder/decoder.h"
 
 static const decoder_experts experts = {

@@ -1,6 +1,6 @@
 /* quant-mxfp4.c -- reads the MXFP4 weights of gpt-oss folders; a decode-only quantizer.
  *
- * An experts' weight X (experts, in, out) is stored as its transposes, block by block of 32 numbers:
+ * An experts' weight X (experts, in, out) is stored as its transposes, in blocks of 32 numbers:
  *   X_blocks U8 (experts, out, in / 32, 16)   two codes a byte, the first in the lower half
  *   X_scales U8 (experts, out, in / 32)       E8M0: 2^(s - 127) for the block
  *   number = e2m1[code] 2^(s - 127),  e2m1 = 0 .5 1 1.5 2 3 4 6 and the same negated
@@ -78,8 +78,8 @@ static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PART
     const instance *self = me;
     if (ndim != 3 || dim[1] % BLOCK)
         return self->host->fail(self->host, FT_EUNSUP,
-                                "only experts' weights whose inputs are a multiple of %d are packed "
-                                "as MXFP4",
+                                "only experts' weights whose inputs are a multiple of %d are "
+                                "packed as MXFP4",
                                 BLOCK);
     int64_t lines = dim[0] * dim[2];
     out[BLOCKS] = (ft_part){ .suffix = "_blocks", .dtype = FT_U8, .ndim = 2,
@@ -91,8 +91,8 @@ static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PART
 
 static int wrong(const instance *self, const ft_tensor *t, const char *which, const char *what)
 {
-    return self->host->fail(self->host, FT_EFORMAT, "the MXFP4 part %s %s", t->name ? t->name : which,
-                            what);
+    return self->host->fail(self->host, FT_EFORMAT, "the MXFP4 part %s %s",
+                            t->name ? t->name : which, what);
 }
 
 static bool has_shape(const ft_tensor *t, const int64_t *dim, int ndim)
@@ -119,8 +119,8 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
         return wrong(self, scales, "_scales", "is not of the shape that its weight needs");
     for (uint64_t i = 0; i < scales->bytes; i++) {
         if (((const uint8_t *)scales->data)[i] > MOST_SCALE)
-            return wrong(self, scales, "_scales", "holds a scale above 2^125: the numbers would not "
-                                                  "be finite");
+            return wrong(self, scales, "_scales",
+                         "holds a scale above 2^125: the numbers would not be finite");
     }
     *out = (ft_packed){ .tile = tile,
                         .rows = dim[0] * dim[1],

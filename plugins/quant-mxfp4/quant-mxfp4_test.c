@@ -30,7 +30,8 @@ static void start(void)
 static double defined(const uint8_t *b, const uint8_t *s, int64_t in, int64_t out, int64_t e,
                       int64_t i, int64_t o)
 {
-    static const double e2m1[16] = { 0, .5, 1, 1.5, 2, 3, 4, 6, -0., -.5, -1, -1.5, -2, -3, -4, -6 };
+    static const double e2m1[16] = { 0,   .5,  1,  1.5,  2,  3,  4,  6,
+                                     -0., -.5, -1, -1.5, -2, -3, -4, -6 };
     int64_t line = e * out + o;
     int code = b[line * in / 2 + i / 2] >> (i % 2 ? 4 : 0) & 15;
     return ldexp(e2m1[code], s[line * in / 32 + i / 32] - 127);
@@ -107,7 +108,8 @@ static void put(ft_st_writer *w, int64_t k, const tensor *t, const char *name)
         b[i] = (uint8_t)(tiny_number(tiny_key(name), (uint64_t)i) >> 24);
         if (strstr(name, "_scales")) b[i] = (uint8_t)(122 + b[i] % 4);
     }
-    tiny_must(ft_st_write(w, k, bytes ? (void *)b : (void *)x, (size_t)n * (bytes ? 1 : 4), &e), &e);
+    size_t size = (size_t)n * (bytes ? 1 : 4);
+    tiny_must(ft_st_write(w, k, bytes ? (void *)b : (void *)x, size, &e), &e);
     free(x);
     free(b);
 }
@@ -244,7 +246,8 @@ START_TEST(goldens)
         ft_packed p;
         char key[64];
         snprintf(key, sizeof key, "%s_", name[k]);
-        ft_tensor x[FT_MAX_PARTS] = { vectors_get(&v, key, "blocks"), vectors_get(&v, key, "scales") };
+        ft_tensor x[FT_MAX_PARTS] = { vectors_get(&v, key, "blocks"),
+                                      vectors_get(&v, key, "scales") };
         ft_tensor want = vectors_get(&v, key, "dequant");
         ck_assert_int_eq(quant->open(host.self, want.dim, 3, x, &p), 0);
         uint16_t *got = malloc((size_t)want.bytes);

@@ -247,6 +247,45 @@ START_TEST(own_cases)
 }
 END_TEST
 
+/* Merged and exported the model is what base and adapter are together; experts are where files have
+ * them. */
+START_TEST(exported)
+{
+    static const char *const names[] = { "lora", "experts", "experts_down" };
+    adapter_case c;
+    ft_buf text = { 0 }, said = { 0 };
+    vectors v;
+    case_open(&c, &text, TINY, NULL, names[_i]);
+    const char *rows = first_rows(&c);
+    const char *yaml = tiny_file(tiny_path("export.yaml"),
+                                 "version: 1\nmodel: %s\noutput_dir: %s/merged\nstages:\n"
+                                 "  - { use: data-tokens, with: { path: "
+                                 "%s/batches.safetensors } }\n"
+                                 "  - { use: lora, with: { init_adapter: %s/adapter_init } }\n"
+                                 "  - { use: train-sft, with: { max_steps: 2, "
+                                 "compute_dtype: fp32 } }\n  - { use: merge }\n"
+                                 "  - { use: export-hf }\n",
+                                 c.model, tiny_dir, c.dir, c.dir);
+    const char *run[] = { "run", yaml, NULL };
+    const char *out = tiny_path("want.safetensors"),
+               *score[] = { "score",    "--model", c.model, "--tokens", rows,
+                            "--out",    out,       "--adapter", tiny_path("merged/adapter"), NULL };
+    ck_assert_msg(tiny_run(&said, run) == 0, "%s", said.p);
+    ck_assert_msg(tiny_run(&said, score) == 0, "%s", said.p);
+    vectors_open(&v, tiny_dir, "want.safetensors");
+    double most = score_difference(tiny_path("merged/model"), NULL, rows, &v, "logits");
+    ck_assert_msg(most <= 1e-4, "%s: logits differ by %g", names[_i], most);
+    vectors_close(&v);
+    vectors_open(&v, tiny_path("merged/model"), "model.safetensors");
+    ft_tensor t;
+    ck_assert(_i != 2 || vectors_find(&v, &t, "model.layers.1.mlp.experts.3.up_proj.weight"));
+    vectors_close(&v);
+    ft_buf_free(&said);
+    case_close(&c, &text);
+    ck_assert_int_eq(ft_remove_tree(tiny_path("merged"), NULL), 0);
+}
+END_TEST
+
 /* Of the shared cases: every LoRA or DoRA one whose base a model plugin knows. */
 static const char *const shared[] = { "lora",           "lora_rslora", "lora_pattern",
                                       "lora_dora",      "qlora",       "qdora",
@@ -271,6 +310,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 300);
     tcase_add_unchecked_fixture(t, tiny_begin, tiny_end);
     tcase_add_loop_test(t, own_cases, 0, sizeof own / sizeof *own);
+    tcase_add_loop_test(t, exported, 0, 3);
     tcase_add_loop_test(t, shared_cases, 0, sizeof shared / sizeof *shared);
     suite_add_tcase(s, t);
     return s;
