@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Vectors of test_model and test_adapters: tiny llama checkpoints, as transformers and PEFT see them.
+"""Vectors of test_model and test_adapters: tiny checkpoints of each family, as transformers and PEFT see them.
 
     make-tiny-model.py OUT          (OUT: tests/data/tiny; needs torch, transformers, peft, safetensors)
 
@@ -15,7 +15,7 @@ OUT/CASE/: as goldens/adapters: case.json, adapter_init/, batches.safetensors, f
 import json, os, shutil, sys
 import numpy as np, torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
 GOLD = np.uint64(0x9E3779B97F4A7C15)
@@ -46,17 +46,17 @@ def sketch(name, g):
     return torch.tensor([float(sign(k) @ g) for k in range(SKETCH)], dtype=torch.float32)
 
 
-def model(out, name, **kw):
+def model(out, name, kind="llama", **kw):
     """The checkpoint with its weights by name, saved to a temporary folder; returns the model."""
-    c = LlamaConfig(**{**dict(vocab_size=V, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                              num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, pad_token_id=0,
-                              bos_token_id=1, eos_token_id=2), **kw})
+    c = AutoConfig.for_model(kind, **{**dict(vocab_size=V, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                                             num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, pad_token_id=0,
+                                             bos_token_id=1, eos_token_id=2), **kw})
     m = AutoModelForCausalLM.from_config(c, attn_implementation="eager").float()
     with torch.no_grad():
         for k, p in m.named_parameters(): p.copy_(weight(k, tuple(p.shape)))
     d = f"{out}/{name}"
     os.makedirs(d, exist_ok=True)
-    c.architectures = ["LlamaForCausalLM"]
+    c.architectures = [type(m).__name__]
     c.save_pretrained(d)
     with open(f"{d}/weights.txt", "w") as f:
         for k, p in m.named_parameters(): print(k, p.shape[0], p.shape[1] if p.dim() > 1 else 0, file=f)
@@ -130,6 +130,21 @@ def main():
     out = sys.argv[1]
     specs = dict(tied=dict(tie_word_embeddings=True), untied=dict(tie_word_embeddings=False, head_dim=8),
                  biased=dict(tie_word_embeddings=False, attention_bias=True, mlp_bias=True, num_key_value_heads=1, rope_theta=500.0))
+    # The other families, each with what it alone has; windows are shorter than the rows.
+    rope = lambda **kw: dict(dict(rope_type="default", rope_theta=10000.0), **kw)
+    specs |= dict(
+        mistral=dict(kind="mistral", sliding_window=6, head_dim=20, tie_word_embeddings=False),
+        qwen2=dict(kind="qwen2", use_sliding_window=True, sliding_window=5, max_window_layers=1, tie_word_embeddings=True,
+                   rope_parameters=rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=32)),
+        qwen3=dict(kind="qwen3", head_dim=12, num_key_value_heads=1, attention_bias=True, tie_word_embeddings=False),
+        phi3=dict(kind="phi3", sliding_window=7, original_max_position_embeddings=64,
+                  rope_parameters=rope(rope_type="longrope", partial_rotary_factor=0.75, short_factor=[1 + 0.2 * i for i in range(6)],
+                                       long_factor=[2 + 0.5 * i for i in range(6)])),
+        gemma2=dict(kind="gemma2", head_dim=20, query_pre_attn_scalar=32, sliding_window=5, attn_logit_softcapping=8.0,
+                    final_logit_softcapping=7.0, num_hidden_layers=3),
+        gemma3=dict(kind="gemma3_text", head_dim=12, num_key_value_heads=1, query_pre_attn_scalar=20, sliding_window=4,
+                    layer_types=["sliding_attention", "full_attention"], attention_bias=True,
+                    rope_parameters=dict(full_attention=rope(rope_type="linear", factor=8.0, rope_theta=1e6), sliding_attention=rope())))
     for i, (k, s) in enumerate(specs.items()): golden(out, k, model(out, k, **s), 40 + i)
     make = lambda k: lambda: model(out, k, **specs[k])
     all7 = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
