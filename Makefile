@@ -45,7 +45,7 @@ PLUGIN_TESTS := $(patsubst %.c,%,$(notdir $(wildcard $(FOLDERS:%=%/*_test.c))))
 
 all: $(BUILD)/pipeline plugins kernels
 
-.PHONY: all plugins kernels help deps demo check run-tests unit asan tsan fuzz fuzz-programs format \
+.PHONY: all plugins kernels help deps demo bench check run-tests unit asan tsan fuzz fuzz-programs format \
         install clean
 plugins: $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
@@ -53,6 +53,7 @@ help:
 	@echo 'make             build/pipeline, build/plugins/*.so'
 	@echo 'make deps        install the Debian packages that are missing (apt, as root or with sudo)'
 	@echo 'make demo        everything from a bare clone to a tuned model, and what it learned'
+	@echo 'make bench       beside PyTorch + PEFT, ratios into docs/performance.md; QUICK=1: three minutes'
 	@echo 'make check       all tests, after installing what they need'
 	@echo 'make unit T=json one test program'
 	@echo 'make asan        all tests under AddressSanitizer and UBSan; tsan: ThreadSanitizer'
@@ -210,6 +211,15 @@ demo:
 	@$(MAKE) $(JOBS) all
 	$(BUILD)/pipeline run pipelines/sft-qlora.yaml output_dir=$(DEMO_RUN)
 	@tools/show-demo $(DEMO_RUN)
+
+# Beside what people use: bench/bench.py.  PEER_PYTHON: an interpreter that has it all already.
+$(BUILD)/bench/kernels: bench/kernels.c $(BUILD)/libft.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -I. -Iinclude $(LDFLAGS) $< $(BUILD)/libft.a $(LIBS) -o $@
+
+bench: all $(BUILD)/bench/kernels
+	@python=$$(QUICK=$(QUICK) bench/setup $(BUILD)) && \
+	    "$$python" bench/bench.py $(if $(QUICK),--quick,--write)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pipeline $(DESTDIR)$(PREFIX)/include/ft

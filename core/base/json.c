@@ -139,8 +139,8 @@ static int refuse_duplicates(const ft_json_check *r, const ft_json *v, const ft_
         const ft_json *x = order[i - 1], *y = order[i];
         if (x->key_len != y->key_len || memcmp(x->key, y->key, y->key_len)) continue;
         char msg[160];
-        snprintf(msg, sizeof msg, "duplicate key \"%.*s\"", y->key_len < 100 ? (int)y->key_len : 100,
-                 y->key);
+        snprintf(msg, sizeof msg, "duplicate key \"%.*s\"",
+                 y->key_len < 100 ? (int)y->key_len : 100, y->key);
         return ft_json_fail_at(r, y->at, msg);
     }
     return 0;

@@ -2,6 +2,7 @@
 #include "core/base/json.h"
 #include "core/cli/options.h"
 #include "core/run/pipeline.h"
+#include "core/run/shapes.h"
 
 enum { MOST_OVERRIDES = 256 };
 
@@ -66,6 +67,15 @@ static int print_plan(const ft_train_plan *p)
     return ft_cli_put(&b);
 }
 
+/* Lets a model without weights be planned from its configuration. */
+static int without_weights(ft_run *r, ft_shapes *s, ft_err *e)
+{
+    if (!r->model.source || !ft_shapes_wanted(r->model.source->path)) return 0;
+    ft_log_line(&r->cli->log, FT_INFO, NULL, "%s has no weights: counted from its config.json",
+                r->model.source->path);
+    return ft_shapes_open(s, &r->model, r->scan.g, e);
+}
+
 int cmd_check(ft_cli *cli, int argc, char **argv)
 {
     const char *rest[MOST_OVERRIDES] = { NULL }, *json = NULL, *profile = NULL;
@@ -75,16 +85,19 @@ int cmd_check(ft_cli *cli, int argc, char **argv)
     ft_run r;
     ft_err e = { 0 };
     ft_train_plan plan;
+    ft_shapes shapes = { .map = NULL };
     int status = ft_options(cli, argc, argv, table, rest, MOST_OVERRIDES);
     if (status) return status;
     if (!rest[0]) return ft_cli_usage(cli, "check");
     status = ft_run_open(&r, cli, rest[0], rest + 1, overrides(rest), &e);
     r.profile = profile != NULL;
     if (!status) {
-        int code = ft_pipeline_check(&r, &plan, !json, &e);
+        int code = without_weights(&r, &shapes, &e);
+        if (!code) code = ft_pipeline_check(&r, &plan, !json, &e);
         status = code ? exit_status(code) : json ? print_plan(&plan) : 0;
     }
     if (e.code) ft_cli_fail(status, "%s", e.msg);
     ft_run_close(&r);
+    ft_shapes_close(&shapes);
     return status;
 }

@@ -84,8 +84,17 @@ static int print_score(const ft_score *s)
     return ft_cli_put(&b);
 }
 
-static int check_ids(const ft_token_set *t, int64_t vocab, ft_err *e)
+static int check_rows(const ft_token_set *t, const ft_model_info *m, ft_err *e)
 {
+    int64_t vocab = m->vocab;
+    for (int64_t d = 0; d < t->n_docs; d++) {
+        int64_t n = t->start[d + 1] - t->start[d];
+        if (n > m->context)
+            return ft_errf(e, FT_EINVAL,
+                           "a row has a document of %lld tokens, the model's context is %lld; cut "
+                           "the rows",
+                           (long long)n, (long long)m->context);
+    }
     for (int64_t i = 0; i < t->n_tokens; i++) {
         if (t->ids[i] >= vocab || t->labels[i] >= vocab)
             return ft_errf(e, FT_EINVAL, "token id %d is outside of the model's vocabulary of %lld",
@@ -105,7 +114,7 @@ static int run(ft_cli *cli, const options *o, ft_score *s, ft_err *e)
     ft_offer offer = ft_run_offer(&cli->log);
     int code = r ? ft_lm_open(&lm, r, &offer, o->model, o->adapter, cli->threads, e) : e->code;
     if (!code) code = open_rows(&set, &rows, o->tokens, r, &offer, e);
-    if (!code) code = check_ids(&set, lm.model.info.vocab, e);
+    if (!code) code = check_rows(&set, &lm.model.info, e);
     if (!code) {
         ft_program_args a = ft_lm_args(&lm);
         a.compute = ft_machine_compute(&lm.machine, o->dtype);

@@ -190,17 +190,6 @@ ft_tensors *ft_tensors_parse(const char *what, const void *p, size_t n, unsigned
     return NULL;
 }
 
-ft_tensors *ft_tensors_declare(const ft_tensor *t, size_t n, const char *what, ft_err *e)
-{
-    ft_tensors *s = calloc(1, sizeof *s);
-    int code = s ? 0 : no_memory(e, what);
-    for (size_t i = 0; i < n && !code; i++) code = ft_set_add(s, what, &t[i], e);
-    if (!code) code = ft_set_seal(s, what, e);
-    if (!code) return s;
-    ft_tensors_close(s);
-    return NULL;
-}
-
 void ft_tensors_close(ft_tensors *s)
 {
     if (!s) return;

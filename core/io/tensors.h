@@ -21,9 +21,6 @@ ft_tensors *ft_tensors_open(const char *path, ft_err *e);
 ft_tensors *ft_tensors_open_with(const char *path, unsigned flags, ft_err *e);
 /* A whole safetensors or GGUF file that lies in memory and outlives the set; `what` names it. */
 ft_tensors *ft_tensors_parse(const char *what, const void *p, size_t n, unsigned flags, ft_err *e);
-/* A set of n tensors without data, for planning a model whose weights are not there; names are
- * copied. */
-ft_tensors *ft_tensors_declare(const ft_tensor *t, size_t n, const char *what, ft_err *e);
 void ft_tensors_close(ft_tensors *); /* NULL is fine */
 
 /* Gives back the memory of pages that have been read; they are read again when they are needed.

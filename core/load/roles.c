@@ -21,6 +21,13 @@ static const ft_role_argument format_args[] = {
     { "val_size", FT_REAL, offsetof(ft_data_args, val_size) }, { 0 },
 };
 
+static const ft_role_member table[] = {
+    { "claims", offsetof(ft_table, claims) },
+    { "begin", offsetof(ft_table, begin) },
+    { "next", offsetof(ft_table, next) },
+    { 0 },
+};
+
 static const ft_role_member filter[] = { { "keep", offsetof(ft_filter, keep) }, { 0 } };
 
 static const ft_role_member mixer[] = {
@@ -153,6 +160,7 @@ static const ft_role_member exporter[] = { { "write", offsetof(ft_exporter, writ
 
 static const ft_role roles[] = {
     { "ft.format/1", sizeof(ft_format), 32, format, format_args, offsetof(ft_format, args), 0 },
+    { "ft.table/1", sizeof(ft_table), sizeof(ft_table), table, NULL, 0, 0 },
     { "ft.filter/1", sizeof(ft_filter), sizeof(ft_filter), filter, NULL, 0, 0 },
     { "ft.mixer/1", sizeof(ft_mixer), sizeof(ft_mixer), mixer, mixer_args, offsetof(ft_mixer, args),
       0 },

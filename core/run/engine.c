@@ -287,9 +287,14 @@ static int fill_params(ft_engine *e, ft_weights *w, uint64_t seed, const ft_tens
         const ft_desc *d = &g_value_at(g, p->value)->desc;
         const ft_tensor *t = adapter ? ft_tensors_find(adapter, p->name) : NULL;
         void *at = ft_engine_param(e, i);
-        if (t) code = fill_from_adapter(at, d, p, t, err);
-        else if (p->weight) code = fill_from_checkpoint(at, d, p, w, err);
-        else if (p->init.kind != FT_INIT_VALUE) fill_declared(at, d, p, seed);
+        if (t) {
+            code = fill_from_adapter(at, d, p, t, err);
+            ft_tensors_forget_part(adapter, t->data, t->bytes);
+        } else if (p->weight) {
+            code = fill_from_checkpoint(at, d, p, w, err);
+        } else if (p->init.kind != FT_INIT_VALUE) {
+            fill_declared(at, d, p, seed);
+        }
     }
     return code;
 }

@@ -1,10 +1,7 @@
 /* model.c -- see model.h. */
 #include "core/run/model.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include "core/base/file.h"
-#include "core/graph/plan.h"
 #include "core/run/claim.h"
 #include "ft/quant.h"
 
@@ -86,46 +83,6 @@ int ft_model_open_weights(ft_model_run *m, ft_weights *w, ft_err *e)
     w->quantizer = ft_instance_vtable(m->quantizer);
     w->quantizer_self = ft_instance_self(m->quantizer);
     return 0;
-}
-
-/* Whether a Hugging Face folder has no weights. */
-static bool is_bare(const ft_source *s)
-{
-    static const char *const names[] = { "model.safetensors", "model.safetensors.index.json" };
-    char path[4096];
-    for (size_t i = 0; i < 2 && !s->gguf; i++) {
-        if (ft_path_join(path, sizeof path, s->path, names[i], NULL) || ft_file_exists(path))
-            return false;
-    }
-    return !s->gguf;
-}
-
-static ft_dtype configured_dtype(const ft_json *c)
-{
-    const char *name = ft_json_str(c, "dtype", ft_json_str(c, "torch_dtype", "bfloat16"));
-    return !strcmp(name, "float32") ? FT_F32 : !strcmp(name, "float16") ? FT_F16 : FT_BF16;
-}
-
-int ft_model_declare(ft_model_run *m, const ft_g *graph, bool *bare, ft_err *e)
-{
-    *bare = !m->tensors && is_bare(m->source);
-    if (!*bare) return 0;
-    ft_tensor *t = calloc(graph->n_weight + 1, sizeof *t);
-    if (!t) return ft_errf(e, FT_ENOMEM, "out of memory while planning weights");
-    for (uint32_t i = 0; i < graph->n_weight; i++) {
-        const g_weight *w = &graph->weight[i];
-        t[i] = (ft_tensor){ .name = w->name,
-                            .dtype = configured_dtype(m->source->config),
-                            .ndim = w->shape.ndim };
-        t[i].bytes = (uint64_t)g_dtype_bytes(t[i].dtype);
-        for (int k = 0; k < w->shape.ndim; k++) {
-            t[i].dim[k] = w->shape.dim[k];
-            t[i].bytes *= (uint64_t)w->shape.dim[k];
-        }
-    }
-    m->tensors = ft_tensors_declare(t, graph->n_weight, m->source->path, e);
-    free(t);
-    return m->tensors ? 0 : e->code;
 }
 
 void ft_model_close(ft_model_run *m)

@@ -21,8 +21,5 @@ int ft_model_open(ft_model_run *m, const char *path, ft_registry *r, const ft_of
                   ft_err *e);
 /* Maps the weight files and points *w at them. */
 int ft_model_open_weights(ft_model_run *m, ft_weights *w, ft_err *e);
-/* For `check` of a folder that has config.json alone: its weights as the graph names them, in the
- * configuration's dtype, without numbers.  *bare: it is one; else nothing happens. */
-int ft_model_declare(ft_model_run *m, const ft_g *graph, bool *bare, ft_err *e);
 void ft_model_close(ft_model_run *m);
 #endif

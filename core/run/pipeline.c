@@ -415,12 +415,7 @@ static int show_tokens(ft_run *r, ft_stage *t, ft_err *e)
 int ft_pipeline_check(ft_run *r, ft_train_plan *plan, bool print, ft_err *e)
 {
     *plan = (ft_train_plan){ .rows = 0 };
-    bool bare = false;
-    int tried = *r->config.model ? ft_model_declare(&r->model, r->scan.g, &bare, e) : 0;
-    if (bare && print)
-        ft_log_line(&r->cli->log, FT_WARN, "check",
-                    "%s has no weights: planned by config.json alone", r->config.model);
-    if (!tried) tried = try_all(r, e);
+    int tried = try_all(r, e);
     if (tried) return tried;
     ft_stage *tokens = NULL;
     bool trains = false;

@@ -2,6 +2,7 @@
 #include "core/run/services.h"
 #include "core/io/tensors.h"
 #include "core/run/evaluate.h"
+#include "core/run/table_file.h"
 #include "core/text/template.h"
 
 /* ---- ft.threads/1 ---------------------------------------------------------------------------- */
@@ -48,6 +49,7 @@ ft_offer ft_run_offer(ft_log *log)
         all[n++] = (ft_service){ "ft.threads/1", &threads };
         all[n++] = (ft_service){ "ft.source/1", &source };
         all[n++] = (ft_service){ "ft.template/1", &ft_template_interface };
+        all[n++] = (ft_service){ "ft.table/1", &ft_table_interface };
         all[n++] = (ft_service){ "ft.lm/1", &ft_lm_interface };
     }
     return (ft_offer){ .service = all, .n_services = n, .log = log };

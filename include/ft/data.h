@@ -1,6 +1,6 @@
 /* ft/data.h -- the way of the data: rows of a file → rendered text whose every byte is accounted
- * for → tokens.  Roles "ft.format/1", "ft.tokens/1" and "ft.tokenizer/1", and the chat template
- * interface.
+ * for → tokens.  Roles "ft.format/1", "ft.table/1", "ft.tokens/1" and "ft.tokenizer/1", and the
+ * chat template interface.
  *
  * What is trained on is decided by where a byte came from, never by searching for marker strings:
  * a format plugin renders a conversation once and says for each stretch of bytes whether the
@@ -77,6 +77,31 @@ typedef struct {
     bool (*skip_reason)(void *self, size_t i, const char **reason, int64_t *rows);
 } ft_format;
 
+/* ---- role "ft.table/1": files that are tables → rows as JSON texts --------------------------- */
+typedef struct { const char *p; size_t n; } ft_bytes;
+
+typedef struct {
+    uint32_t size;
+    /* Whether the plugin reads files that begin with these n bytes; may be called before begin. */
+    bool (*claims)(const void *start, size_t n);
+    int (*begin)(void *self, const char *path);
+    /* The next row, valid until the next call: 1; at the end: 0; else FT_E*: FT_EUNSUP is of this
+     * row alone, and the next call gives the one behind it. */
+    int (*next)(void *self, ft_bytes *row);
+} ft_table;
+
+/* Interface "ft.table/1": such files, for format plugins, through the plugin that claims them. */
+typedef struct ft_table_file ft_table_file;
+typedef struct {
+    uint32_t size;
+    /* NULL after host->fail().  kind: what the file is ("Parquet"), for the message that no plugin
+     * reads it. */
+    ft_table_file *(*open)(const ft_host *, const char *path, const char *kind);
+    /* As ft_table.next; after an error *why says what is wrong, and host->fail was not called. */
+    int (*next)(ft_table_file *, ft_bytes *row, const char **why);
+    void (*close)(ft_table_file *); /* NULL is fine */
+} ft_table_api;
+
 /* ---- role "ft.filter/1": samples → those of them that are kept ------------------------------- */
 typedef struct {
     uint32_t size;
@@ -138,8 +163,6 @@ typedef struct {
     const uint32_t *begin, *end; /* [n] bytes of the text that each token stands for */
     size_t n;
 } ft_tokens;
-
-typedef struct { const char *p; size_t n; } ft_bytes;
 
 /* Parameters every tokenizer stage has: embed and add FT_TOKENIZER_PARAMS(config, member). */
 typedef struct {

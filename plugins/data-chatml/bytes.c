@@ -142,8 +142,6 @@ static int start(packed *f)
 {
     static const unsigned char gzip[] = { 0x1F, 0x8B }, zstd[] = { 0x28, 0xB5, 0x2F, 0xFD };
     if (fill(f)) return -1;
-    if (f->n >= 4 && (!memcmp(f->in, "PAR1", 4)))
-        return fail(f, "is a Parquet file, which this build does not read: save it as JSONL", "");
     if (f->n >= sizeof gzip && !memcmp(f->in, gzip, sizeof gzip)) {
         if (inflateInit2(&f->z, 15 + 16) != Z_OK) return fail(f, "out of memory", "");
         f->how = GZIP;

@@ -137,6 +137,11 @@ static const void *need(const ft_host *host, const char *iface)
 /* Opens the file at hand. */
 static int open_file(self_t *s)
 {
+    if (reader_is_table(path_now(s))) {
+        int code = reader_open_table(&s->file, s->host, path_now(s));
+        s->opened = !code;
+        return code;
+    }
     if (!reader_open(&s->file, path_now(s), s->config->format, s->config->sample_by))
         return s->host->fail(s->host, FT_EIO, "%s: %s", path_now(s), s->file.error);
     s->opened = true;
@@ -297,7 +302,8 @@ static const char *const bad_choices[] = { "error", "skip", NULL };
 
 static const ft_param params[] = {
     { "path", FT_PATH, offsetof(config, path), NULL, 0, 0, NULL,
-      "rows: a file of JSONL, JSON (one array), CSV or text, as it is or packed as .gz or .zst" },
+      "rows: a file of JSONL, JSON (one array), CSV or text, as it is or packed as .gz or .zst, or "
+      "of Parquet" },
     { "val_path", FT_PATH, offsetof(config, val_path), "", 0, 0, NULL,
       "rows for evaluation, from a file of their own" },
     FT_DATA_PARAMS(config, data),

@@ -1,8 +1,9 @@
 /* reader.c -- see reader.h.  A file whose first character is '[' is a JSON array and is cut into
  * its items by counting brackets outside of strings; anything else is taken line by line.  So
  * either is read in the memory of its longest row.  What a row holds is for the strict JSON reader
- * to judge.  Plain text becomes {"text": …}: a line, a paragraph (up to a blank line) or the whole
- * file a row.  CSV: csv.c.
+ * to judge.  A table comes row by row
+ * from the plugin that reads it.  Plain text becomes {"text": …}: a line, a paragraph (up to a
+ * blank line) or the whole file a row.  CSV: csv.c.
  *
  * Bounds: a row of more than 16 MiB is passed over, one of more than 1 GiB ends the reading, and
  * so do 16 MiB of nothing but white space: a packed file of a few kilobytes may unpack to
@@ -41,9 +42,28 @@ bool reader_open(reader *r, const char *path, const char *format, const char *sa
     return r->in != NULL;
 }
 
+bool reader_is_table(const char *path)
+{
+    char start[4] = { 0 };
+    FILE *f = fopen(path, "rbe");
+    bool table = f && fread(start, 1, 4, f) == 4 &&
+                 (!memcmp(start, "PAR1", 4) || !memcmp(start, "PARE", 4));
+    if (f) fclose(f);
+    return table;
+}
+
+int reader_open_table(reader *r, const ft_host *host, const char *path)
+{
+    *r = (reader){ .as = READ_TABLE, .tables = host->get(host, "ft.table/1") };
+    if (!r->tables) return host->fail(host, FT_EUNSUP, "%s: this host has no ft.table/1", path);
+    r->table = r->tables->open(host, path, "Parquet");
+    return r->table ? FT_OK : FT_EUNSUP;
+}
+
 void reader_close(reader *r)
 {
     bytes_close(r->in);
+    if (r->table) r->tables->close(r->table);
     ft_buf_free(&r->row);
     ft_buf_free(&r->cell);
     ft_buf_free(&r->names);
@@ -259,11 +279,28 @@ static int next_text(reader *r)
     return 1;
 }
 
+/* ---- a table --------------------------------------------------------------------------------- */
+
+static int next_of_table(reader *r)
+{
+    ft_bytes row;
+    const char *why = "";
+    int got = r->tables->next(r->table, &row, &why);
+    r->row_line = ++r->line;
+    r->row.n = 0;
+    r->ended = got != 1 && got != FT_EUNSUP;
+    if (got == 1) ft_buf_add(&r->row, row.p, row.n);
+    if (got >= 0) return got;
+    reader_bad(r, "%s", why);
+    return got == FT_EUNSUP ? -2 : -1;
+}
+
 int reader_next(reader *r)
 {
     bool first = !r->started;
     if (r->ended) return 0;
     r->started = true;
+    if (r->as == READ_TABLE) return next_of_table(r);
     if (r->as == READ_CSV) return csv_next(r);
     if (r->as != READ_JSON) return next_text(r);
     if (first && start_json(r)) return -1;

@@ -127,9 +127,29 @@ static int refuse(decoder *m, const ft_source *s)
     return 0;
 }
 
+/* "attention.sliding_window_pattern": a number, as in decoder_set_windows, or a truth value for
+ * each layer. */
+static int read_pattern(decoder *m, const ft_source *s)
+{
+    static const char name[] = "attention.sliding_window_pattern";
+    int64_t every = m->family->every;
+    char key[96];
+    const ft_meta *v = ft_source_meta(s, key_of(m, key, name));
+    if (v && v->type == FT_META_ARRAY) {
+        if (v->item != FT_META_BOOL || (int64_t)v->n != m->layers || v->n > DECODER_MAX_LAYERS)
+            return wrong(m, s, name, "is no list with a truth value for each layer");
+        for (uint64_t l = 0; l < v->n; l++)
+            m->slides[l] = m->window > 0 && ((const char *)v->data)[l] != 0;
+        return 0;
+    }
+    int e = decoder_meta_int(m, s, name, &every);
+    if (!e) decoder_set_windows(m, 0, every);
+    return e;
+}
+
 static int read_windows(decoder *m, const ft_source *s)
 {
-    int64_t every = m->family->every, window = 0;
+    int64_t window = 0;
     int e = decoder_meta_int(m, s, "attention.sliding_window", &window);
     if (!e && window && (m->family->windows == DECODER_NO_WINDOW ||
                          m->family->windows == DECODER_UPPER_LAYERS))
@@ -137,9 +157,8 @@ static int read_windows(decoder *m, const ft_source *s)
                      "is there, which nobody computes for this architecture; use the Hugging Face "
                      "folder");
     m->window = window;
-    if (!e && m->family->windows == DECODER_ALTERNATING)
-        e = decoder_meta_int(m, s, "attention.sliding_window_pattern", &every);
-    if (!e) decoder_set_windows(m, 0, every);
+    if (!e && m->family->windows == DECODER_ALTERNATING) return read_pattern(m, s);
+    if (!e) decoder_set_windows(m, 0, 1);
     return e;
 }
 

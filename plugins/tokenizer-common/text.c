@@ -63,7 +63,7 @@ void tok_build_put(tok_build *o, const char *s, uint32_t n, uint32_t lo, uint32_
 void tok_build_copy(tok_build *o, const tok_text *x, uint32_t a, uint32_t b)
 {
     uint32_t n = b - a, len, lo, hi;
-    if (!room(o, n)) return;
+    if (!n || !room(o, n)) return;
     if (x->lo) {
         memcpy(o->p + o->n, x->p + a, n);
         memcpy(o->lo + o->n, x->lo + a, n * sizeof *o->lo);

@@ -173,6 +173,12 @@ put("rows", "document", "\5# a\n\nb\n")
 put("rows", "tree", "\6" + json.dumps(TREE))
 put("rows", "last", "\7" + json.dumps(TALK))
 
+# ---- Parquet: of the files that tests/data/parquet/make.py made ---------------------------------------
+PARQUET = os.path.join(HERE, "..", "data", "parquet")
+for name in ["chat-none-1", "chat-snappy-2", "chat-zstd-1", "kinds-1", "messages"]:
+    with open(os.path.join(PARQUET, name + ".parquet"), "rb") as f:
+        put("parquet", name, f.read())
+
 # ---- pipeline files --------------------------------------------------------------------------------
 put("config", "sft", """version: 1
 model: models/m

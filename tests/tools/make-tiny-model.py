@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Vectors of test_model and test_adapters: tiny checkpoints, as transformers and PEFT see them.
+"""Vectors of test_model and test_adapters: tiny checkpoints of each family, as transformers and PEFT see them.
 
     make-tiny-model.py OUT          (OUT: tests/data/tiny; needs torch, transformers, peft, safetensors)
 
@@ -15,7 +15,7 @@ OUT/CASE/: as goldens/adapters: case.json, adapter_init/, batches.safetensors, f
 import json, os, shutil, sys
 import numpy as np, torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GptOssConfig, LlamaConfig, Qwen3MoeConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
 GOLD = np.uint64(0x9E3779B97F4A7C15)
@@ -49,16 +49,16 @@ def sketch(name, g):
 def in_file(name, shape, kind):
     """The tensors of a folder that a parameter is made of, and how: Qwen3-MoE's experts have matrices of their own."""
     stem, _, last = name.rpartition(".")
-    if kind is not Qwen3MoeConfig or not stem.endswith("experts"): return [(name, shape)]
+    if kind != "qwen3_moe" or not stem.endswith("experts"): return [(name, shape)]
     rows = dict(gate_up_proj=[("gate_proj", shape[1] // 2), ("up_proj", shape[1] // 2)], down_proj=[("down_proj", shape[1])])
     return [(f"{stem}.{e}.{k}.weight", (n, shape[2])) for e in range(shape[0]) for k, n in rows[last]]
 
 
-def model(out, name, kind=LlamaConfig, **kw):
+def model(out, name, kind="llama", **kw):
     """The checkpoint with its weights by name, saved to a temporary folder; returns the model."""
-    c = kind(**{**dict(vocab_size=V, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                       num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, pad_token_id=0,
-                       bos_token_id=1, eos_token_id=2), **kw})
+    c = AutoConfig.for_model(kind, **{**dict(vocab_size=V, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                                             num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, pad_token_id=0,
+                                             bos_token_id=1, eos_token_id=2), **kw})
     m = AutoModelForCausalLM.from_config(c, attn_implementation="eager").float()
     parts = {k: in_file(k, tuple(p.shape), kind) for k, p in m.named_parameters()}
     with torch.no_grad():
@@ -155,12 +155,27 @@ def main():
     out = sys.argv[1]
     specs = dict(tied=dict(tie_word_embeddings=True), untied=dict(tie_word_embeddings=False, head_dim=8),
                  biased=dict(tie_word_embeddings=False, attention_bias=True, mlp_bias=True, num_key_value_heads=1, rope_theta=500.0))
+    # The other families, each with what it alone has; windows are shorter than the rows.
+    rope = lambda **kw: dict(dict(rope_type="default", rope_theta=10000.0), **kw)
+    specs |= dict(
+        mistral=dict(kind="mistral", sliding_window=6, head_dim=20, tie_word_embeddings=False),
+        qwen2=dict(kind="qwen2", use_sliding_window=True, sliding_window=5, max_window_layers=1, tie_word_embeddings=True,
+                   rope_parameters=rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=32)),
+        qwen3=dict(kind="qwen3", head_dim=12, num_key_value_heads=1, attention_bias=True, tie_word_embeddings=False),
+        phi3=dict(kind="phi3", sliding_window=7, original_max_position_embeddings=64,
+                  rope_parameters=rope(rope_type="longrope", partial_rotary_factor=0.75, short_factor=[1 + 0.2 * i for i in range(6)],
+                                       long_factor=[2 + 0.5 * i for i in range(6)])),
+        gemma2=dict(kind="gemma2", head_dim=20, query_pre_attn_scalar=32, sliding_window=5, attn_logit_softcapping=8.0,
+                    final_logit_softcapping=7.0, num_hidden_layers=3),
+        gemma3=dict(kind="gemma3_text", head_dim=12, num_key_value_heads=1, query_pre_attn_scalar=20, sliding_window=4,
+                    layer_types=["sliding_attention", "full_attention"], attention_bias=True,
+                    rope_parameters=dict(full_attention=rope(rope_type="linear", factor=8.0, rope_theta=1e6), sliding_attention=rope())))
     alternate = ["sliding_attention", "full_attention", "sliding_attention"]
     yarn = dict(rope_type="yarn", rope_theta=500.0, factor=4.0, beta_fast=16.0, beta_slow=1.0, truncate=False, original_max_position_embeddings=32)
-    specs["oss"] = dict(kind=GptOssConfig, hidden_size=40, intermediate_size=20, num_hidden_layers=3, head_dim=8, num_local_experts=6,
+    specs["oss"] = dict(kind="gpt_oss", hidden_size=40, intermediate_size=20, num_hidden_layers=3, head_dim=8, num_local_experts=6,
                         num_experts_per_tok=3, sliding_window=5, layer_types=alternate, swiglu_limit=0.4, swiglu_alpha=1.3,
                         rope_parameters=yarn, tie_word_embeddings=False)
-    specs["mixture"] = dict(kind=Qwen3MoeConfig, hidden_size=40, num_hidden_layers=3, head_dim=8, moe_intermediate_size=12, num_experts=5,
+    specs["mixture"] = dict(kind="qwen3_moe", hidden_size=40, num_hidden_layers=3, head_dim=8, moe_intermediate_size=12, num_experts=5,
                             num_experts_per_tok=2, norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[], sliding_window=None,
                             tie_word_embeddings=True)
     for i, (k, s) in enumerate(specs.items()): golden(out, k, model(out, k, **s), 40 + i)

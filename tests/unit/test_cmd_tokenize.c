@@ -306,6 +306,39 @@ START_TEST(special_tokens_in_data)
 }
 END_TEST
 
+/* A Parquet file gives what the same rows give as JSON lines, and a cut one is refused. */
+START_TEST(rows_of_parquet)
+{
+    static const char rows[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"question 0\"}, {\"role\": "
+        "\"assistant\", \"content\": \"answer 0\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"question 1\"}, {\"role\": "
+        "\"assistant\", \"content\": \"answer 1\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"question 2\"}, {\"role\": "
+        "\"assistant\", \"content\": \"answer 2\"}]}\n";
+    char args[500], plugin[500];
+    ft_buf out = { 0 }, want = { 0 };
+    snprintf(plugin, sizeof plugin, "%s/plugins/data-parquet.so", test_build());
+    if (!ft_file_exists(plugin)) {
+        printf("not run: rows of Parquet (built without data-parquet)\n");
+        return;
+    }
+    const char *path = row_file(".jsonl", rows);
+    snprintf(args, sizeof args, MODEL "--chat %s", path);
+    ck_assert_int_eq(run(&want, "", args), 0);
+    ck_assert_int_eq(run(&out, "", MODEL "--chat tests/data/parquet/messages.parquet"), 0);
+    ck_assert_str_eq(out.p, want.p);
+    unlink(path);
+    path = row_file(".parquet", "PAR1 and no more");
+    snprintf(args, sizeof args, MODEL "--chat %s 2>&1", path);
+    ck_assert_int_eq(run(&out, "", args), 1);
+    ck_assert_msg(strstr(out.p, "does not end as a Parquet file") != NULL, "%s", out.p);
+    unlink(path);
+    ft_buf_free(&out);
+    ft_buf_free(&want);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("cmd_tokenize");
@@ -318,6 +351,7 @@ static Suite *suite(void)
     tcase_add_test(t, rows_of_chats);
     tcase_add_test(t, shown_rows);
     tcase_add_test(t, special_tokens_in_data);
+    tcase_add_test(t, rows_of_parquet);
     suite_add_tcase(s, t);
     return s;
 }

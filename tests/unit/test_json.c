@@ -11,7 +11,7 @@ static ft_json_doc *parse(const char *text, ft_err *e)
     return ft_json_parse("x", text, strlen(text), e);
 }
 
-/* ---- refusals: each by a rule of its own ------------------------------------------------------ */
+/* ---- refusals: each by a rule of its own ----------------------------------------------------- */
 
 static const struct { const char *text, *says; } bad[] = {
     { "", "x:1:1: the text ends where a value must stand" },
@@ -113,7 +113,7 @@ START_TEST(test_depth)
 }
 END_TEST
 
-/* ---- what is kept ----------------------------------------------------------------------------- */
+/* ---- what is kept ---------------------------------------------------------------------------- */
 
 static const struct { const char *text, *same; /* NULL: as `text` */ } good[] = {
     { "null", NULL },
@@ -125,14 +125,16 @@ static const struct { const char *text, *same; /* NULL: as `text` */ } good[] = 
     { "12345678901234567890.5E-3", NULL },
     { "\"\"", NULL },
     { "\"a\\u0000b\"", NULL },
-    { "\"\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\"", "\"\xf0\x9f\x98\x80/\\b\\f\\n\\r\\t\\\"\\\\\"" },
+    { "\"\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\\"\\\\\"",
+      "\"\xf0\x9f\x98\x80/\\b\\f\\n\\r\\t\\\"\\\\\"" },
     { "\"\\u00e9\\u20ac\\u007f\"", "\"\xc3\xa9\xe2\x82\xac\x7f\"" },
     { "[]", NULL },
     { "{}", NULL },
     { "[[], {}, [[1]], [2, 3]]", NULL },
     { "\r\n{\t\"a\" :1 ,\"b\":[ 1,2 ],\n\"c\":{\"d\":-1e+5,\"e\":\"f\"}}",
       "{\"a\": 1, \"b\": [1, 2], \"c\": {\"d\": -1e+5, \"e\": \"f\"}}" },
-    { "{\"\\\"k\\u0000\": {\"\\\\\": 1, \"x\": 2}, \"z\": 0}", "{\"\\\"k\\u0000\": {\"\\\\\": 1, \"x\": 2}, \"z\": 0}" },
+    { "{\"\\\"k\\u0000\": {\"\\\\\": 1, \"x\": 2}, \"z\": 0}",
+      "{\"\\\"k\\u0000\": {\"\\\\\": 1, \"x\": 2}, \"z\": 0}" },
     { "{\"z\": 1, \"a\": 2}", NULL }, /* the order of keys */
 };
 
@@ -179,7 +181,7 @@ START_TEST(test_prefix)
 }
 END_TEST
 
-/* ---- member by member -------------------------------------------------------------------------- */
+/* ---- member by member ------------------------------------------------------------------------ */
 
 static int note(void *ctx, const ft_json *m, ft_err *e)
 {
@@ -225,7 +227,7 @@ START_TEST(test_members)
 }
 END_TEST
 
-/* ---- memory ------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static long peak_kib(void)
 {

@@ -113,13 +113,32 @@ static void hold(const char *dir, const char *golden_dir, const char *name)
     vectors_close(&v);
 }
 
-static const char *const own[] = { "tied", "untied", "biased", "oss", "mixture" };
+static const char *const own[] = { "tied", "untied", "biased", "mistral", "qwen2",  "qwen3",
+                                   "phi3", "gemma2", "gemma3", "oss",     "mixture" };
 
 START_TEST(own_models)
 {
     char golden[256];
     snprintf(golden, sizeof golden, TINY "/%s", own[_i]);
     hold(tiny_model(own[_i]), golden, own[_i]);
+}
+END_TEST
+
+/* Every folder of FT_MODELS, which tests/tools/model-diff.py makes: other seeds and shapes. */
+START_TEST(given_models)
+{
+    const char *root = getenv("FT_MODELS");
+    DIR *d = root && *root ? opendir(root) : NULL;
+    int n = 0;
+    for (struct dirent *x; d && (x = readdir(d));) {
+        char dir[600];
+        snprintf(dir, sizeof dir, "%s/%s", root, x->d_name);
+        if (x->d_name[0] == '.') continue;
+        hold(dir, dir, x->d_name);
+        n++;
+    }
+    if (d) closedir(d);
+    if (root && *root) ck_assert_msg(n > 0, "%s holds no models", root);
 }
 END_TEST
 
@@ -248,6 +267,11 @@ static Suite *suite(void)
     tcase_add_loop_test(t, older_spelling, 0, N_SHARED);
     tcase_add_loop_test(t, packed, 0, N_SHARED);
     tcase_add_loop_test(t, continued, 0, N_SHARED);
+    suite_add_tcase(s, t);
+    t = tcase_create("given");
+    tcase_set_timeout(t, 3000);
+    tcase_add_unchecked_fixture(t, tiny_begin, tiny_end);
+    tcase_add_test(t, given_models);
     suite_add_tcase(s, t);
     return s;
 }

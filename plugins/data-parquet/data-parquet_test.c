@@ -1,0 +1,370 @@
+/* data-parquet_test.c -- Parquet files behind the built plugin: what pyarrow wrote in every codec,
+ * page version and encoding that is read, row by row; files cut anywhere and with any byte changed;
+ * what is refused, and what few bytes may not stand for. */
+#include "tests/plugin_host.h"
+#include <dirent.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "ft/data.h"
+
+#define FOLDER "tests/data/parquet/"
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* The rows of the file, a line each; the code of the last next(), or of begin(). */
+static int read_rows(ft_buf *out, plugin_host *h, const char *path)
+{
+    ft_bytes row;
+    int got = plugin_open(h, "data-parquet", NULL);
+    ck_assert_int_eq(got, 0);
+    const ft_table *t = h->plugin->vtable;
+    out->n = 0;
+    ft_buf_puts(out, "");
+    got = t->begin(h->self, path);
+    while (!got && (got = t->next(h->self, &row)) == 1) {
+        ft_buf_add(out, row.p, row.n);
+        ft_buf_puts(out, "\n");
+        got = 0;
+    }
+    return got;
+}
+
+/* Whether all went well; what failed is in failed. */
+static bool reads(ft_buf *out, char failed[2048], const char *path)
+{
+    plugin_host h = { 0 };
+    int code = read_rows(out, &h, path);
+    snprintf(failed, 2048, "%s", h.err.msg);
+    ck_assert_msg((code != 0) == (h.err.code != 0), "code %d and %s", code, h.err.msg);
+    plugin_close(&h);
+    return !code;
+}
+
+static void read_whole(ft_buf *out, const char *path)
+{
+    ft_err e = { 0 };
+    ck_assert_msg(!ft_file_read(out, path, 1 << 22, &e), "%s", e.msg);
+}
+
+static const char *const written[] = {
+    "chat-none-1", "chat-none-2", "chat-snappy-1", "chat-snappy-2", "chat-gzip-1", "chat-gzip-2",
+    "chat-zstd-1", "chat-zstd-2", "kinds-1", "kinds-2", "empty",
+};
+enum { N_WRITTEN = sizeof written / sizeof *written };
+
+START_TEST(rows_as_pyarrow_has_them)
+{
+    char path[200], failed[2048];
+    ft_buf got = { 0 }, want = { 0 };
+    snprintf(path, sizeof path, FOLDER "%s.jsonl", written[_i]);
+    read_whole(&want, path);
+    snprintf(path, sizeof path, FOLDER "%s.parquet", written[_i]);
+    ck_assert_msg(reads(&got, failed, path), "%s", failed);
+    const char *a = got.p, *b = want.p ? want.p : "";
+    for (int line = 1; *a || *b; line++) {
+        size_t n = strcspn(a, "\n"), m = strcspn(b, "\n");
+        ck_assert_msg(n == m && !memcmp(a, b, n), "%s, row %d:\n%.*s\nwanted\n%.*s", path, line,
+                      (int)n, a, (int)m, b);
+        a += n + (a[n] != 0);
+        b += m + (b[m] != 0);
+    }
+    ft_buf_free(&got);
+    ft_buf_free(&want);
+}
+END_TEST
+
+START_TEST(long_runs)
+{
+    char failed[2048];
+    ft_buf got = { 0 };
+    ck_assert_msg(reads(&got, failed, FOLDER "long-run.parquet"), "%s", failed);
+    static const char line[] = "{\"text\": \"same\", \"none\": null}\n";
+    ck_assert_uint_eq(got.n, 5000 * (sizeof line - 1));
+    for (size_t i = 0; i < got.n; i += sizeof line - 1)
+        ck_assert(!memcmp(got.p + i, line, sizeof line - 1));
+    ft_buf_free(&got);
+}
+END_TEST
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+static const struct { const char *file, *says; } refused[] = {
+    { "refused-brotli.parquet", "packed with Brotli, which is not supported" },
+    { "refused-lz4.parquet", "packed with LZ4, which is not supported" },
+    { "refused-delta.parquet", "its encoding 7 is not supported" },
+    { "make.py", "does not end as a Parquet file" },
+    { "no such file", "No such file" },
+};
+
+START_TEST(refused_by_name)
+{
+    char path[200], failed[2048];
+    ft_buf got = { 0 };
+    snprintf(path, sizeof path, FOLDER "%s", refused[_i].file);
+    ck_assert(!reads(&got, failed, path));
+    ck_assert_msg(strstr(failed, refused[_i].says) && strstr(failed, path), "%s", failed);
+    ft_buf_free(&got);
+}
+END_TEST
+
+START_TEST(claims_by_first_bytes)
+{
+    plugin_host h = { 0 };
+    ck_assert_int_eq(plugin_open(&h, "data-parquet", NULL), 0);
+    const ft_table *t = h.plugin->vtable;
+    ck_assert(t->claims("PAR1", 4) && t->claims("PARE....", 8));
+    ck_assert(!t->claims("PAR", 3) && !t->claims("{\"a\":1}", 7) && !t->claims("", 0));
+    plugin_close(&h);
+}
+END_TEST
+
+/* ---- files made here: a footer and pages in Thrift's compact protocol ------------------------ */
+
+static void varint(ft_buf *b, uint64_t v)
+{
+    for (; v >= 128; v >>= 7) ft_buf_putc(b, (char)(v | 128));
+    ft_buf_putc(b, (char)v);
+}
+
+/* Field `id` (after `last`) as an i64; returns id. */
+static int put_int(ft_buf *b, int last, int id, int64_t v)
+{
+    ft_buf_putc(b, (char)((id - last) << 4 | 6));
+    varint(b, (uint64_t)v << 1 ^ (uint64_t)(v >> 63));
+    return id;
+}
+
+static void put_name(ft_buf *b, int last, const char *s)
+{
+    ft_buf_putc(b, (char)((4 - last) << 4 | 8));
+    varint(b, strlen(s));
+    ft_buf_puts(b, s);
+}
+
+static void put_list(ft_buf *b, int last, int id, size_t n)
+{
+    ft_buf_putc(b, (char)((id - last) << 4 | 9));
+    ft_buf_putc(b, (char)((n < 15 ? n : 15) << 4 | 12));
+    if (n >= 15) varint(b, n);
+}
+
+/* One optional text column "text": what departs from a good file. */
+typedef struct {
+    const char *what, *says; /* says NULL: good */
+    const char *name;
+    int64_t columns, type, rep, children; /* of the schema; 0: right ones */
+    int64_t rows, values, packed, unpacked, page_values, at, size, codec, encoding;
+    const char *page;        /* instead of the good one */
+    int page_n;
+    size_t groups;
+    int64_t footer;          /* its length, as written behind it */
+} made;
+
+/* Two rows, null and "ab": 4 bytes and levels 0, 1 (one packed group), then the text. */
+static const char good_page[] = "\2\0\0\0\3\2\2\0\0\0ab";
+enum { GOOD_PAGE = sizeof good_page - 1 };
+
+static int64_t given(int64_t v, int64_t usual) { return v ? v : usual; }
+
+static void put_page(ft_buf *b, const made *m)
+{
+    const char *page = m->page ? m->page : good_page;
+    int n = m->page ? m->page_n : GOOD_PAGE;
+    int last = put_int(b, 0, 1, 0);
+    last = put_int(b, last, 2, given(m->unpacked, n));
+    last = put_int(b, last, 3, given(m->packed, n));
+    ft_buf_putc(b, (char)((5 - last) << 4 | 12));
+    last = put_int(b, 0, 1, given(m->page_values, given(m->rows, 2)));
+    last = put_int(b, last, 2, m->encoding);
+    last = put_int(b, last, 3, 3);
+    put_int(b, last, 4, 3);
+    ft_buf_putc(b, 0);
+    ft_buf_putc(b, 0);
+    ft_buf_add(b, page, (size_t)n);
+}
+
+static void put_schema(ft_buf *b, const made *m)
+{
+    int last = put_int(b, 0, 1, 1);
+    put_list(b, last, 2, 1 + (size_t)given(m->columns, 1));
+    put_name(b, 0, "schema");
+    put_int(b, 4, 5, given(m->children, given(m->columns, 1)));
+    ft_buf_putc(b, 0);
+    for (int64_t i = 0; i < given(m->columns, 1); i++) {
+        last = put_int(b, 0, 1, given(m->type, 6));
+        last = put_int(b, last, 3, given(m->rep, 1));
+        put_name(b, last, m->name ? m->name : "text");
+        put_int(b, 4, 6, 0);
+        ft_buf_putc(b, 0);
+    }
+}
+
+static void put_group(ft_buf *b, const made *m, size_t page_bytes)
+{
+    put_list(b, 0, 1, 1);
+    ft_buf_putc(b, 3 << 4 | 12); /* a column chunk's meta data */
+    int last = put_int(b, 0, 1, 6);
+    last = put_int(b, last, 4, m->codec);
+    last = put_int(b, last, 5, given(m->values, given(m->rows, 2)));
+    last = put_int(b, last, 7, given(m->size, (int64_t)page_bytes));
+    put_int(b, last, 9, given(m->at, 4));
+    ft_buf_putc(b, 0);
+    ft_buf_putc(b, 0);
+    put_int(b, 1, 3, given(m->rows, 2));
+    ft_buf_putc(b, 0);
+}
+
+static ft_buf make_file(const made *m)
+{
+    ft_buf b = { 0 };
+    size_t groups = m->groups ? m->groups : 1;
+    ft_buf_puts(&b, "PAR1");
+    put_page(&b, m);
+    size_t page_bytes = b.n - 4, from = b.n;
+    put_schema(&b, m);
+    int last = put_int(&b, 2, 3, given(m->rows, 2));
+    put_list(&b, last, 4, groups);
+    for (size_t i = 0; i < groups; i++) put_group(&b, m, page_bytes);
+    ft_buf_putc(&b, 0);
+    uint32_t n = (uint32_t)given(m->footer, (int64_t)(b.n - from));
+    ft_buf_add(&b, &n, 4);
+    ft_buf_puts(&b, "PAR1");
+    return b;
+}
+
+#define PAGE(text) .page = text, .page_n = sizeof text - 1
+static const char long_name[] =
+    "a name of more than the 512 bytes that a column's name may have, said again and again: "
+    "a name of more than the 512 bytes that a column's name may have, said again and again: "
+    "a name of more than the 512 bytes that a column's name may have, said again and again: "
+    "a name of more than the 512 bytes that a column's name may have, said again and again: "
+    "a name of more than the 512 bytes that a column's name may have, said again and again: "
+    "a name of more than the 512 bytes that a column's name may have, said again and again";
+#define MUCH ((int64_t)1 << 40)
+static const made cases[] = {
+    { .what = "good" },
+    { .what = "groups", .groups = 3 },
+    { .what = "required", .rep = -1, .says = "schema that is wrong" },
+    { .what = "unknown type", .type = 8, .says = "schema that is wrong" },
+    { .what = "long name", .name = long_name, .says = "schema that is wrong" },
+    { .what = "many columns", .columns = 10000, .says = "schema that is wrong" },
+    { .what = "two roots", .columns = 2, .children = 1, .says = "two roots" },
+    { .what = "fewer columns", .children = 2, .says = "schema ends too early" },
+    { .what = "columns of a group", .columns = 2, .says = "has 1 columns where the schema has 2" },
+    { .what = "column before the file", .at = -8, .says = "exceeds the file" },
+    { .what = "column past the file", .at = MUCH, .says = "exceeds the file" },
+    { .what = "column longer than the file", .size = MUCH, .says = "exceeds the file" },
+    { .what = "column size wraps", .size = INT64_MAX, .says = "exceeds the file" },
+    { .what = "column ends inside its page", .size = 20, .says = "" },
+    { .what = "rows without values", .rows = 3, .values = 2, .page_values = 2,
+      .says = "do not agree on where rows" },
+    { .what = "values without rows", .rows = 1, .values = 2, .page_values = 2,
+      .says = "more values than rows" },
+    { .what = "pages with more values", .values = 1, .page_values = 2, .says = "more values than" },
+    { .what = "pages with fewer values", .values = 3, .rows = 3, .page_values = 2,
+      .says = "fewer values than it says" },
+    { .what = "billions of rows", .rows = MUCH, PAGE("\7\0\0\0\200\200\200\200\200\100\0"),
+      .says = "more values than a file of" },
+    { .what = "negative rows", .rows = -1, .says = "without a number of rows" },
+    { .what = "page unpacks to much", .codec = 1, .unpacked = 1 << 30, .says = "MiB that a file" },
+    { .what = "page longer than its column", .packed = MUCH, .says = "exceeds its column" },
+    { .what = "negative page", .packed = -5, .says = "exceeds its column" },
+    { .what = "sizes differ", .unpacked = 5, .says = "has two sizes" },
+    { .what = "codec", .codec = 8, .says = "not known" },
+    { .what = "LZO", .codec = 3, .says = "LZO" },
+    { .what = "snappy damaged", .codec = 1, .says = "Snappy data is damaged" },
+    { .what = "gzip damaged", .codec = 2, .says = "gzip data is damaged" },
+    { .what = "zstd damaged", .codec = 6, .says = "Zstandard data is damaged" },
+    { .what = "encoding", .encoding = 9, .says = "encoding 9 is not supported" },
+    { .what = "dictionary that is not there", .encoding = 8, .says = "values are damaged" },
+    { .what = "levels past the page", PAGE("\377\0\0\0\3\2\2\0\0\0ab"), .says = "ends too early" },
+    { .what = "levels cut", PAGE("\2\0"), .says = "ends too early" },
+    { .what = "level above the most", PAGE("\2\0\0\0\4\5"), .says = "levels are damaged" },
+    { .what = "level missing", PAGE("\0\0\0\0\2\0\0\0ab"), .says = "levels are damaged" },
+    { .what = "text past the page", PAGE("\2\0\0\0\3\2\3\0\0\0ab"), .says = "values are damaged" },
+    { .what = "text length wraps", PAGE("\2\0\0\0\3\2\377\377\377\377ab"),
+      .says = "values are damaged" },
+    { .what = "text missing", PAGE("\2\0\0\0\3\2"), .says = "values are damaged" },
+    { .what = "footer longer than the file", .footer = 10000, .says = "exceeds the file" },
+    { .what = "footer of nothing", .footer = 1, .says = "no schema" },
+    { .what = "footer cut", .footer = 20, .says = "" },
+};
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+static void write_file(char path[200], const ft_buf *b)
+{
+    ft_err e = { 0 };
+    snprintf(path, 200, "/tmp/parquet-test-%d", (int)getpid());
+    ck_assert_msg(!ft_file_write(path, b->p, b->n, &e), "%s", e.msg);
+}
+
+START_TEST(made_here)
+{
+    const made *m = &cases[_i];
+    char path[200], failed[2048];
+    ft_buf got = { 0 }, b = make_file(m);
+    write_file(path, &b);
+    bool good = reads(&got, failed, path);
+    ck_assert_msg(good == !m->says, "%s: %s", m->what, good ? got.p : failed);
+    if (m->says) ck_assert_msg(strstr(failed, m->says) != NULL, "%s: %s", m->what, failed);
+    static const char two[] = "{\"text\": null}\n{\"text\": \"ab\"}\n";
+    if (!m->says) ck_assert_msg(!strncmp(got.p, two, sizeof two - 1), "%s", got.p);
+    unlink(path);
+    ft_buf_free(&got);
+    ft_buf_free(&b);
+}
+END_TEST
+
+/* ---- damage ---------------------------------------------------------------------------------- */
+
+static const char *const damaged[] = { "chat-none-1", "chat-snappy-2", "chat-zstd-1", "kinds-1",
+                                       "chat-gzip-1" };
+
+static long peak_kib(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_maxrss;
+}
+
+/* Cut it is refused; with a bit changed it is read or refused, in bounded memory. */
+START_TEST(cut_and_changed)
+{
+    char path[200], failed[2048];
+    ft_buf file = { 0 }, got = { 0 };
+    snprintf(path, sizeof path, FOLDER "%s.parquet", damaged[_i]);
+    read_whole(&file, path);
+    size_t n = file.n;
+    long before = peak_kib();
+    for (file.n = 0; file.n < n; file.n += 1 + file.n / 50) {
+        write_file(path, &file);
+        ck_assert_msg(!reads(&got, failed, path), "accepted with %zu bytes", file.n);
+    }
+    file.n = n;
+    for (size_t k = 0; k < n; k += 5) {
+        file.p[k] ^= (char)(1 << k % 8);
+        write_file(path, &file);
+        reads(&got, failed, path);
+        file.p[k] ^= (char)(1 << k % 8);
+    }
+    ck_assert_int_lt(peak_kib() - before, 64 << 10);
+    unlink(path);
+    ft_buf_free(&file);
+    ft_buf_free(&got);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("data-parquet");
+    TCase *t = tcase_create("parquet");
+    tcase_set_timeout(t, 300);
+    tcase_add_loop_test(t, rows_as_pyarrow_has_them, 0, N_WRITTEN);
+    tcase_add_test(t, long_runs);
+    tcase_add_loop_test(t, refused_by_name, 0, sizeof refused / sizeof *refused);
+    tcase_add_test(t, claims_by_first_bytes);
+    tcase_add_loop_test(t, made_here, 0, N_CASES);
+    tcase_add_loop_test(t, cut_and_changed, 0, sizeof damaged / sizeof *damaged);
+    suite_add_tcase(s, t);
+    return s;
+}
