@@ -153,13 +153,13 @@ static const struct { const char *text, *says; int status;
       "/no/such/rows", 2 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { "
       "target_modules: [q_prj] } }\n  - { use: train-sft }\n",
-      "q_proj", 1 },
+      "q_proj", 2 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { r: 65 } }\n "
       " - { use: train-sft, with: { optim: optim-adamx } }\n",
-      "optim-adam", 1 },
+      "optim-adam", 2 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora }\n  - { use: "
       "train-sft, with: { lr_scheduler_type: sine } }\n",
-      "sine", 1 },
+      "sine", 2 },
     { "$stages:\n  - { use: data-tokens, with: { path: @ } }\n  - { use: lora, with: { "
       "init_adapter: /no/such } }\n  - { use: train-sft }\n",
       "/no/such", 2 },
