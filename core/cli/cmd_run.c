@@ -110,10 +110,10 @@ int cmd_check(ft_cli *cli, int argc, char **argv)
     if (!rest[0]) return ft_cli_usage(cli, "check");
     status = ft_run_open(&r, cli, rest[0], rest + 1, overrides(rest), &e);
     r.profile = profile != NULL;
+    if (!status && without_weights(&r, &shapes, &e)) status = exit_status(e.code);
     if (!status) status = try_pipeline(&r, &e);
     if (!status) {
-        int code = without_weights(&r, &shapes, &e);
-        if (!code) code = ft_pipeline_check(&r, &plan, !json, &e);
+        int code = ft_pipeline_check(&r, &plan, !json, &e);
         status = code ? exit_status(code) : json ? print_plan(&plan) : 0;
     }
     if (e.code) ft_cli_fail(status, "%s", e.msg);
