@@ -11,6 +11,23 @@ static int exit_status(int code)
     return code == FT_ECANCEL ? FT_EXIT_STOPPED : FT_EXIT_FAILED;
 }
 
+/* Whether everything that the file names is there.  What it asks for and cannot be is a mistake in
+ * the file; the rest is one in what it names. */
+static int try_pipeline(ft_run *r, ft_err *e)
+{
+    int code = ft_pipeline_try(r, e);
+    return code == FT_EINVAL ? FT_EXIT_USAGE : code ? exit_status(code) : 0;
+}
+
+/* --from and --only as numbers of stages. */
+static int choose_stages(const ft_run *r, const char *from, const char *only, int *first, int *just,
+                         ft_err *e)
+{
+    *first = from ? ft_pipeline_stage(r, "--from", from, e) : r->n_stages;
+    *just = only && *first >= 0 ? ft_pipeline_stage(r, "--only", only, e) : -1;
+    return *first < 0 || (only && *just < 0) ? FT_EXIT_USAGE : 0;
+}
+
 /* "k=v" overrides and "~k" removals follow the file. */
 static size_t overrides(const char **rest)
 {
@@ -31,14 +48,16 @@ int cmd_run(ft_cli *cli, int argc, char **argv)
     };
     ft_run r;
     ft_err e = { 0 };
-    int status = ft_options(cli, argc, argv, table, rest, MOST_OVERRIDES);
+    int first, just, status = ft_options(cli, argc, argv, table, rest, MOST_OVERRIDES);
     if (status) return status;
     if (!rest[0]) return ft_cli_usage(cli, "run");
     status = ft_run_open(&r, cli, rest[0], rest + 1, overrides(rest), &e);
     r.resume = resume != NULL;
     r.profile = profile != NULL;
+    if (!status) status = choose_stages(&r, from, only, &first, &just, &e);
+    if (!status) status = try_pipeline(&r, &e);
     if (!status) {
-        int code = ft_pipeline_run(&r, from, only, &e);
+        int code = ft_pipeline_run(&r, first, just, &e);
         if (code) status = exit_status(code);
     }
     if (e.code) ft_cli_fail(status, "%s", e.msg);
@@ -91,9 +110,10 @@ int cmd_check(ft_cli *cli, int argc, char **argv)
     if (!rest[0]) return ft_cli_usage(cli, "check");
     status = ft_run_open(&r, cli, rest[0], rest + 1, overrides(rest), &e);
     r.profile = profile != NULL;
+    if (!status && without_weights(&r, &shapes, &e)) status = exit_status(e.code);
+    if (!status) status = try_pipeline(&r, &e);
     if (!status) {
-        int code = without_weights(&r, &shapes, &e);
-        if (!code) code = ft_pipeline_check(&r, &plan, !json, &e);
+        int code = ft_pipeline_check(&r, &plan, !json, &e);
         status = code ? exit_status(code) : json ? print_plan(&plan) : 0;
     }
     if (e.code) ft_cli_fail(status, "%s", e.msg);

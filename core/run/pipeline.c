@@ -66,7 +66,8 @@ static int try_training(ft_run *r, const ft_stage *s, ft_err *e)
     ft_optim optim = { .args = NULL };
     ft_program p = { .x = NULL };
     ft_lineup l;
-    int code = ft_lineup_open(&l, r, s, FT_LINEUP_PLAN, NULL, e);
+    int code = ft_train_args_check(args, e);
+    if (!code) code = ft_lineup_open(&l, r, s, FT_LINEUP_PLAN, NULL, e);
     if (code) return code;
     ft_program_args a = { .purpose = FT_FOR_SCORING,
                           .model = r->model.vt,
@@ -118,7 +119,7 @@ static int try_weights(ft_run *r, ft_err *e)
 }
 
 /* Each in a process of its own, so that a plugin that crashes is named. */
-static int try_all(ft_run *r, ft_err *e)
+int ft_pipeline_try(ft_run *r, ft_err *e)
 {
     int code = try_weights(r, e);
     for (int i = 0; i < r->n_stages && !code; i++) {
@@ -207,7 +208,7 @@ static int try_limit(ft_run *r, ft_err *e)
 
 /* ---- which stages ---------------------------------------------------------------------------- */
 
-static int find_stage(const ft_run *r, const char *option, const char *id, ft_err *e)
+int ft_pipeline_stage(const ft_run *r, const char *option, const char *id, ft_err *e)
 {
     const char *ids[FT_CONFIG_STAGES];
     for (int i = 0; i < r->n_stages; i++) {
@@ -361,13 +362,9 @@ static int run_stages(ft_run *r, int first, int just, ft_err *e)
     return code;
 }
 
-int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e)
+int ft_pipeline_run(ft_run *r, int first, int just, ft_err *e)
 {
-    int first = from ? find_stage(r, "--from", from, e) : r->n_stages,
-        just = only ? find_stage(r, "--only", only, e) : -1;
-    if (first < 0 || (only && just < 0)) return e->code;
-    int code = try_all(r, e);
-    if (!code) code = try_limit(r, e);
+    int code = try_limit(r, e);
     if (!code) code = ft_make_dirs(r->config.output_dir, e);
     int lock = code ? -1 : lock_folder(r->config.output_dir, e);
     if (lock < 0) return e->code;
@@ -415,8 +412,6 @@ static int show_tokens(ft_run *r, ft_stage *t, ft_err *e)
 int ft_pipeline_check(ft_run *r, ft_train_plan *plan, bool print, ft_err *e)
 {
     *plan = (ft_train_plan){ .rows = 0 };
-    int tried = try_all(r, e);
-    if (tried) return tried;
     ft_stage *tokens = NULL;
     bool trains = false;
     for (int i = 0; i < r->n_stages; i++) {

@@ -4,11 +4,19 @@
 #include "core/run/run.h"
 #include "core/run/train.h"
 
-/* Runs every stage whose artifact is missing or stale.  from: this one and those after it again;
- * only: this one alone, again. */
-int ft_pipeline_run(ft_run *r, const char *from, const char *only, ft_err *e);
+/* Opens every plugin with its parameters, and finds the weights, targets, optimizer and schedule
+ * that the stages need.  Reads no number of the model and writes nothing.  FT_EINVAL: the pipeline
+ * file asks for what cannot be. */
+int ft_pipeline_try(ft_run *r, ft_err *e);
 
-/* Opens every plugin with its parameters and plans every training stage; the last one's plan is in
- * *plan.  Reads no weight and writes nothing under the output folder.  print: tables to the log. */
+/* The number of the stage that an option names, or -1. */
+int ft_pipeline_stage(const ft_run *r, const char *option, const char *id, ft_err *e);
+
+/* Runs every stage whose artifact is missing or stale; after ft_pipeline_try.  first: this one and
+ * those after it again, n_stages: none; just: this one alone, again, -1: all. */
+int ft_pipeline_run(ft_run *r, int first, int just, ft_err *e);
+
+/* Plans every training stage, after ft_pipeline_try; the last one's plan is in *plan.  Reads no
+ * weight and writes nothing under the output folder.  print: tables to the log. */
 int ft_pipeline_check(ft_run *r, ft_train_plan *plan, bool print, ft_err *e);
 #endif

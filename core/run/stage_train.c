@@ -49,9 +49,10 @@ static int adapter_config(ft_lineup *l, const ft_stage *a, const void **config, 
     int code = own ? 0 : doc ? ft_errf(e, FT_ENOMEM, "out of memory for the adapter") : e->code;
     if (!code && vt->peft_type &&
         strcmp(ft_json_str(ft_json_root(doc), "peft_type", ""), vt->peft_type))
-        code = ft_errf(e, FT_EINVAL, "init_adapter: %s is of type %s, %s makes %s", *init,
+        code = ft_errf(e, FT_EFORMAT, "init_adapter: %s is of type %s, %s makes %s", *init,
                        ft_json_str(ft_json_root(doc), "peft_type", "?"), p->name, vt->peft_type);
     if (!code) code = ft_adapter_fill(own, p, ft_json_root(doc), *init, &l->arena, e);
+    if (code == FT_EINVAL) code = e->code = FT_EFORMAT; /* the adapter is wrong, not the pipeline */
     ft_json_done(doc);
     *config = own;
     return code;

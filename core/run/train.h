@@ -62,6 +62,9 @@ typedef struct {
     double seconds;              /* spent in steps so far */
 } ft_training;
 
+/* Parameters of a training stage that cannot be together. */
+int ft_train_args_check(const ft_train_args *a, ft_err *e);
+
 /* Builds and plans; reads no weight.  Errors: shapes that do not fit, nothing to train, a memory
  * limit that no plan keeps. */
 int ft_training_open(ft_training *t, const ft_train_setup *s, ft_err *e);

@@ -51,11 +51,25 @@ static void measure_epoch(const ft_training *t, const ft_row_plan *r, ft_train_e
     }
 }
 
+/* Evaluation that was asked for must have something to look at. */
+static int check_evaluation(const ft_training *t, ft_err *e)
+{
+    int64_t steps = t->setup.args->eval_steps;
+    return steps <= 0 || t->plan.eval_tokens > 0
+               ? 0
+               : ft_errf(e, FT_EINVAL,
+                         "eval_steps = %lld, but no rows are kept for evaluation; set val_size or "
+                         "val_path of the data stage, or eval_steps: 0",
+                         (long long)steps);
+}
+
 static int measure_evaluation(const ft_training *t, ft_train_extent *x, ft_err *e)
 {
     ft_row_plan r;
-    int code = t->setup.args->eval_steps > 0 ? ft_training_rows(t, &r, FT_SPLIT_VAL, 0, e) : 0;
+    int code = check_evaluation(t, e);
     if (code || t->setup.args->eval_steps <= 0) return code;
+    code = ft_training_rows(t, &r, FT_SPLIT_VAL, 0, e);
+    if (code) return code;
     for (int64_t i = 0; i < r.n_rows; i++) measure_row(t, &r, i, x);
     ft_rows_free(&r);
     return 0;
@@ -140,7 +154,7 @@ static int plan_program(ft_training *t, ft_program *p, ft_purpose purpose, ft_er
 
 bool ft_training_evaluates(const ft_training *t)
 {
-    return t->setup.args->eval_steps > 0 && t->plan.eval_tokens > 0;
+    return t->setup.args->eval_steps > 0;
 }
 
 /* Bytes of frozen matrices that a node reads where they lie. */
@@ -244,6 +258,16 @@ static int check_tokens(const ft_training *t, ft_err *e)
                        "a row has %lld tokens, the model's context is %lld; set max_length",
                        (long long)positions, (long long)context);
     return 0;
+}
+
+int ft_train_args_check(const ft_train_args *a, ft_err *e)
+{
+    return a->early_stopping_patience <= 0 || a->eval_steps > 0
+               ? 0
+               : ft_errf(e, FT_EINVAL,
+                         "early_stopping_patience = %lld counts evaluations, and eval_steps is 0; "
+                         "set eval_steps",
+                         (long long)a->early_stopping_patience);
 }
 
 int ft_training_open(ft_training *t, const ft_train_setup *s, ft_err *e)

@@ -13,8 +13,8 @@ static void decode(const ft_tensor *t)
     uint64_t numbers = f ? t->bytes / f->bytes * f->elements : 0;
     uint64_t k = numbers < 256 ? numbers : 256;
     if (!f || !f->elements || !k) return;
-    ft_block_decode(x, f, t->data, 0, k);
-    ft_block_decode(x, f, t->data, numbers - k, k);
+    ft_block_decode(x, f, f->decode, t->data, 0, k);
+    ft_block_decode(x, f, f->decode, t->data, numbers - k, k);
 }
 
 static void touch_strings(const ft_meta *m)

@@ -362,7 +362,7 @@ START_TEST(the_right_tokenizer_is_named)
     snprintf(stages, sizeof stages,
              "  - { use: data-chatml, with: { path: %s } }\n  - use: tokenizer-wordpiece\n",
              tiny_file(tiny_path("no-rows.jsonl"), "no row at all\n"));
-    ck_assert_int_eq(pipeline(&out, "run", yaml_of("kind", stages), NULL, NULL, NULL), 1);
+    ck_assert_int_eq(pipeline(&out, "run", yaml_of("kind", stages), NULL, NULL, NULL), 2);
     says(&out, "tokenizer-wordpiece does not read the tokenizer of ");
     says(&out, "write `use: tokenizer-bpe`");
     ft_buf_free(&out);

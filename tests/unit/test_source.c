@@ -174,6 +174,8 @@ START_TEST(test_errors)
     put("tokenizer.model", "x");
     ck_assert_int_eq(ft_source_tokenizer(s, NULL), 0);
     ck_assert_ptr_null(s->tokenizer);
+    ft_source_close(s);
+    s = open_ok(dir, FT_NEED_CONFIG);
     put("tokenizer.json", "7");
     e = (ft_err){ 0 };
     ck_assert_int_lt(ft_source_tokenizer(s, &e), 0);
