@@ -122,10 +122,6 @@ static int64_t tile_size(int64_t left)
     return left >= 14 ? 14 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-static inline __mmask16 first_words(int64_t n)
-{
-    return (__mmask16)(n < 16 ? (1u << n) - 1u : 0xFFFFu);
-}
 static inline __m512i upper(__m512i w)
 {
     return _mm512_and_si512(w, _mm512_set1_epi32((int)0xFFFF0000u));
@@ -133,6 +129,11 @@ static inline __m512i upper(__m512i w)
 static inline __m512i lower(__m512i w) { return _mm512_slli_epi32(w, 16); }
 
 #if defined(FT_GEMM_FMA)
+static inline __mmask16 first_words(int64_t n)
+{
+    return (__mmask16)(n < 16 ? (1u << n) - 1u : 0xFFFFu);
+}
+
 /* m rows of pairs along k as rows of GEMM_RUN floats: upper halves, then lower ones. */
 static inline run_a copy_rows(float *to, gemm_a a, int64_t m, int64_t steps)
 {
