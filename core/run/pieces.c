@@ -6,8 +6,8 @@
 #include "core/run/pieces.h"
 #include <stdio.h>
 #include <string.h>
-#include "core/base/half.h"
 #include "core/io/dtype.h"
+#include "ft/half.h"
 
 enum { MOST_PARTS = 4, RUN = 256 };
 

@@ -1,2 +1,0 @@
-/* half.h -- see ft/half.h. */
-#include "ft/half.h"
