@@ -355,3 +355,29 @@ void ft_block_decode(float *out, const ft_block_format *f, ft_block_decoder *dec
         memcpy(out + blocks * f->elements, whole, rest * sizeof *out);
     }
 }
+
+/* n elements from first on, at most FT_MAX_BLOCK at a time, by way of floats. */
+static void decode_and_round(uint16_t *out, const ft_block_format *f, ft_block_decoder *decode,
+                             const void *data, uint64_t first, uint64_t n)
+{
+    float part[FT_MAX_BLOCK];
+    for (uint64_t k; n; n -= k, first += k, out += k) {
+        k = n < FT_MAX_BLOCK ? n : FT_MAX_BLOCK;
+        ft_block_decode(part, f, decode, data, first, k);
+        ft_round_to_bf16(out, part, k);
+    }
+}
+
+void ft_block_decode_bf16(uint16_t *out, const ft_block_format *f, ft_block_decoder *decode,
+                          ft_block_rounder *round, const void *data, uint64_t first, uint64_t n)
+{
+    uint64_t skip = (f->elements - first % f->elements) % f->elements;
+    if (!round || skip > n) skip = n;
+    if (skip) decode_and_round(out, f, decode, data, first, skip);
+    uint64_t blocks = (n - skip) / f->elements, whole = blocks * f->elements;
+    const uint8_t *block = (const uint8_t *)data + (first + skip) / f->elements * f->bytes;
+    if (blocks) round(out + skip, block, blocks);
+    if (n > skip + whole)
+        decode_and_round(out + skip + whole, f, decode, data, first + skip + whole,
+                         n - skip - whole);
+}

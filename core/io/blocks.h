@@ -13,6 +13,9 @@ enum { FT_MAX_BLOCK = 256 };
 /* n whole blocks to out[n * elements]; nothing is aligned. */
 typedef void ft_block_decoder(float *restrict out, const uint8_t *restrict block, size_t n);
 
+/* The same numbers as the nearest bf16, ties to even. */
+typedef void ft_block_rounder(uint16_t *restrict out, const uint8_t *restrict block, size_t n);
+
 typedef struct {
     const char *name;         /* "q4_0"; what ft_tensor.scheme says */
     uint32_t ggml;            /* the number of the type in GGUF files */
@@ -31,6 +34,9 @@ const ft_block_format *ft_block_of(const ft_tensor *t);
 enum { FT_MOST_LANES = 16 };
 ft_block_decoder *ft_block_wide(const ft_block_format *f, int lanes);
 
+/* What decodes a format straight to bf16 on this processor; NULL: round what a decoder gives. */
+ft_block_rounder *ft_block_short(const ft_block_format *f);
+
 /* Each of n floats as the nearest bf16, ties to even; a NaN stays one. */
 void ft_round_to_bf16(uint16_t *out, const float *in, size_t n);
 
@@ -39,4 +45,8 @@ void ft_round_to_bf16(uint16_t *out, const float *in, size_t n);
  * the run is that long. */
 void ft_block_decode(float *out, const ft_block_format *f, ft_block_decoder *decode,
                      const void *data, uint64_t first, uint64_t n);
+
+/* The same in bf16; `round` may be NULL. */
+void ft_block_decode_bf16(uint16_t *out, const ft_block_format *f, ft_block_decoder *decode,
+                          ft_block_rounder *round, const void *data, uint64_t first, uint64_t n);
 #endif

@@ -15,6 +15,7 @@ typedef struct {
     ft_packed pub; /* first */
     const ft_block_format *format;
     ft_block_decoder *decode;
+    ft_block_rounder *round;
     const char *data;
     int64_t heads; /* rows of each of so many heads are interleaved in the file; 0: not */
 } blocks;
@@ -31,18 +32,17 @@ static void decode_tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, 
                         ft_dtype to, void *dst, int64_t ld)
 {
     const blocks *b = (const blocks *)(const void *)p;
-    float part[FT_MAX_BLOCK];
+    if (!b->heads && nc == p->cols && ld == nc) { /* one run of blocks */
+        nc *= nr;
+        nr = nr > 0;
+    }
     for (int64_t r = 0; r < nr; r++) {
-        uint64_t at = (uint64_t)(file_row(b, r0 + r) * p->cols + c0);
-        if (to == FT_F32) {
-            ft_block_decode((float *)dst + r * ld, b->format, b->decode, b->data, at, (uint64_t)nc);
-            continue;
-        }
-        for (int64_t c = 0; c < nc; c += FT_MAX_BLOCK) {
-            int64_t n = nc - c < FT_MAX_BLOCK ? nc - c : FT_MAX_BLOCK;
-            ft_block_decode(part, b->format, b->decode, b->data, at + (uint64_t)c, (uint64_t)n);
-            ft_round_to_bf16((uint16_t *)dst + r * ld + c, part, (size_t)n);
-        }
+        uint64_t at = (uint64_t)(file_row(b, r0 + r) * p->cols + c0), n = (uint64_t)nc;
+        if (to == FT_F32)
+            ft_block_decode((float *)dst + r * ld, b->format, b->decode, b->data, at, n);
+        else
+            ft_block_decode_bf16((uint16_t *)dst + r * ld, b->format, b->decode, b->round, b->data,
+                                 at, n);
     }
 }
 
@@ -57,6 +57,7 @@ static int open_blocks(ft_weights *w, const ft_tensor *t, int64_t heads, ft_arg 
     *b = (blocks){ .pub = { .tile = decode_tile, .rows = out->rows, .cols = out->cols },
                    .format = f,
                    .decode = ft_block_wide(f, FT_MOST_LANES),
+                   .round = ft_block_short(f),
                    .data = t->data,
                    .heads = heads };
     out->packed = &b->pub;

@@ -95,7 +95,7 @@ static layout lay_out(const ft_call *k, ft_dtype t, bool dx, void *scratch)
     for (int i = 0; i < terms_of(k); i++) longest = most(longest, k->in[2 * i].cols);
     l.tmp = l.panel + (panels_of(k) + groups - 1) / groups * panel_bytes(k, t, dx);
     l.left = l.tmp + gemm_pack_bytes(longest);
-    l.sum = (float *)(void *)(l.left + (STRIP * (longest + 1) * 4 + 63) / 64 * 64);
+    l.sum = (float *)(void *)(l.left + STRIP * ((longest + 31) / 32 * 32) * 4);
     l.bytes = (size_t)((char *)(l.sum + STRIP * GEMM_N) - (char *)scratch);
     return l;
 }

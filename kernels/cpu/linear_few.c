@@ -2,32 +2,48 @@
  *
  *   y[r][j] = sum over terms, then over k, of x[r][k] W[j][k]
  *
- * What takes time is reading W, so nothing is packed: rows of W are decoded FETCH at a time into
- * the first-level cache and met by all rows of x.  A sum runs in 32 lanes, k modulo 32, whose
- * halves and then lanes (v_sum) are added at the end; with bf16, W is rounded to bf16 first.  This
- * order is another than that of gemm.h, so linear.c comes here by what kind of pass it is, never by
- * how many rows there happen to be: a text's numbers do not depend on the texts beside it. */
+ * What takes time is reading W, so nothing is packed: FETCH rows of W are met by all rows of x where
+ * they lie, or are decoded into the first-level cache before.  A sum runs in 32 lanes, k modulo 32,
+ * whose halves and then lanes (v_sum) are added at the end: in fp32 the halves are those of each run
+ * of 32, in bf16, to which W is rounded first, the even and the odd ones.  This order is another
+ * than that of gemm.h, so linear.c comes here by what kind of pass it is, never by how many rows
+ * there happen to be: a text's numbers do not depend on the texts beside it. */
 #include "linear.h"
 
-enum { FETCH = 4 };
+enum { FETCH = 4, RUN = 32 };
 
-/* FETCH rows of W, ld elements of dtype t apart. */
-typedef struct { const char *at; int64_t ld; ft_dtype t; } rows_of;
+/* FETCH rows of W, ld elements apart. */
+typedef struct { const void *at; int64_t ld; } rows_of;
 
-/* sums[r * GEMM_N + j] += row r of x times row j of W; depth numbers each. */
-__attribute__((always_inline)) static inline void dots(float *sums, const float *x, rows_of w,
-                                                       int64_t depth, int64_t rows, bool round)
+/* Numbers c … of row j, the two halves of a run, of which n are there. */
+__attribute__((always_inline)) static inline void halves_of(v16 half[2], rows_of w, int j,
+                                                            int64_t c, int64_t n, ft_dtype t)
 {
-    int64_t size = w.t == FT_BF16 ? 2 : 4;
-    for (int64_t r = 0; r < rows; r++, x += depth) {
+    if (t == FT_BF16) {
+        const uint16_t *p = (const uint16_t *)w.at + j * w.ld + c;
+        half[0] = v_load_even_bf16(p);
+        half[1] = v_load_odd_bf16(p);
+    } else {
+        const float *p = (const float *)w.at + j * w.ld + c;
+        half[0] = v_in(p, FT_F32, 0, n);
+        half[1] = n > 16 ? v_in(p, FT_F32, 16, n - 16) : v_zero();
+    }
+}
+
+/* sums[r * GEMM_N + j] += row r of x times row j of W.  x: rows of whole runs, in halves; W in bf16
+ * is, too. */
+__attribute__((always_inline)) static inline void dots(float *sums, const float *x, rows_of w,
+                                                       int64_t depth, int64_t rows, ft_dtype t)
+{
+    for (int64_t r = 0; r < rows; r++) {
         v16 acc[FETCH][2];
         for (int j = 0; j < FETCH; j++) acc[j][0] = acc[j][1] = v_zero();
-        for (int64_t c = 0, h = 0; c < depth; c += 16, h ^= 1) {
-            int64_t n = depth - c;
-            v16 a = n >= 16 ? v_load(x + c) : v_load_n(x + c, n);
+        for (int64_t c = 0; c < depth; c += RUN, x += RUN) {
+            v16 a[2] = { v_load(x), v_load(x + 16) };
             for (int j = 0; j < FETCH; j++) {
-                v16 b = v_in(w.at + j * w.ld * size, w.t, c, n);
-                acc[j][h] = v_fma(a, round ? v_round_bf16(b) : b, acc[j][h]);
+                v16 b[2];
+                halves_of(b, w, j, c, depth - c, t);
+                for (int h = 0; h < 2; h++) acc[j][h] = v_fma(a[h], b[h], acc[j][h]);
             }
         }
         for (int j = 0; j < FETCH; j++)
@@ -35,30 +51,43 @@ __attribute__((always_inline)) static inline void dots(float *sums, const float 
     }
 }
 
-/* Rows row … row+FETCH-1 of W: where they lie if they can be read there, else as floats in tmp.
- * Rows that W does not have are zero. */
-static rows_of rows_at(const ft_arg *w, int64_t row, ft_dtype t, float *tmp)
+/* Rows of x as floats, in whole runs, in bf16 each in halves. */
+static void fetch_left(float *left, const ft_arg *x, int64_t first, int64_t rows, ft_dtype t,
+                       void *tmp)
 {
-    int64_t have = w->rows - row < FETCH ? w->rows - row : FETCH;
-    bool there = !w->packed && (w->dtype == FT_BF16 || (w->dtype == FT_F32 && t == FT_F32));
-    if (there && have == FETCH)
-        return (rows_of){ (const char *)w->data + row * w->ld * (w->dtype == FT_BF16 ? 2 : 4),
-                          w->ld, w->dtype };
-    FT_NAME(gemm_fetch)(tmp, w->cols, w, row, have, 0, w->cols, FT_F32);
-    memset(tmp + have * w->cols, 0, (size_t)((FETCH - have) * w->cols) * sizeof *tmp);
-    return (rows_of){ (const char *)tmp, w->cols, FT_F32 };
+    int64_t depth = x->cols, ld = (depth + RUN - 1) / RUN * RUN, size = t == FT_BF16 ? 2 : 4;
+    for (int64_t r = 0; r < rows; r++, left += ld) {
+        char *row = t == FT_BF16 ? (char *)tmp : (char *)left;
+        memset(row + depth * size, 0, (size_t)((ld - depth) * size));
+        FT_NAME(gemm_fetch)(row, ld, x, first + r, 1, 0, depth, t);
+        for (int64_t c = 0; c < ld && t == FT_BF16; c += RUN) {
+            v_store(left + c, v_load_even_bf16((const uint16_t *)(void *)row + c));
+            v_store(left + c + 16, v_load_odd_bf16((const uint16_t *)(void *)row + c));
+        }
+    }
+}
+
+/* Rows row … row+FETCH-1 of W: where they lie if they can be read there, else as t in tmp.  Rows
+ * that W does not have are zero. */
+static rows_of rows_at(const ft_arg *w, int64_t row, ft_dtype t, void *tmp)
+{
+    int64_t have = w->rows - row < FETCH ? w->rows - row : FETCH, size = t == FT_BF16 ? 2 : 4;
+    int64_t ld = t == FT_BF16 ? (w->cols + RUN - 1) / RUN * RUN : w->cols;
+    if (!w->packed && w->dtype == t && have == FETCH && ld == w->cols)
+        return (rows_of){ (const char *)w->data + row * w->ld * size, w->ld };
+    if (have < FETCH || ld != w->cols) memset(tmp, 0, (size_t)(FETCH * ld * size));
+    FT_NAME(gemm_fetch)(tmp, ld, w, row, have, 0, w->cols, t);
+    return (rows_of){ tmp, ld };
 }
 
 void FT_NAME(linear_few)(float *sums, const ft_arg *x, int64_t first, int64_t rows, const ft_arg *w,
                          int64_t col, ft_dtype t, float *left, float *tmp)
 {
     int64_t n = w->rows - col < GEMM_N ? w->rows - col : GEMM_N, depth = x->cols;
-    bool round = t == FT_BF16 && (w->packed || w->dtype != FT_BF16);
-    FT_NAME(gemm_fetch)(left, depth, x, first, rows, 0, depth, FT_F32);
+    fetch_left(left, x, first, rows, t, tmp);
     for (int64_t j = 0; j < n; j += FETCH) {
         rows_of b = rows_at(w, col + j, t, tmp);
-        if (b.t == FT_BF16) dots(sums + j, left, (rows_of){ b.at, b.ld, FT_BF16 }, depth, rows, false);
-        else if (round) dots(sums + j, left, (rows_of){ b.at, b.ld, FT_F32 }, depth, rows, true);
-        else dots(sums + j, left, (rows_of){ b.at, b.ld, FT_F32 }, depth, rows, false);
+        if (t == FT_BF16) dots(sums + j, left, b, depth, rows, FT_BF16);
+        else dots(sums + j, left, b, depth, rows, FT_F32);
     }
 }

@@ -70,6 +70,16 @@ static inline v16 v_from_bf16_(__m256i h)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
+/* The even and the odd ones of 32. */
+static inline v16 v_load_even_bf16(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
+static inline v16 v_load_odd_bf16(const uint16_t *p)
+{
+    const __m512i upper = _mm512_set1_epi32((int)0xFFFF0000);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper));
+}
 static inline v16 v_load_bf16(const uint16_t *p)
 {
     return v_from_bf16_(_mm256_loadu_si256((const __m256i *)(const void *)p));
@@ -174,6 +184,21 @@ static inline __m256 v_split_(__m256 a, __m256 *m)
 static inline v16 v_split(v16 x, v16 *m)
 {
     return (v16){ v_split_(x.a, &m->a), v_split_(x.b, &m->b) };
+}
+static inline __m256i v_words_(const uint16_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+static inline v16 v_load_even_bf16(const uint16_t *p)
+{
+    return (v16){ _mm256_castsi256_ps(_mm256_slli_epi32(v_words_(p), 16)),
+                  _mm256_castsi256_ps(_mm256_slli_epi32(v_words_(p + 16), 16)) };
+}
+static inline v16 v_load_odd_bf16(const uint16_t *p)
+{
+    const __m256i upper = _mm256_set1_epi32((int)0xFFFF0000);
+    return (v16){ _mm256_castsi256_ps(_mm256_and_si256(v_words_(p), upper)),
+                  _mm256_castsi256_ps(_mm256_and_si256(v_words_(p + 16), upper)) };
 }
 static inline __m256 v_widen_(__m128i h)
 {
@@ -293,6 +318,8 @@ static inline v16 v_split(v16 a, v16 *m)
     for (int i = 0; i < 16; i++) m->f[i] = v_float_((v_bits_(a.f[i]) & 0x007FFFFFu) | 0x3F800000u);
     V_EACH((float)((int32_t)(v_bits_(a.f[i]) >> 23) - 127));
 }
+static inline v16 v_load_even_bf16(const uint16_t *p) { V_EACH(bf16_get(p[2 * i])); }
+static inline v16 v_load_odd_bf16(const uint16_t *p) { V_EACH(bf16_get(p[2 * i + 1])); }
 static inline v16 v_load_bf16(const uint16_t *p) { V_EACH(bf16_get(p[i])); }
 static inline v16 v_load_bf16_n(const uint16_t *p, int64_t n)
 {

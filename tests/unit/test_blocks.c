@@ -30,6 +30,24 @@ static bool same(const float *a, const void *b, uint64_t n)
     return true;
 }
 
+/* The n numbers from first on, straight to bf16, are those of want, rounded. */
+static void check_bf16(const ft_block_format *b, const uint8_t *raw, const void *want,
+                       uint64_t first, uint64_t n)
+{
+    uint16_t *out = malloc((n + 1) * sizeof *out);
+    out[n] = 0x1234;
+    ft_block_decode_bf16(out, b, b->decode, ft_block_short(b), raw, first, n);
+    for (uint64_t i = 0; i < n; i++) {
+        float x;
+        memcpy(&x, (const char *)want + 4 * (first + i), 4);
+        if (isnan(x)) ck_assert(isnan(ft_bf16_to_float(out[i])));
+        else ck_assert_msg(out[i] == ft_float_to_bf16(x), "%s, bf16: element %d of %d from %d on",
+                           b->name, (int)i, (int)n, (int)first);
+    }
+    ck_assert_uint_eq(out[n], 0x1234);
+    free(out);
+}
+
 /* Decodes all, and then many stretches, of one pair of tensors with vectors of that many lanes. */
 static void check_lanes(const ft_tensors *f, const char *type, const char *raw, const char *numbers,
                         int lanes)
@@ -52,6 +70,7 @@ static void check_lanes(const ft_tensors *f, const char *type, const char *raw, 
             ck_assert_msg(same(out, (const char *)d->data + 4 * first, count), "%s [%d, +%d)", type,
                           (int)first, (int)count);
             ck_assert(out[count] == 12345.0f);
+            if (lanes == 0) check_bf16(b, shifted + 1, d->data, first, count);
         }
     }
     free(shifted);
@@ -123,6 +142,26 @@ START_TEST(test_by_hand)
     uint8_t mx[17] = { 128, 0x9e }; /* 2^(128-127) times e2m1 code 14 (-4) and 9 (-0.5) */
     ft_block_decode(out, ft_block_info("mxfp4"), ft_block_info("mxfp4")->decode, mx, 0, 32);
     ck_assert(out[0] == -8.0f && out[16] == -1.0f);
+}
+END_TEST
+
+/* Every scale that is a number, with every code. */
+START_TEST(test_all_scales)
+{
+    static const char *const names[] = { "q4_0", "q4_1", "q8_0" };
+    for (int i = 0; i < 3; i++) {
+        const ft_block_format *f = ft_block_info(names[i]);
+        for (uint32_t h = 0; h < 1 << 16; h++) {
+            float x[32];
+            uint16_t m = (uint16_t)(h * 40503u), d = (uint16_t)h;
+            uint8_t block[34];
+            for (int j = 0; j < 34; j++) block[j] = (uint8_t)(j * 7 + (int)h);
+            memcpy(block, &d, 2);
+            if (f->bytes == 20) memcpy(block + 2, &m, 2);
+            f->decode(x, block, 1);
+            check_bf16(f, block, x, 0, 32);
+        }
+    }
 }
 END_TEST
 
@@ -204,6 +243,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_goldens_gguf);
     tcase_add_test(t, test_by_hand);
     tcase_add_test(t, test_rounding);
+    tcase_add_test(t, test_all_scales);
     tcase_add_test(t, test_look_up);
     tcase_add_test(t, test_half_exact);
     tcase_add_test(t, test_half_rounding);
