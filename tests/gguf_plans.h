@@ -85,18 +85,38 @@ static inline ft_buf build(const plan *p)
     int64_t align = p->written_align ? p->written_align : p->align ? p->align : 32;
     ft_buf_add(&b, p->magic ? p->magic : "GGUF", 4);
     u32(&b, p->version ? (p->version == NONE ? 0 : p->version) : 3);
-    u64(&b, p->n_tensors ? p->n_tensors : 2);
+    u64(&b, p->n_tensors ? (p->n_tensors == ZERO ? 0 : p->n_tensors) : 2);
     u64(&b, p->n_kv ? p->n_kv : 1 + (p->align != 0) + p->two_keys);
     write_key(&b, p);
     if (p->two_keys) write_key(&b, p);
     if (p->align) {
         text(&b, "general.alignment", 0);
         u32(&b, p->align_type ? p->align_type : FT_META_U32);
-        u32(&b, p->align);
+        u32(&b, p->align == ZERO ? 0 : p->align);
     }
     write_tensors(&b, p, align);
     pad(&b, align);
     for (int64_t i = 0; i < padded(32, align) + 34 + p->data; i++) ft_buf_putc(&b, (char)i);
+    return b;
+}
+
+/* A file of n tensors of bytes (I8) and nothing else, each where the one before ends. */
+static inline ft_buf bytes_only(const int64_t *size, int n)
+{
+    ft_buf b = { 0 };
+    uint64_t at = 0;
+    ft_buf_puts(&b, "GGUF");
+    u32(&b, 3);
+    u64(&b, n);
+    u64(&b, 0);
+    for (int i = 0; i < n; i++) {
+        text(&b, (char[2]){ (char)('a' + i) }, 0);
+        u32(&b, 1);
+        u64(&b, size[i]);
+        u32(&b, I8);
+        u64(&b, (int64_t)at);
+        at += ((uint64_t)size[i] + 31) / 32 * 32;
+    }
     return b;
 }
 
@@ -163,6 +183,7 @@ static const plan plans[] = {
       .says = "type 9" },
     { .test = "KV_DUPLICATE_KEY", .two_keys = true, .says = "twice" },
     { .test = "KV_BAD_ALIGN", .align = 13, .says = "power of two" },
+    { .test = "KV_ZERO_ALIGN", .align = ZERO, .written_align = 32, .says = "power of two" },
     { .test = "KV_HUGE_ALIGN", .align = 0x80000000, .written_align = 32, .says = "power of two" },
     { .test = "KV_LARGEST_ALIGN", .align = 65536 },
     { .test = "KV_ALIGN_PAST_LARGEST", .align = 131072, .says = "power of two" },
@@ -188,6 +209,13 @@ static const plan plans[] = {
     { .test = "TENSORS_NBYTES_TOO_BIG",
       .type = I64,
       .dims = { 1539235392, 1539235392 },
+      .says = "63 bits" },
+    { .test = "TENSORS_NE_PAST_63_BITS",
+      .type = Q4_0,
+      .dims = { (int64_t)1 << 62, 2 },
+      .says = "63 bits" },
+    { .test = "TENSORS_NBYTES_PAST_63_BITS",
+      .dims = { (int64_t)1 << 60, 2 },
       .says = "63 bits" },
     { .test = "TENSORS_BAD_TYPE",
       .type = 4,
@@ -218,8 +246,10 @@ static const plan plans[] = {
     { .test = "DATA_MEM_SIZE_OVERFLOW",
       .type = I8,
       .dims = { 0x7FFFFFFFFFFFFFC0, 1 },
+      .b_offset = 0x7FFFFFFFFFFFFFC0,
       .says = "exceeds the file" },
-    { .test = "DATA_TENSOR_PAST_FILE", .dims = { 1000, 1000 }, .says = "exceeds the file" },
+    { .test = "DATA_TENSOR_PAST_FILE", .dims = { 1000, 1000 }, .b_offset = 4000000,
+      .says = "exceeds the file" },
 };
 enum { N_PLANS = sizeof plans / sizeof *plans };
 

@@ -39,7 +39,6 @@ bool ft_shape_span(uint64_t *out, bool *zero, const int64_t *dim, int ndim)
     uint64_t span = 1;
     *zero = false;
     for (int i = 0; i < ndim; i++) {
-        if (dim[i] < 0) return false;
         if (dim[i] == 0) *zero = true;
         else if (!ck_mul(&span, span, (uint64_t)dim[i])) return false;
     }

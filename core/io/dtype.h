@@ -18,7 +18,7 @@ ft_dtype ft_dtype_find(const char *name);
  * dimensions does not matter), a number of bits that does not fill whole bytes. */
 const char *ft_plain_bytes(uint64_t *bytes, ft_dtype d, const int64_t *dim, int ndim);
 
-/* As ck_numel, but every dimension of 0 counts as 1: *out bounds what any part of the shape spans.
- * *zero tells whether there was one. */
+/* As ck_numel of dimensions that are known not to be negative, but every 0 counts as 1: *out bounds
+ * what any part of the shape spans.  *zero tells whether there was one. */
 bool ft_shape_span(uint64_t *out, bool *zero, const int64_t *dim, int ndim);
 #endif

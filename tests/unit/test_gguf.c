@@ -96,7 +96,38 @@ START_TEST(test_header_empty)
     ck_assert_msg(opens(b.p, b.n, &e), "%s", e.msg); /* with and without padding */
     pad(&b, 32);
     ck_assert_msg(opens(b.p, b.n, &e), "%s", e.msg);
-    for (size_t n = 0; n < 24; n++) ck_assert(!opens(b.p, n, &e));
+    for (size_t n = 0; n < 24; n++) {
+        ck_assert(!opens(b.p, n, &e));
+        ck_assert_msg(strstr(e.msg, n < 4 ? "not a GGUF" : "ends inside its header"), "%s", e.msg);
+    }
+    ft_buf_free(&b);
+}
+END_TEST
+
+/* The file ends inside of the value of its only key, which no tensor follows. */
+START_TEST(test_cut_value)
+{
+    ft_err e;
+    plan p = { .n_tensors = ZERO };
+    ft_buf b = build(&p);
+    const size_t key = 24 + 8 + 1 + 4;
+    ck_assert_msg(opens(b.p, key + 4, &e), "%s", e.msg);
+    ck_assert(!opens(b.p, key + 3, &e) && strstr(e.msg, "ends inside its header"));
+    ft_buf_free(&b);
+}
+END_TEST
+
+/* Sizes that fit alone, and whose sum does not: the next offset, and its padding. */
+START_TEST(test_sum_of_sizes)
+{
+    static const int64_t size[2][4] = {
+        { (int64_t)1 << 62, (int64_t)1 << 62, (int64_t)1 << 62, (int64_t)1 << 62 },
+        { BIG - 31, BIG - 31, 63, 1 },
+    };
+    ft_err e;
+    ft_buf b = bytes_only(size[_i], 4);
+    ck_assert(!opens(b.p, b.n, &e));
+    ck_assert_msg(strstr(e.msg, "does not fit into 64 bits"), "%s", e.msg);
     ft_buf_free(&b);
 }
 END_TEST
@@ -137,8 +168,8 @@ START_TEST(test_memory)
 {
     ft_err e = { 0 };
     ft_buf b = { 0 };
-    bool tensors = _i == 1;
-    int64_t n = tensors ? 65536 : _i == 0 ? 65536 : 2000000;
+    bool tensors = _i == 1 || _i == 3;
+    int64_t n = _i == 2 ? 2000000 : _i == 3 ? 65537 : 65536;
     ft_buf_puts(&b, "GGUF");
     u32(&b, 3);
     u64(&b, tensors ? n : 0);
@@ -160,7 +191,7 @@ START_TEST(test_memory)
     ft_tensors *s = ft_tensors_parse("x.gguf", b.p, b.n, 0, &e);
     ck_assert_msg((s != NULL) == (_i < 2), "%s", e.msg);
     ck_assert_int_lt(peak_kib() - before, 64 << 10);
-    if (tensors)
+    if (_i == 1)
         ck_assert_ptr_nonnull(
             ft_tensors_find(s, "000000000000000000000000000000000000000000000000000000000065535"));
     ft_tensors_close(s);
@@ -385,8 +416,10 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, test_plans, 0, N_PLANS);
     tcase_add_test(t, test_header_empty);
+    tcase_add_test(t, test_cut_value);
+    tcase_add_loop_test(t, test_sum_of_sizes, 0, 2);
     tcase_add_test(t, test_contents);
-    tcase_add_loop_test(t, test_memory, 0, 3);
+    tcase_add_loop_test(t, test_memory, 0, 4);
     tcase_add_loop_test(t, test_large_strings, 0, 2);
 #if OWN_MALLOC
     tcase_add_test(t, test_every_allocation_fails);

@@ -289,7 +289,9 @@ START_TEST(test_writer_refusals)
     ck_assert_int_lt(ft_st_declare(w, "__metadata__", FT_F32, d, 1, NULL), 0);
     ck_assert_int_lt(ft_st_declare(w, "a", FT_F32, d, 9, NULL), 0);
     ck_assert_int_lt(ft_st_declare(w, "a", FT_NO_DTYPE, d, 1, NULL), 0);
-    ck_assert_int_lt(ft_st_declare(w, "a", FT_F32, &negative, 1, NULL), 0);
+    e = (ft_err){ 0 };
+    ck_assert_int_lt(ft_st_declare(w, "a", FT_F32, &negative, 1, &e), 0);
+    ck_assert_ptr_nonnull(strstr(e.msg, "a dimension is negative"));
     ck_assert_int_lt(ft_st_declare(w, "a", FT_F4_E2M1, &three, 1, NULL), 0);
     ck_assert_int_lt(ft_st_declare(w, "a", FT_F32, huge, 2, NULL), 0);
     ck_assert_int_eq(ft_st_note(w, "k", "v", NULL), 0);
