@@ -135,8 +135,11 @@ $(foreach t,$(wildcard plugins/*/*_test.c),$(eval $(call plugin_test_rule,$(t)))
 FUZZ := $(filter-out replay,$(basename $(notdir $(wildcard tests/fuzz/*.c))))
 FUZZ_PLUGIN_rows = data-chatml
 FUZZ_PLUGIN_tokenizer = tokenizer-bpe
+FUZZ_PLUGIN_unigram = tokenizer-unigram
+FUZZ_PLUGIN_wordpiece = tokenizer-wordpiece
 FUZZ_PLUGIN_adapter = lora
 FUZZ_PLUGIN_parquet = data-parquet
+FUZZ := $(foreach f,$(FUZZ),$(if $(filter $(FUZZ_PLUGIN_$f),$(WITHOUT)),,$f))
 fuzz_obj = $(if $(FUZZ_PLUGIN_$(1)),$(call plugin_obj,$(FUZZ_PLUGIN_$(1))))
 FUZZ_LINK = -I. -Iinclude $(LDFLAGS)
 

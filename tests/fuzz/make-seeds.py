@@ -115,7 +115,7 @@ def split(rx):
 put("tokenizer", "bytes.json", tokenizer(BYTES, MERGES, pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL, added_tokens=[added(len(BYTES), "<|im_start|>")]))
 put("tokenizer", "llama3.json", tokenizer(
     BYTES, MERGES, True, pre_tokenizer={"type": "Sequence", "pretokenizers": [split(L3), {**BYTE_LEVEL, "use_regex": False}]}, decoder=BYTE_LEVEL,
-    added_tokens=[added(len(BYTES), "<s>"), added(len(BYTES) + 1, "he", lstrip=True, rstrip=True, special=False, normalized=True)], model={"ignore_merges": True},
+    added_tokens=[added(len(BYTES), "<s>"), added(BYTES.index("he"), "he", lstrip=True, rstrip=True, special=False, normalized=True)], model={"ignore_merges": True},
     post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
                     "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
                     "special_tokens": {"<s>": {"id": "<s>", "ids": [len(BYTES)], "tokens": ["<s>"]}}}))
@@ -135,6 +135,43 @@ put("tokenizer", "metaspace.json", tokenizer(
     VOCAB, PIECES, pre_tokenizer={"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True},
     decoder={"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}, model={"byte_fallback": True, "unk_token": "<unk>"}))
 put("tokenizer", "llama.gguf", LLAMA)
+
+# Unigram and WordPiece, and SentencePiece models: partly of the files that tests/data/tok/make.py made
+TOK = os.path.join(HERE, "..", "data", "tok")
+
+
+def tok_file(reader, name, folder, file="tokenizer.json"):
+    with open(os.path.join(TOK, folder, file), "rb") as f:
+        put(reader, name, f.read())
+
+
+def pieces_of_gguf(model, vocab, *keys):
+    types = [2 if t in ("<unk>", "[UNK]") else 3 if t[0] in "<[" else 1 for t in vocab]
+    return gguf([kv("tokenizer.ggml.model", 8, s(model)), kv("tokenizer.ggml.tokens", 9, strings(vocab)),
+                 kv("tokenizer.ggml.token_type", 9, struct.pack(f"<IQ{len(vocab)}i", 5, len(vocab), *types)), *keys], [])
+
+
+tok_file("tokenizer", "sentencepiece.model", "spm-bpe-rules", "tokenizer.model")
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+put("unigram", "unigram.json", tokenizer([], [], pre_tokenizer=METASPACE, decoder=METASPACE, added_tokens=[added(0, "<unk>"), added(5, "<|im_start|>")],
+                                         model={"type": "Unigram", "unk_id": 0, "byte_fallback": False, "merges": None,
+                                                "vocab": [["<unk>", 0.0], ["▁", -2.5], ["a", -3], ["aa", -3.25e0], ["▁He", -1.125]]}))
+tok_file("unigram", "bytes.json", "unigram-ties")
+tok_file("unigram", "precompiled.json", "unigram-precompiled")
+tok_file("unigram", "sentencepiece.model", "spm-unigram", "tokenizer.model")
+T5 = ["<pad>", "</s>", "<unk>", "▁", "▁He", "l", "lo", "a", "aa"]
+put("unigram", "t5.gguf", pieces_of_gguf("t5", T5, kv("tokenizer.ggml.scores", 9, struct.pack(f"<IQ{len(T5)}f", 6, len(T5), *[-1.5 * i for i in range(len(T5))])),
+                                         kv("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 1)), kv("tokenizer.ggml.remove_extra_whitespaces", 7, b"\1")))
+WORDS = ["[UNK]", "[CLS]", "[SEP]", "hello", "world", "it", "'", "s", "##s", "20", "##24", "!", ",", "x", "a", "##a", "##aa"]
+put("wordpiece", "bert.json", tokenizer(
+    WORDS, [], added_tokens=[added(i, WORDS[i]) for i in range(3)], decoder={"type": "WordPiece", "prefix": "##", "cleanup": True},
+    normalizer={"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True}, pre_tokenizer={"type": "BertPreTokenizer"},
+    post_processor={"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
+    model={"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "merges": None}))
+tok_file("wordpiece", "cased.json", "wordpiece-cased")
+tok_file("wordpiece", "short.json", "wordpiece-short")
+put("wordpiece", "bert.gguf", pieces_of_gguf("bert", ["▁" + t if t[0] not in "[#" else t.lstrip("#") for t in WORDS], kv("tokenizer.ggml.cls_token_id", 4, struct.pack("<I", 1)),
+                                             kv("tokenizer.ggml.seperator_token_id", 4, struct.pack("<I", 2))))
 
 # ---- chat templates --------------------------------------------------------------------------------
 put("template", "chatml", "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"

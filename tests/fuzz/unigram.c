@@ -1,0 +1,2 @@
+/* unigram.c -- fuzzes tokenizer-unigram: see tokenizer.h. */
+#include "tests/fuzz/tokenizer.h"
