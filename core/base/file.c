@@ -78,6 +78,13 @@ void ft_file_unmap(ft_map_file *m)
     *m = (ft_map_file){ 0 };
 }
 
+void ft_file_forget(const ft_map_file *m, size_t from, size_t n)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), end = from + n;
+    const size_t first = (from + page - 1) / page * page, last = end < m->n ? end / page * page : end;
+    if (first < last) madvise((void *)(uintptr_t)(m->p + first), last - first, MADV_DONTNEED);
+}
+
 int ft_file_read(ft_buf *out, const char *path, size_t cap, ft_err *e)
 {
     struct stat st;

@@ -131,13 +131,16 @@ int ft_tokenize_each_line(ft_tokenizing *t, const char *path, ft_err *e)
     ft_encoders x = { .n = 0 };
     lines l = { t, path, calloc(BATCH, sizeof(line)) };
     int64_t number = 1;
-    size_t at = 0, n;
+    size_t at = 0, done = 0, n;
     int code = l.line ? ft_file_map(&f, path, e) : ft_errf(e, FT_ENOMEM, "out of memory");
     bool mapped = !code;
     if (!code && !t->o->decode)
         code = ft_encoders_open(&x, t->tok.vt, t->tok.self, t->threads, e);
-    while (!code && (n = take_lines(l.line, &f, &at, &number)))
+    while (!code && (n = take_lines(l.line, &f, &at, &number))) {
         code = t->o->decode ? decode_batch(&l, n, e) : encode_batch(&l, &x, n, e);
+        ft_file_forget(&f, done, at - done);
+        done = at - at % 65536; /* the border is a page again */
+    }
     ft_encoders_close(&x);
     if (mapped) ft_file_unmap(&f);
     for (size_t i = 0; l.line && i < BATCH; i++) ft_buf_free(&l.line[i].out);

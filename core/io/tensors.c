@@ -5,10 +5,8 @@
  * that is replaced by rename meanwhile goes on to exist behind them.  A file that is truncated in
  * place by another program kills the reader with SIGBUS; nothing of ours does that. */
 #include "core/io/tensors.h"
-#include <sys/mman.h>
 #include <math.h>
 #include <stdarg.h>
-#include <unistd.h>
 #include "core/base/utf8.h"
 #include "core/io/blocks.h"
 #include "core/io/tensor_set.h"
@@ -345,18 +343,14 @@ const ft_tensors_api ft_tensors_interface = {
 void ft_tensors_forget(const ft_tensors *s)
 {
     const ft_map_file *m = (const ft_map_file *)(const void *)s->maps.p;
-    for (size_t i = 0; i < s->maps.n / sizeof *m; i++)
-        madvise((void *)(uintptr_t)m[i].p, m[i].n, MADV_DONTNEED);
+    for (size_t i = 0; i < s->maps.n / sizeof *m; i++) ft_file_forget(&m[i], 0, m[i].n);
 }
 
 void ft_tensors_forget_part(const ft_tensors *s, const void *data, uint64_t n)
 {
     const ft_map_file *m = (const ft_map_file *)(const void *)s->maps.p;
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)data,
-                    first = (from + page - 1) / page * page, last = (from + n) / page * page;
     for (size_t i = 0; i < s->maps.n / sizeof *m; i++) {
-        const uintptr_t p = (uintptr_t)m[i].p;
-        if (from >= p && from < p + m[i].n && first < last)
-            madvise((void *)first, last - first, MADV_DONTNEED);
+        const uintptr_t at = (uintptr_t)data - (uintptr_t)m[i].p; /* huge where it lies before */
+        if (at < m[i].n) ft_file_forget(&m[i], at, n);
     }
 }

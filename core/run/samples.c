@@ -2,7 +2,6 @@
 #include "core/run/samples.h"
 #include <math.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 static const char magic[8] = "FTSAMP1\n";
 
@@ -196,7 +195,7 @@ static void give_back(ft_samples *s)
 {
     enum { MOST = 8 << 20 };
     if (s->read > MOST) {
-        madvise((void *)(uintptr_t)s->map.p, s->map.n, MADV_DONTNEED);
+        ft_file_forget(&s->map, 0, s->map.n);
         s->read = 0;
     }
     s->read += 4096; /* a page of the index where samples are read out of order */

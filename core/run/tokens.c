@@ -221,9 +221,15 @@ int ft_tokens_open(ft_token_set *s, const char *path, ft_err *e)
 
 ft_token_counts ft_tokens_count(const ft_token_set *s, int split)
 {
+    enum { MOST = 4 << 20 };
     ft_token_counts c = { 0 };
+    int64_t read = 0; /* tokens and documents whose pages may be in memory */
     for (int64_t d = 0; d < s->n_docs; d++) {
         int64_t n = s->start[d + 1] - s->start[d];
+        if ((read += n + 2) > MOST && s->file) {
+            ft_tensors_forget(s->file);
+            read = 0;
+        }
         if (s->split[d] != split) continue;
         c.docs++;
         c.tokens += n;

@@ -174,8 +174,8 @@ static int index_dictionary(column *c, int64_t words)
     const uint8_t *end = start + c->dictionary.n;
     size_t least = c->n->type == BYTE_ARRAY ? 4 : plain_bytes(c->n);
     bytes word;
-    if (words < 0 || c->n->type == BOOLEAN || c->dictionary.n > UINT32_MAX ||
-        (uint64_t)words > c->dictionary.n / (least ? least : 1))
+    /* A negative number of words is a very large one here. */
+    if (c->n->type == BOOLEAN || (uint64_t)words > c->dictionary.n / (least ? least : 1))
         return fail(c, "its dictionary is damaged");
     uint32_t *at = (uint32_t *)(void *)room(c, &c->offset, ((uint64_t)words + 1) * 4);
     if (!at) return -1;

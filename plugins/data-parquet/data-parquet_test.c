@@ -148,12 +148,15 @@ static void put_list(ft_buf *b, int last, int id, size_t n)
     if (n >= 15) varint(b, n);
 }
 
+enum { BOOLEAN = -1 }; /* a type whose number is 0 */
+
 /* One optional text column "text": what departs from a good file. */
 typedef struct {
     const char *what, *says; /* says NULL: good */
     const char *name;
-    int64_t columns, type, rep, children; /* of the schema; 0: right ones */
+    int64_t columns, type, rep, length, below, children; /* of the schema; 0: right ones */
     int64_t rows, values, packed, unpacked, page_values, at, size, codec, encoding;
+    int64_t chunks, dictionary, crc; /* dictionary: words that the page says to have, less one */
     const char *page;        /* instead of the good one */
     int page_n;
     size_t groups;
@@ -170,11 +173,13 @@ static void put_page(ft_buf *b, const made *m)
 {
     const char *page = m->page ? m->page : good_page;
     int n = m->page ? m->page_n : GOOD_PAGE;
-    int last = put_int(b, 0, 1, 0);
+    int last = put_int(b, 0, 1, m->dictionary ? 2 : 0);
     last = put_int(b, last, 2, given(m->unpacked, n));
     last = put_int(b, last, 3, given(m->packed, n));
-    ft_buf_putc(b, (char)((5 - last) << 4 | 12));
-    last = put_int(b, 0, 1, given(m->page_values, given(m->rows, 2)));
+    if (m->crc) last = put_int(b, last, 4, m->crc);
+    ft_buf_putc(b, (char)(((m->dictionary ? 7 : 5) - last) << 4 | 12));
+    last = put_int(b, 0, 1, m->dictionary ? m->dictionary - 1
+                                          : given(m->page_values, given(m->rows, 2)));
     last = put_int(b, last, 2, m->encoding);
     last = put_int(b, last, 3, 3);
     put_int(b, last, 4, 3);
@@ -191,17 +196,18 @@ static void put_schema(ft_buf *b, const made *m)
     put_int(b, 4, 5, given(m->children, given(m->columns, 1)));
     ft_buf_putc(b, 0);
     for (int64_t i = 0; i < given(m->columns, 1); i++) {
-        last = put_int(b, 0, 1, given(m->type, 6));
+        last = put_int(b, 0, 1, m->type == BOOLEAN ? 0 : given(m->type, 6));
+        if (m->length) last = put_int(b, last, 2, m->length);
         last = put_int(b, last, 3, given(m->rep, 1));
         put_name(b, last, m->name ? m->name : "text");
-        put_int(b, 4, 6, 0);
+        last = m->below ? put_int(b, 4, 5, m->below) : 4;
+        put_int(b, last, 6, 0);
         ft_buf_putc(b, 0);
     }
 }
 
-static void put_group(ft_buf *b, const made *m, size_t page_bytes)
+static void put_chunk(ft_buf *b, const made *m, size_t page_bytes)
 {
-    put_list(b, 0, 1, 1);
     ft_buf_putc(b, 3 << 4 | 12); /* a column chunk's meta data */
     int last = put_int(b, 0, 1, 6);
     last = put_int(b, last, 4, m->codec);
@@ -210,6 +216,12 @@ static void put_group(ft_buf *b, const made *m, size_t page_bytes)
     put_int(b, last, 9, given(m->at, 4));
     ft_buf_putc(b, 0);
     ft_buf_putc(b, 0);
+}
+
+static void put_group(ft_buf *b, const made *m, size_t page_bytes)
+{
+    put_list(b, 0, 1, (size_t)given(m->chunks, 1));
+    for (int64_t i = 0; i < given(m->chunks, 1); i++) put_chunk(b, m, page_bytes);
     put_int(b, 1, 3, given(m->rows, 2));
     ft_buf_putc(b, 0);
 }
@@ -240,11 +252,18 @@ static const char long_name[] =
     "a name of more than the 512 bytes that a column's name may have, said again and again: "
     "a name of more than the 512 bytes that a column's name may have, said again and again: "
     "a name of more than the 512 bytes that a column's name may have, said again and again";
+enum { CRC = 476886435 }; /* of good_page */
 #define MUCH ((int64_t)1 << 40)
 static const made cases[] = {
     { .what = "good" },
     { .what = "groups", .groups = 3 },
     { .what = "required", .rep = -1, .says = "schema that is wrong" },
+    { .what = "repeated more than that", .rep = 3, .says = "schema that is wrong" },
+    { .what = "children of a column", .below = 1, .says = "schema that is wrong" },
+    { .what = "negative children", .children = -1, .says = "schema that is wrong" },
+    { .what = "children beyond all columns", .children = 10001, .says = "schema that is wrong" },
+    { .what = "negative length", .length = -1, .says = "schema that is wrong" },
+    { .what = "length beyond a row", .length = (16 << 20) + 1, .says = "schema that is wrong" },
     { .what = "unknown type", .type = 8, .says = "schema that is wrong" },
     { .what = "long name", .name = long_name, .says = "schema that is wrong" },
     { .what = "many columns", .columns = 10000, .says = "schema that is wrong" },
@@ -269,6 +288,18 @@ static const made cases[] = {
     { .what = "page unpacks to much", .codec = 1, .unpacked = 1 << 30, .says = "MiB that a file" },
     { .what = "page longer than its column", .packed = MUCH, .says = "exceeds its column" },
     { .what = "negative page", .packed = -5, .says = "exceeds its column" },
+    { .what = "page's header cut", .size = 5, .says = "page's header is malformed" },
+    { .what = "negative size unpacked", .unpacked = -5, .says = "exceeds its column" },
+    { .what = "check sum", .crc = CRC },
+    { .what = "another check sum", .crc = CRC + 1, .says = "check sum is wrong" },
+    { .what = "dictionary alone", .dictionary = 1, .says = "fewer values than it says" },
+    { .what = "dictionary of booleans", .type = BOOLEAN, .dictionary = 2,
+      .says = "dictionary is damaged" },
+    { .what = "dictionary of too many", .dictionary = 4, .says = "dictionary is damaged" },
+    { .what = "dictionary with a negative number", .dictionary = -5,
+      .says = "dictionary is damaged" },
+    { .what = "dictionary's word past its end", .dictionary = 2, PAGE("\5\0\0\0abcd"),
+      .says = "dictionary is damaged" },
     { .what = "sizes differ", .unpacked = 5, .says = "has two sizes" },
     { .what = "codec", .codec = 8, .says = "not known" },
     { .what = "LZO", .codec = 3, .says = "LZO" },
@@ -312,6 +343,36 @@ START_TEST(made_here)
     unlink(path);
     ft_buf_free(&got);
     ft_buf_free(&b);
+}
+END_TEST
+
+/* Two columns whose pages unpack to 20 MiB each: one page may stand in memory, both may not. */
+START_TEST(pages_that_are_large_together)
+{
+    enum { LARGE = 20 << 20 };
+    char path[200], failed[2048];
+    ft_buf got = { 0 }, page = { 0 };
+    varint(&page, LARGE);
+    ft_buf_putc(&page, (GOOD_PAGE - 1) << 2); /* Snappy: that many bytes, then 64 or less again */
+    ft_buf_add(&page, good_page, GOOD_PAGE);
+    for (int n, left = LARGE - GOOD_PAGE; left; left -= n) {
+        n = left < 64 ? left : 64;
+        ft_buf_putc(&page, (char)((n - 1) << 2 | 2));
+        ft_buf_add(&page, "\1", 2);
+    }
+    for (int columns = 1; columns <= 2; columns++) {
+        made m = { .columns = columns, .chunks = columns, .codec = 1, .unpacked = LARGE,
+                   .page = page.p, .page_n = (int)page.n };
+        ft_buf b = make_file(&m);
+        write_file(path, &b);
+        bool good = reads(&got, failed, path);
+        ck_assert_msg(good == (columns == 1), "%s", good ? got.p : failed);
+        if (!good) ck_assert_msg(strstr(failed, "MiB that a file") != NULL, "%s", failed);
+        ft_buf_free(&b);
+    }
+    unlink(path);
+    ft_buf_free(&got);
+    ft_buf_free(&page);
 }
 END_TEST
 
@@ -364,6 +425,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, refused_by_name, 0, sizeof refused / sizeof *refused);
     tcase_add_test(t, claims_by_first_bytes);
     tcase_add_loop_test(t, made_here, 0, N_CASES);
+    tcase_add_test(t, pages_that_are_large_together);
     tcase_add_loop_test(t, cut_and_changed, 0, sizeof damaged / sizeof *damaged);
     suite_add_tcase(s, t);
     return s;

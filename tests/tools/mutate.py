@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes each rule out of a reader and sees whether its tests notice.
 
-    tests/tools/mutate.py [--build build] [--list] [--only FILE:LINE] READER…
+    tests/tools/mutate.py [--build build] [--list] [--only FILE:LINE] [--seconds 60] READER…
 
 A rule is a condition that leads to a refusal: each part between || of the condition of an `if` whose statement
 refuses, each part between && of `return CONDITION ? … : REFUSAL`, and so on.  A refusal is a call of something that
@@ -11,7 +11,8 @@ over: tests that let allocations fail are others.
 All rules of a reader are switched in one build, a copy of the tree under BUILD/mutants: each condition asks
 whether it is the one that is out.  A first run of every test function notes which rules it makes refuse; then each rule is taken
 out in turn, and one of those tests must fail (a crash, or ten times its seconds, is a failure).  A rule that no test makes
-refuse, or that none misses, is printed; the exit status is 1 when there are any.  Run `make all` and the tests first.
+refuse, or that none misses, is printed; --seconds leaves out tests that take longer, such as those that damage
+a file at every place.  The exit status is 1 when there are such rules.  Run `make all` and the tests first.
 """
 import argparse
 import collections
@@ -231,7 +232,7 @@ def trace(tests, n):
     return told
 
 
-def judge(name, build, only):
+def judge(name, build, only, seconds):
     files = sorted(f for p in READERS[name][0].split() for f in glob.glob(p) if not f.endswith("_test.c"))
     programs = [f"build/tests/{t}" for t in READERS[name][1].split()]
     found = rules_of(files)
@@ -241,7 +242,7 @@ def judge(name, build, only):
     plugins = [f"build/plugins/{os.path.basename(p)}" for p in glob.glob(f"{build}/plugins/*.so")]
     made = subprocess.run(["make", "-s", "BUILD=build", f"CC={os.environ.get('CC', 'gcc')} -w", "build/pipeline", *plugins, *programs], cwd=tree)
     if made.returncode: sys.exit("the changed sources do not build")
-    told = trace(tests, len(found))
+    told = [[t for t in ts if t.seconds <= seconds] for ts in trace(tests, len(found))]
     left = collections.Counter()
     for k, r in enumerate(found):
         if only and only != f"{r.file}:{r.line}": continue
@@ -260,10 +261,11 @@ def main():
     p.add_argument("readers", nargs="*", default=list(READERS), metavar="READER", help=", ".join(READERS))
     p.add_argument("--build", default="build")
     p.add_argument("--only")
+    p.add_argument("--seconds", type=float, default=60)
     p.add_argument("--list", action="store_true")
     a = p.parse_args()
     os.chdir(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    if not a.list: return 1 if sum(judge(r, a.build, a.only) for r in a.readers) else 0
+    if not a.list: return 1 if sum(judge(r, a.build, a.only, a.seconds) for r in a.readers) else 0
     for r in a.readers:
         files = sorted(f for p in READERS[r][0].split() for f in glob.glob(p) if not f.endswith("_test.c"))
         print("".join(f"{x.file}:{x.line}: {x.text}\n" for x in rules_of(files)), end="")

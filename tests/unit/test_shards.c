@@ -43,6 +43,7 @@ static void put_shard(const char *name, const char *letters)
     ft_buf_free(&h);
 }
 
+#define X64 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 typedef struct { const char *index, *says; } index_case;
 static const index_case indexes[] = {
     { "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a\":\"1.safetensors\","
@@ -59,6 +60,8 @@ static const index_case indexes[] = {
     { "{\"weight_map\":{\"a\":\"sub/1.safetensors\"}}", "plain name" },
     { "{\"weight_map\":{\"a\":\"..\"}}", "plain name" },
     { "{\"weight_map\":{\"a\":\"\"}}", "plain name" },
+    { "{\"weight_map\":{\"a\":\".safetensors\"}}", "plain name" },
+    { "{\"weight_map\":{\"a\":\"" X64 X64 X64 X64 ".safetensors\"}}", "plain name" },
     { "{\"weight_map\":{\"a\":\"1.safetensors\\u0000x.safetensors\"}}", "plain name" },
     { "{\"weight_map\":{\"a\":\"pytorch_model.bin\"}}", "plain name" },
     { "{\"weight_map\":{\"a\":7}}", "plain name" },
@@ -99,6 +102,31 @@ START_TEST(test_index)
     s = ft_tensors_open(dir, &e);
     ck_assert_uint_eq(ft_tensors_count(s), 1);
     ft_tensors_close(s);
+}
+END_TEST
+
+/* More tensors, and more shards, than are allowed. */
+START_TEST(test_large_index)
+{
+    bool shards = _i == 1;
+    ft_err e = { 0 };
+    ft_buf b = { 0 };
+    char first[4096];
+    put_shard("0.safetensors", "a");
+    snprintf(first, sizeof first, "%s", in_dir("0.safetensors"));
+    ft_buf_puts(&b, "{\"weight_map\":{\"-\":\"0.safetensors\"");
+    for (int i = 1; i <= (shards ? 4096 : FT_MAX_TENSORS); i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%d.safetensors", shards ? i : 0);
+        if (shards) ck_assert_int_eq(link(first, in_dir(name)), 0);
+        ft_buf_printf(&b, ",\"%d\":\"%s\"", i, name);
+    }
+    ft_buf_puts(&b, "}}");
+    put("model.safetensors.index.json", &b);
+    ck_assert_ptr_null(ft_tensors_open(dir, &e));
+    ck_assert_msg(strstr(e.msg, shards ? "more than 4096 shards" : "more than the 1048576 tensors"),
+                  "%s", e.msg);
+    ft_buf_free(&b);
 }
 END_TEST
 
@@ -390,6 +418,7 @@ static Suite *suite(void)
     tcase_set_timeout(f, 300);
     tcase_add_checked_fixture(f, make_dir, remove_dir);
     tcase_add_loop_test(f, test_index, 0, sizeof indexes / sizeof *indexes);
+    tcase_add_loop_test(f, test_large_index, 0, 2);
     tcase_add_test(f, test_unlisted_tensor);
     tcase_add_test(f, test_round_trip);
     tcase_add_test(f, test_shards_written);

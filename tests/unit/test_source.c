@@ -1,6 +1,7 @@
 /* test_source.c -- opening a model by its path (HF folder, GGUF), the errors that a user meets
  * there, and the remembered hashes of files and models. */
 #include "folder.h"
+#include "gguf_plans.h"
 #include "harness.h"
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -205,6 +206,15 @@ START_TEST(test_caps)
         put(all[i].name, all[i].json ? "{}" : "");
         ft_buf_free(&b);
     }
+    ft_buf t = { 0 }; /* a template inside of another file */
+    ft_buf_puts(&t, "{\"chat_template\":\"");
+    while (t.n < (1 << 20) + 30) ft_buf_putc(&t, 'x');
+    ft_buf_puts(&t, "\"}");
+    put_bytes("tokenizer_config.json", t.p, t.n);
+    unlink(in_dir("chat_template.jinja"));
+    refused(dir, 0, "at most 1048576 are allowed");
+    put("tokenizer_config.json", "{}");
+    ft_buf_free(&t);
     ft_source *s = open_ok(dir, 0);
     ck_assert_int_eq(truncate(in_dir("config.json"), 0), 0);
     put("tokenizer.json", "{}");
@@ -261,6 +271,65 @@ START_TEST(test_gguf_damage)
     memcpy(memmem(b.p, b.n, "{{ messages", 11), "{{ mess\xff ges", 11);
     put_bytes("m.gguf", b.p, b.n);
     refused(in_dir("m.gguf"), 0, "tokenizer.chat_template is not valid UTF-8");
+    ft_buf_free(&b);
+}
+END_TEST
+
+/* A GGUF of two keys: the tokens and the id of one of them, or a template. */
+static const struct {
+    int tokens, item, id; /* types of tokenizer.ggml.tokens, of its items, of the id */
+    uint32_t value;
+    const char *says;
+} token_keys[] = {
+    { FT_META_ARRAY, FT_META_STRING, FT_META_I32, 1, NULL },
+    { FT_META_ARRAY, FT_META_STRING, FT_META_I32, UINT32_MAX, "not the id of one of the 2" },
+    { FT_META_ARRAY, FT_META_STRING, FT_META_F32, 1, "not the id of one of the 2" },
+    { FT_META_ARRAY, FT_META_U64, FT_META_I32, 1, "not a list of strings" },
+    { FT_META_STRING, FT_META_STRING, FT_META_I32, 0, "not a list of strings" },
+};
+
+START_TEST(test_gguf_tokens)
+{
+    ft_buf b = { 0 };
+    ft_buf_puts(&b, "GGUF");
+    u32(&b, 3);
+    u64(&b, 0);
+    u64(&b, 2);
+    text(&b, "tokenizer.ggml.tokens", 0);
+    u32(&b, token_keys[_i].tokens);
+    if (token_keys[_i].tokens == FT_META_ARRAY) {
+        u32(&b, token_keys[_i].item);
+        u64(&b, 2);
+        u64(&b, 0); /* "", or a number, twice */
+        u64(&b, 0);
+    } else {
+        text(&b, "a", 0);
+    }
+    text(&b, "tokenizer.ggml.eos_token_id", 0);
+    u32(&b, token_keys[_i].id);
+    u32(&b, token_keys[_i].value);
+    put_bytes("m.gguf", b.p, b.n);
+    if (token_keys[_i].says) refused(in_dir("m.gguf"), 0, token_keys[_i].says);
+    else ft_source_close(open_ok(in_dir("m.gguf"), 0));
+    ft_buf_free(&b);
+}
+END_TEST
+
+/* A template of the most bytes that one may have, and of one more. */
+START_TEST(test_gguf_template)
+{
+    ft_buf b = { 0 };
+    ft_buf_puts(&b, "GGUF");
+    u32(&b, 3);
+    u64(&b, 0);
+    u64(&b, 1);
+    text(&b, "tokenizer.chat_template", 0);
+    u32(&b, FT_META_STRING);
+    u64(&b, (1 << 20) + _i);
+    for (int i = 0; i < (1 << 20) + _i; i++) ft_buf_putc(&b, 'x');
+    put_bytes("m.gguf", b.p, b.n);
+    if (_i) refused(in_dir("m.gguf"), 0, "at most 1048576 are allowed");
+    else ft_source_close(open_ok(in_dir("m.gguf"), 0));
     ft_buf_free(&b);
 }
 END_TEST
@@ -476,6 +545,8 @@ static Suite *suite(void)
     tcase_add_test(t, test_caps);
     tcase_add_test(t, test_gguf);
     tcase_add_test(t, test_gguf_damage);
+    tcase_add_loop_test(t, test_gguf_tokens, 0, 5);
+    tcase_add_loop_test(t, test_gguf_template, 0, 2);
     tcase_add_test(t, test_goldens_sources);
     tcase_add_test(t, test_hash_remembered);
     tcase_add_test(t, test_hash_damaged_memory);
