@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Takes each rule out of a reader and sees whether its tests notice.
 
-    tests/tools/mutate.py [--build build] [--list] [--only FILE:LINE] [--seconds 60] READER…
+    tests/tools/mutate.py [--build build] [--all] [--list] [--only FILE:LINE] [--seconds 60] READER…
 
 A rule is a condition that leads to a refusal: each part between || of the condition of an `if` whose statement
 refuses, each part between && of `return CONDITION ? … : REFUSAL`, and so on.  A refusal is a call of something that
-fails (fail, ft_errf, file_fail, …), a text of blame, false, NULL or -1.  Refusals for want of memory are passed
-over: tests that let allocations fail are others.
+fails (fail, ft_errf, file_fail, …) or a text of blame; with --all also a plain false, NULL or -1, unless it only hands
+on that something called has failed.  Refusals for want of memory are passed over: tests that let allocations fail
+are others.
 
 All rules of a reader are switched in one build, a copy of the tree under BUILD/mutants: each condition asks
 whether it is the one that is out.  A first run of every test function notes which rules it makes refuse; then each rule is taken
-out in turn, and one of those tests must fail (a crash, or ten times its seconds, is a failure).  A rule that no test makes
-refuse, or that none misses, is printed; --seconds leaves out tests that take longer, such as those that damage
+out in turn, and one of those tests must fail (a crash, or no end, is a failure).  A rule that no test makes
+refuse, or that none misses, is printed; --seconds leaves out tests that take more processor time, such as those that damage
 a file at every place.  The exit status is 1 when there are such rules.  Run `make all` and the tests first.
 """
 import argparse
@@ -23,7 +24,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 
 READERS = {  # name: (sources, tests)
     "safetensors": ("core/io/safetensors.c core/io/tensors.c core/io/dtype.c core/io/shards.c core/io/source.c",
@@ -42,6 +42,7 @@ READERS = {  # name: (sources, tests)
 
 CALL = r"(?:\w+(?:->|\.))*\w*(?:fail|errf|refuse|error|bad|ended|wrong)\w*\("
 REFUSES = re.compile(rf"(?:^|[{{;=]|\breturn)\s*(?:\(void\))?{CALL}|\bbad = \"|\breturn (?:\"|false;|-1;|NULL;|FT_E\w+;)")
+HANDS_ON = re.compile(r"!?\w[\w.>-]*(?:\(.*\))?(?: < 0)?")  # a call or a variable alone
 MEMORY = re.compile(r"ENOMEM|memory|oom\b|no_room|no_space")
 HEAD = """#include <errno.h>
 #include <fcntl.h>
@@ -118,7 +119,7 @@ def statement(m, i):
     return (i, end) if not nested or re.search(r"\{\s*if \(!\S+bad\) \S+bad = ", m[i:end]) else None
 
 
-def spans(text):
+def spans(text, plain_too):
     """(start, end, form) of every rule; form: how the condition is written with the rule out."""
     m = masked(text)
     shown = lambda a, b: text[a:b]
@@ -129,7 +130,10 @@ def spans(text):
         s = shown(*body)
         quiet = re.sub(r"\"(?:\\.|[^\"\\])*\"", '"', s)
         if not REFUSES.search(quiet) or MEMORY.search(s) or MEMORY.search(shown(f.end(), end)): continue
-        for a, b in parts(m, f.end(), end - 1, "||"): yield a, b, "out"
+        plain = not re.search(rf"{CALL}|\"", quiet)
+        for a, b in parts(m, f.end(), end - 1, "||"):
+            if plain and (not plain_too or HANDS_ON.fullmatch(" ".join(shown(a, b).split()))): continue
+            yield a, b, "out"
     for f in re.finditer(r"\breturn ", m):
         end = m.index(";", f.end())
         at = f.end()
@@ -150,11 +154,11 @@ def spans(text):
             at = other[0]
 
 
-def rules_of(files):
+def rules_of(files, plain_too):
     found = []
     for f in files:
         text = open(f, encoding="utf-8").read()
-        for a, b, form in sorted(spans(text)):
+        for a, b, form in sorted(spans(text, plain_too)):
             line = text.count("\n", 0, a + len(text[a:b]) - len(text[a:b].lstrip())) + 1
             found.append(Rule(f, line, " ".join(text[a:b].split()), a, b, form))
     return found
@@ -188,6 +192,11 @@ def make_tree(build):
 def limited(): resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 
 
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Test:
     """One test function of a Check program, or a whole program of another kind."""
     def __init__(self, tree, program, name):
@@ -196,14 +205,14 @@ class Test:
     def run(self, **env):
         env = {**os.environ, "BUILD": "build", **env}
         if self.name: env["RULE_TEST"] = self.name
-        t = time.monotonic()
+        before = cpu_seconds()
         try:
             p = subprocess.run([self.program], cwd=self.tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               stdin=subprocess.DEVNULL, timeout=max(30, 10 * self.seconds), preexec_fn=limited)
+                               stdin=subprocess.DEVNULL, timeout=max(60, 30 * self.seconds), preexec_fn=limited)
             self.output, passed = p.stdout.decode("utf-8", "replace"), p.returncode == 0
         except subprocess.TimeoutExpired:
             passed = False
-        self.seconds = max(0.1, time.monotonic() - t) if "RULE_TRACE" in env else self.seconds
+        self.seconds = cpu_seconds() - before if "RULE_TRACE" in env else self.seconds
         return passed
 
 
@@ -232,20 +241,20 @@ def trace(tests, n):
     return told
 
 
-def judge(name, build, only, seconds):
+def judge(name, a):
     files = sorted(f for p in READERS[name][0].split() for f in glob.glob(p) if not f.endswith("_test.c"))
     programs = [f"build/tests/{t}" for t in READERS[name][1].split()]
-    found = rules_of(files)
-    tree = make_tree(build)
+    found = rules_of(files, a.all)
+    tree = make_tree(a.build)
     rewrite(tree, found)
     tests = [t for p in programs for t in tests_of(tree, p)]
-    plugins = [f"build/plugins/{os.path.basename(p)}" for p in glob.glob(f"{build}/plugins/*.so")]
+    plugins = [f"build/plugins/{os.path.basename(p)}" for p in glob.glob(f"{a.build}/plugins/*.so")]
     made = subprocess.run(["make", "-s", "BUILD=build", f"CC={os.environ.get('CC', 'gcc')} -w", "build/pipeline", *plugins, *programs], cwd=tree)
     if made.returncode: sys.exit("the changed sources do not build")
-    told = [[t for t in ts if t.seconds <= seconds] for ts in trace(tests, len(found))]
+    told = [[t for t in ts if t.seconds <= a.seconds] for ts in trace(tests, len(found))]
     left = collections.Counter()
     for k, r in enumerate(found):
-        if only and only != f"{r.file}:{r.line}": continue
+        if a.only and a.only != f"{r.file}:{r.line}": continue
         if any(not t.run(RULE_OUT=str(k)) for t in told[k]): continue
         left[r.file] += 1
         print(f"{r.file}:{r.line}: {'no test misses' if told[k] else 'no test meets'}: {r.text}", flush=True)
@@ -262,13 +271,14 @@ def main():
     p.add_argument("--build", default="build")
     p.add_argument("--only")
     p.add_argument("--seconds", type=float, default=60)
+    p.add_argument("--all", action="store_true")
     p.add_argument("--list", action="store_true")
     a = p.parse_args()
     os.chdir(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    if not a.list: return 1 if sum(judge(r, a.build, a.only, a.seconds) for r in a.readers) else 0
+    if not a.list: return 1 if sum(judge(r, a) for r in a.readers) else 0
     for r in a.readers:
         files = sorted(f for p in READERS[r][0].split() for f in glob.glob(p) if not f.endswith("_test.c"))
-        print("".join(f"{x.file}:{x.line}: {x.text}\n" for x in rules_of(files)), end="")
+        print("".join(f"{x.file}:{x.line}: {x.text}\n" for x in rules_of(files, a.all)), end="")
     return 0
 
 
