@@ -3,6 +3,7 @@
 #include <string.h>
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/run/merge_lines.h"
 #include "core/run/merge_site.h"
 
 enum { PIECE = 1 << 20 }; /* numbers that are handed over at a time */
@@ -54,7 +55,8 @@ static int trace(ft_merge *m, ft_merge_item *i, uint32_t weight, ft_err *e)
         i->from = saved;
     }
     const ft_weights *w = &m->lineup.weights;
-    if (i->way == FT_MERGE_BASE && i->whole.ndim && !w->gguf && ft_tensors_find(w->base, i->name)) {
+    bool in_file = i->whole.ndim && !i->lines && !w->gguf && ft_tensors_find(w->base, i->name);
+    if (i->way == FT_MERGE_BASE && in_file) {
         i->from = i->name; /* it lies in the file as it is to be written */
         i->whole.ndim = 0;
         i->row = 0;
@@ -65,37 +67,73 @@ static int trace(ft_merge *m, ft_merge_item *i, uint32_t weight, ft_err *e)
     return code;
 }
 
-/* How many tensors a Hugging Face folder keeps an experts' weight in; 0: it is one. */
+/* How many tensors the layout keeps an experts' weight in; 0: it is one. */
 static int64_t count_pieces(const ft_merge *m, const char *weight)
 {
     const ft_model_run *r = &m->run->model;
     ft_piece p;
     int64_t n = 0;
     if (!FT_HAS(r->vt, piece) || !r->vt->piece) return 0;
-    while (r->vt->piece(r->self, weight, false, n, &p)) n++;
+    while (r->vt->piece(r->self, weight, m->gguf, n, &p)) n++;
     return n;
 }
 
-/* The pieces of weight k, which follow one another in its rows. */
+/* Makes *i the piece p, of n: in a folder they follow one another in the weight's rows; in a GGUF
+ * each has as many lines of every expert's matrix. */
+static int shape_piece(ft_merge *m, ft_merge_item *i, const ft_piece *p, int64_t j, int64_t n)
+{
+    const ft_shape *w = &i->whole;
+    bool bias = w->ndim == 2;
+    int64_t rows = bias ? 1 : w->dim[1], cols = w->dim[w->ndim - 1];
+    ft_piece *own = ft_arena_alloc(&m->arena, sizeof *own);
+    if (!own) return FT_ENOMEM;
+    *own = *p;
+    i->name = own->name;
+    if (!m->gguf) {
+        i->row = j * (w->dim[0] * rows / n);
+        i->shape = ft_2d(w->dim[0] * rows / n, cols);
+        return 0;
+    }
+    i->lines = own;
+    i->shape = ft_2d(w->dim[0], (p->columns ? cols : rows) / n);
+    if (!bias) i->shape.dim[i->shape.ndim++] = p->columns ? rows : cols;
+    return 0;
+}
+
+/* The n pieces of weight k. */
 static int list_pieces(ft_merge *m, uint32_t k, int64_t n, ft_err *e)
 {
     const g_weight *w = &m->run->scan.g->weight[k];
     const ft_model_run *r = &m->run->model;
     ft_piece p;
     int code = 0;
-    int64_t rows = w->shape.dim[0] * w->shape.dim[1];
     for (int64_t j = 0; j < n && !code; j++) {
-        r->vt->piece(r->self, w->name, false, j, &p);
+        r->vt->piece(r->self, w->name, m->gguf, j, &p);
         ft_merge_item *i = &m->item[m->n++];
-        *i = (ft_merge_item){ .name = ft_arena_strdup(&m->arena, p.name),
-                              .from = w->name,
-                              .shape = ft_2d(rows / n, w->shape.dim[2]),
-                              .whole = w->shape,
-                              .row = j * (rows / n) };
+        *i = (ft_merge_item){ .from = w->name, .whole = w->shape };
         i->site = site_of(m->run->scan.g, w->name, &i->bias);
-        code = i->name ? trace(m, i, k, e) : ft_errf(e, FT_ENOMEM, "out of memory while merging");
+        code = shape_piece(m, i, &p, j, n);
+        code = code ? ft_errf(e, code, "out of memory while merging") : trace(m, i, k, e);
     }
     return code;
+}
+
+/* The module that gives the logits, or NULL. */
+static const ft_site *head_of(const ft_g *g)
+{
+    const ft_site *head = NULL;
+    for (uint32_t i = 0; i < g->n_site; i++) {
+        if (g->site[i].kind == FT_SITE_LINEAR && g->site[i].layer < 0) head = &g->site[i];
+    }
+    return head;
+}
+
+static bool has_item(const ft_merge *m, const char *name)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if (!strcmp(m->item[i].name, name)) return true;
+    }
+    return false;
 }
 
 /* A head that shares the embedding, of which one is adapted and the other not, or both in their own
@@ -103,21 +141,16 @@ static int list_pieces(ft_merge *m, uint32_t k, int64_t n, ft_err *e)
 static int untie(ft_merge *m, ft_err *e)
 {
     const ft_g *g = m->run->scan.g;
-    const ft_site *head = NULL, *embed = NULL;
-    bool bias;
+    const ft_site *head = head_of(g), *embed = NULL;
     for (uint32_t i = 0; i < g->n_site; i++) {
-        const ft_site *s = &g->site[i];
-        if (s->kind == FT_SITE_EMBED) embed = s;
-        if (s->kind == FT_SITE_LINEAR && s->layer < 0) head = s;
+        if (g->site[i].kind == FT_SITE_EMBED) embed = &g->site[i];
     }
     if (!head || !embed || head->in != embed->out || head->out != embed->in) return 0;
     if (!is_adapted(m, head) && !is_adapted(m, embed)) return 0;
-    for (size_t i = 0; i < m->n; i++) {
-        if (site_of(g, m->item[i].name, &bias) == head) return 0; /* it has one already */
-    }
     const char *name = ft_arena_printf(&m->arena, "%s.weight", head->name);
     const char *from = ft_arena_printf(&m->arena, "%s.weight", embed->name);
     if (!name || !from) return ft_errf(e, FT_ENOMEM, "out of memory while merging");
+    if (has_item(m, name)) return 0;
     ft_merge_item *i = &m->item[m->n++];
     *i = (ft_merge_item){
         .name = name, .from = from, .shape = ft_2d(head->out, head->in), .site = head
@@ -148,26 +181,6 @@ static int list_weights(ft_merge *m, ft_err *e)
         code = trace(m, i, k, e);
     }
     return code ? code : untie(m, e);
-}
-
-/* All tensors of a model that has been merged. */
-static int list_merged(ft_merge *m, ft_err *e)
-{
-    size_t n = ft_tensors_count(m->merged);
-    m->item = ft_arena_array(&m->arena, n + 1, sizeof *m->item);
-    if (!m->item) return ft_errf(e, FT_ENOMEM, "out of memory while exporting");
-    for (size_t k = 0; k < n; k++) {
-        const ft_tensor *t = ft_tensors_at(m->merged, k);
-        if (t->ndim < 1 || t->ndim > 4)
-            return ft_errf(e, FT_EFORMAT, "tensor %s has %d dimensions; 1 to 4 are supported",
-                           t->name, t->ndim);
-        ft_merge_item *i = &m->item[m->n++];
-        *i = (ft_merge_item){
-            .name = t->name, .from = t->name, .shape = { .ndim = t->ndim }, .dtype = t->dtype
-        };
-        for (int d = 0; d < t->ndim; d++) i->shape.dim[d] = t->dim[d];
-    }
-    return 0;
 }
 
 /* ---- what is merged -------------------------------------------------------------------------- */
@@ -217,12 +230,22 @@ static int open_trained(ft_merge *m, const ft_stage *s, bool original, ft_err *e
     return code ? code : list_weights(m, e);
 }
 
+/* The model that an earlier stage merged; its head may have come to have weights of its own. */
 static int open_merged(ft_merge *m, const ft_stage *from, ft_err *e)
 {
     m->merged = ft_tensors_open(from->dir, e);
     if (!m->merged) return e->code;
-    m->lineup.weights = (ft_weights){ .base = m->merged, .path = from->dir };
-    return list_merged(m, e);
+    m->lineup.weights = (ft_weights){ .base = m->merged,
+                                      .model = m->run->model.vt,
+                                      .model_self = m->run->model.self,
+                                      .path = from->dir };
+    int code = list_weights(m, e);
+    const ft_site *head = code ? NULL : head_of(m->run->scan.g);
+    const char *name = head ? ft_arena_printf(&m->arena, "%s.weight", head->name) : NULL;
+    if (!name || has_item(m, name) || !ft_tensors_find(m->merged, name)) return code;
+    ft_merge_item *i = &m->item[m->n++];
+    *i = (ft_merge_item){ .name = name, .from = name, .shape = ft_2d(head->out, head->in) };
+    return trace(m, i, 0, e);
 }
 
 static int open_plain(ft_merge *m, ft_err *e)
@@ -282,15 +305,15 @@ static int open_config(ft_merge *m, const ft_stage *merged, ft_err *e)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, bool original, ft_err *e)
+int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, unsigned flags, ft_err *e)
 {
-    *m = (ft_merge){ .run = r };
+    *m = (ft_merge){ .run = r, .gguf = flags & FT_MERGE_FOR_GGUF };
     bool newer = s->input[FT_MERGED] > s->input[FT_TRAINED];
     const ft_stage *merged = newer ? ft_run_input(r, s, FT_MERGED) : NULL;
     bool trained = s->input[FT_TRAINED] >= 0 ||
                    (s->kind->gives == FT_MERGED && s->input[FT_ADAPTER] >= 0);
     int code = merged    ? open_merged(m, merged, e)
-               : trained ? open_trained(m, s, original, e)
+               : trained ? open_trained(m, s, flags & FT_MERGE_ONTO_ORIGINAL, e)
                          : open_plain(m, e);
     if (!code) code = open_config(m, merged, e);
     if (code) ft_merge_close(m);
@@ -333,9 +356,8 @@ static void forget(const ft_merge *m)
     }
 }
 
-static int values_of(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_err *e)
+static int values_of(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx, ft_err *e)
 {
-    const ft_merge_item *i = &m->item[k];
     ft_arg a;
     if (i->way == FT_MERGE_SITE) return ft_merge_site(m, i, sink, ctx, e);
     int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights,
@@ -350,9 +372,25 @@ static int values_of(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_er
     return code;
 }
 
+/* The lines of a GGUF's piece, picked out of the whole weight as it goes by. */
+static int values_of_lines(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, void *ctx,
+                           ft_err *e)
+{
+    ft_merge_lines l;
+    ft_merge_item whole = *i;
+    whole.lines = NULL;
+    whole.shape = i->whole;
+    whole.whole.ndim = 0;
+    int code = ft_merge_lines_start(&l, i, sink, ctx, e);
+    if (!code) code = values_of(m, &whole, ft_merge_lines_take, &l, e);
+    ft_merge_lines_free(&l);
+    return code;
+}
+
 int ft_merge_values(ft_merge *m, size_t k, ft_merge_sink sink, void *ctx, ft_err *e)
 {
-    int code = values_of(m, k, sink, ctx, e);
+    const ft_merge_item *i = &m->item[k];
+    int code = i->lines ? values_of_lines(m, i, sink, ctx, e) : values_of(m, i, sink, ctx, e);
     forget(m);
     return code;
 }

@@ -25,8 +25,15 @@ typedef struct {
     const ft_site *site;
     bool bias;           /* SITE: its bias, not its weight */
     ft_shape whole;      /* of a piece of an experts' weight: that weight's; else of no axis */
-    int64_t row;         /* of a piece: its first row there */
+    int64_t row;         /* of a piece in a Hugging Face folder: its first row there */
+    const ft_piece *lines; /* of a piece in a GGUF: its lines of every expert's matrix; else NULL */
 } ft_merge_item;
+
+/* How ft_merge_open goes about it. */
+enum {
+    FT_MERGE_ONTO_ORIGINAL = 1, /* packed weights are left alone */
+    FT_MERGE_FOR_GGUF = 2,      /* experts' weights in the pieces of a GGUF, under its names */
+};
 
 typedef struct {
     ft_run *run;
@@ -37,13 +44,14 @@ typedef struct {
     ft_program scan;         /* the adapted build, shapes alone */
     ft_merge_item *item;
     size_t n;
+    bool gguf;               /* FT_MERGE_FOR_GGUF */
     bool untied;             /* the head has weights of its own now */
     ft_arena arena;
 } ft_merge;
 
 /* For a stage that takes PACKED, ADAPTER, TRAINED and perhaps MERGED: takes the newest of the last
- * two, else the plain model.  original: packed weights are left alone. */
-int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, bool original, ft_err *e);
+ * two, else the plain model. */
+int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, unsigned flags, ft_err *e);
 void ft_merge_close(ft_merge *m);
 
 /* The dtype of the model's first matrix; FT_NO_DTYPE: it is quantized. */

@@ -76,7 +76,9 @@ int ft_model_open_weights(ft_model_run *m, ft_weights *w, ft_err *e)
                        .gguf = m->source->gguf,
                        .model = m->vt,
                        .model_self = m->self,
-                       .path = m->source->path };
+                       .path = m->source->path,
+                       .planned = m->planned,
+                       .planned_for = m->planned_for };
     if (!m->quantizer) return 0;
     w->packed = m->tensors;
     w->quantizer_plugin = m->quantizer;

@@ -13,6 +13,8 @@ typedef struct {
     void *self;
     ft_model_info info;
     ft_instance *quantizer; /* reads a folder whose weights are packed, or NULL */
+    const uint64_t *planned; /* without weights: bytes that weight i of the build planned_for has */
+    const ft_g *planned_for; /* packed, 0: it is plain (ft_weights) */
 } ft_model_run;
 
 /* Opens the configuration and finds the model plugin that claims it, and the quantizer that claims

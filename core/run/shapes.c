@@ -1,8 +1,12 @@
 /* shapes.c -- see shapes.h. */
 #include "core/run/shapes.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include "core/base/file.h"
+#include "core/graph/match.h"
+#include "core/run/quantize.h"
 #include "ft/ck.h"
 
 static const struct { const char *config, *file; uint64_t bytes; } dtypes[] = {
@@ -53,6 +57,55 @@ static int make_header(ft_buf *b, uint64_t *end, const ft_g *g, int dtype, ft_er
     return b->oom ? ft_errf(e, FT_ENOMEM, "out of memory for the model's shapes") : 0;
 }
 
+/* ---- packed weights -------------------------------------------------------------------------- */
+
+/* Whether quantization_config leaves this module as it is. */
+static bool is_skipped(const ft_json *quantization, const char *module)
+{
+    static const char *const keys[] = { "llm_int8_skip_modules", "modules_to_not_convert" };
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const ft_json *list = ft_json_get(quantization, keys[k]);
+        for (size_t i = 0; list && list->type == FT_JSON_ARRAY && i < list->len; i++) {
+            const ft_json *v = &list->item[i];
+            if (ft_json_is_text(v) && ft_match_module(v->text, module)) return true;
+        }
+    }
+    return false;
+}
+
+/* Bytes of a weight in the parts that the quantizer reads; 0: it is plain.  Of experts' weights
+ * only formats that are made for them have parts: these are named without a dot. */
+static uint64_t packed_bytes(const ft_quantizing *q, const ft_json *config, const ft_g *g,
+                             const g_weight *w)
+{
+    ft_part part[FT_MAX_PARTS];
+    uint64_t bytes = 0;
+    char module[512];
+    int n = ft_quantize_parts(q, g, w->name, &w->shape, part);
+    snprintf(module, sizeof module, "%.*s", (int)strlen(w->name) - (n ? 7 : 0), w->name);
+    if (n && is_skipped(ft_json_get(config, "quantization_config"), module)) return 0;
+    if (!n && w->shape.ndim == 3) n = q->vt->parts(q->self, w->shape.dim, 3, part);
+    if (n > 0 && w->shape.ndim == 3 && part[0].suffix[0] != '_') n = 0;
+    for (int k = 0; k < n; k++) bytes += ft_part_bytes(&part[k]);
+    return bytes;
+}
+
+static int plan_packed(ft_shapes *s, ft_model_run *m, const ft_g *g, ft_err *e)
+{
+    if (!m->quantizer) return 0;
+    const ft_quantizing q = { .vt = ft_instance_vtable(m->quantizer),
+                              .self = ft_instance_self(m->quantizer) };
+    s->packed = calloc(g->n_weight + 1, sizeof *s->packed);
+    if (!s->packed) return ft_errf(e, FT_ENOMEM, "out of memory for the model's shapes");
+    for (uint32_t i = 0; i < g->n_weight; i++)
+        s->packed[i] = packed_bytes(&q, m->source->config, g, &g->weight[i]);
+    m->planned = s->packed;
+    m->planned_for = g;
+    return 0;
+}
+
+/* ---- the shapes ------------------------------------------------------------------------------ */
+
 int ft_shapes_open(ft_shapes *s, ft_model_run *m, const ft_g *g, ft_err *e)
 {
     ft_buf header = { 0 };
@@ -75,6 +128,7 @@ int ft_shapes_open(ft_shapes *s, ft_model_run *m, const ft_g *g, ft_err *e)
         m->tensors = ft_tensors_parse(m->source->path, p, s->bytes, 0, e);
         if (!m->tensors) code = e->code;
     }
+    if (!code) code = plan_packed(s, m, g, e);
     ft_buf_free(&header);
     if (code) ft_shapes_close(s);
     return code;
@@ -83,5 +137,6 @@ int ft_shapes_open(ft_shapes *s, ft_model_run *m, const ft_g *g, ft_err *e)
 void ft_shapes_close(ft_shapes *s)
 {
     if (s->map) munmap(s->map, s->bytes);
+    free(s->packed);
     *s = (ft_shapes){ .map = NULL };
 }

@@ -4,6 +4,7 @@
  * holds it against what was trained (receipt.h). */
 #include "core/run/stage_export.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "core/base/file.h"
@@ -136,11 +137,26 @@ static int api_values(const ft_export *pub, size_t i, ft_export_sink sink, void 
     return failed(x, code, &e);
 }
 
+/* A piece of an experts' weight, or, before there are pieces, that weight. */
+static bool is_piece(const exporting *x, const char *name, ft_gguf_name *out)
+{
+    const ft_model_run *m = &x->run->model;
+    ft_piece p;
+    bool found = !x->merge.item && FT_HAS(m->vt, piece) && m->vt->piece &&
+                 m->vt->piece(m->self, name, true, 0, &p);
+    for (size_t i = 0; i < x->merge.n && !found; i++)
+        found = x->merge.item[i].lines && !strcmp(x->merge.item[i].name, name);
+    if (found) *out = (ft_gguf_name){ .interleaved_heads = 0 };
+    if (found) snprintf(out->name, sizeof out->name, "%s", x->merge.item ? name : p.name);
+    return found;
+}
+
 static int api_gguf_name(const ft_export *pub, const char *name, ft_gguf_name *out)
 {
     const exporting *x = pub->ctx;
     const ft_model_run *m = &x->run->model;
     ft_err e = { 0 };
+    if (is_piece(x, name, out)) return 0;
     int code = m->vt->gguf_name ? m->vt->gguf_name(m->self, name, out)
                                 : ft_errf(&e, FT_EUNSUP, "models of family %s have no GGUF form",
                                           m->info.family);
@@ -378,7 +394,8 @@ static int run_export(exporting *x, const char *dir, ft_err *e)
 {
     const ft_exporter *vt = ft_instance_vtable(x->plugin);
     ft_receipt receipt;
-    int code = ft_merge_open(&x->merge, x->run, x->stage, false, e);
+    bool gguf = FT_HAS(vt, gguf) && vt->gguf;
+    int code = ft_merge_open(&x->merge, x->run, x->stage, gguf ? FT_MERGE_FOR_GGUF : 0, e);
     if (!code) code = ft_path_join(x->dir, sizeof x->dir, dir, ft_export_folder(x->stage), e);
     if (!code) code = open_export(x, vt, e);
     if (!code) code = form_of(&receipt, x, vt, e);

@@ -29,7 +29,7 @@ int ft_stage_merge(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     ft_rounding rounding = { .worst = 0 };
     ft_receipt receipt = { .form = "merged, in fp32 where it changed" };
     ft_merge m;
-    int code = ft_merge_open(&m, r, s, original, e);
+    int code = ft_merge_open(&m, r, s, original ? FT_MERGE_ONTO_ORIGINAL : 0, e);
     if (code) return code;
     code = ft_model_save(&m, &form, &rounding, e);
     if (!code) code = ft_model_save_config(&m, &form, FT_F32, e);

@@ -35,7 +35,8 @@ typedef struct { bool lossy; } ft_export_args;
 
 /* A tensor of the model as it is after training. */
 typedef struct {
-    const char *name;    /* as a Hugging Face folder has it */
+    const char *name;    /* as a Hugging Face folder has it; pieces of experts for an exporter of
+                            GGUF: as a GGUF has it */
     int32_t ndim;
     int64_t dim[4];
 } ft_export_tensor;
@@ -71,7 +72,7 @@ struct ft_export {
     size_t n_tensors;
     void (*tensor)(const ft_export *, size_t i, ft_export_tensor *out);
     int (*values)(const ft_export *, size_t i, ft_export_sink, void *ctx);
-    /* What the model's plugin calls a weight in GGUF. */
+    /* What the model's plugin calls a weight in GGUF; a name that is GGUF's own stays. */
     int (*gguf_name)(const ft_export *, const char *name, ft_gguf_name *out);
     /* What the tokenizer's plugin makes of its words for GGUF (ft_tokenizer.gguf). */
     int (*gguf_words)(const ft_export *, uint64_t rows, ft_bytes *keys, uint64_t *n_keys);
@@ -101,5 +102,6 @@ typedef struct {
     const char *(*form)(void *self, ft_dtype own, bool *lossy);
     /* Whether this model can be written; asked before anything runs.  NULL: any can. */
     int (*check)(void *self, const ft_export *);
+    bool gguf;           /* wants experts' weights in the pieces that GGUF files have */
 } ft_exporter;
 #endif

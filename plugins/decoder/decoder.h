@@ -94,7 +94,7 @@ typedef struct {
     ft_rope_spec rope[2];        /* of full and of sliding layers (LOCAL_ROPE) */
     float freq[2][FT_ROPE_MAX];
     double rope_scale[2];
-    int64_t bos, eos;            /* of a GGUF; -1: none */
+    int64_t bos, eos, pad;       /* of a GGUF; -1: none */
     ft_buf json;
 } decoder;
 

@@ -1,13 +1,23 @@
 /* export.c -- config.json of a model that came from GGUF, as transformers reads it: the older
  * spelling (rope_theta, rope_scaling), which all its versions know. */
+#include <stdio.h>
+#include <string.h>
 #include "decoder.h"
 
 static const char *truth(bool b) { return b ? "true" : "false"; }
 
-/* "key": number, with as many digits as fp32 has: GGUF keeps no more. */
+/* A number with as many digits as fp32 has (GGUF keeps no more), and a point or an exponent: where
+ * transformers expects no whole number it takes none. */
+static const char *real(char text[40], double v)
+{
+    snprintf(text, 32, "%.9g", (double)(float)v);
+    return strpbrk(text, ".e") ? text : strcat(text, ".0");
+}
+
 static void put_real(ft_buf *b, const char *key, double v)
 {
-    ft_buf_printf(b, "  \"%s\": %.9g,\n", key, (double)(float)v);
+    char text[40];
+    ft_buf_printf(b, "  \"%s\": %s,\n", key, real(text, v));
 }
 
 static void put_int(ft_buf *b, const char *key, int64_t v)
@@ -15,10 +25,25 @@ static void put_int(ft_buf *b, const char *key, int64_t v)
     ft_buf_printf(b, "  \"%s\": %lld,\n", key, (long long)v);
 }
 
-static void put_list(ft_buf *b, const char *key, const double *v, int64_t n)
+/* An id that the file does not name is null, or transformers would take its own default. */
+static void put_id(ft_buf *b, const char *key, int64_t id)
 {
+    if (id >= 0) put_int(b, key, id);
+    else ft_buf_printf(b, "  \"%s\": null,\n", key);
+}
+
+/* The same inside of an object, after another member. */
+static void add_real(ft_buf *b, const char *key, double v)
+{
+    char text[40];
+    ft_buf_printf(b, ", \"%s\": %s", key, real(text, v));
+}
+
+static void add_list(ft_buf *b, const char *key, const double *v, int64_t n)
+{
+    char text[40];
     ft_buf_printf(b, ", \"%s\": [", key);
-    for (int64_t i = 0; i < n; i++) ft_buf_printf(b, "%s%.9g", i ? ", " : "", v[i]);
+    for (int64_t i = 0; i < n; i++) ft_buf_printf(b, "%s%s", i ? ", " : "", real(text, v[i]));
     ft_buf_puts(b, "]");
 }
 
@@ -29,19 +54,22 @@ static void put_scaling(ft_buf *b, const ft_rope_spec *r)
         return;
     }
     ft_buf_printf(b, "  \"rope_scaling\": { \"rope_type\": \"%s\"", ft_rope_names[r->type]);
-    if (r->factor > 0) ft_buf_printf(b, ", \"factor\": %.9g", r->factor);
+    if (r->factor > 0) add_real(b, "factor", r->factor);
     if (r->original > 0)
         ft_buf_printf(b, ", \"original_max_position_embeddings\": %lld", (long long)r->original);
-    if (r->type == FT_ROPE_LLAMA3)
-        ft_buf_printf(b, ", \"low_freq_factor\": %.9g, \"high_freq_factor\": %.9g", r->low,
-                      r->high);
-    if (r->type == FT_ROPE_YARN)
-        ft_buf_printf(b, ", \"beta_fast\": %.9g, \"beta_slow\": %.9g", r->fast, r->slow);
-    if (r->type == FT_ROPE_YARN && !r->whole) ft_buf_puts(b, ", \"truncate\": false");
-    if (r->attention > 0) ft_buf_printf(b, ", \"attention_factor\": %.9g", r->attention);
+    if (r->type == FT_ROPE_LLAMA3) {
+        add_real(b, "low_freq_factor", r->low);
+        add_real(b, "high_freq_factor", r->high);
+    }
+    if (r->type == FT_ROPE_YARN) {
+        add_real(b, "beta_fast", r->fast);
+        add_real(b, "beta_slow", r->slow);
+        if (!r->whole) ft_buf_puts(b, ", \"truncate\": false");
+    }
+    if (r->attention > 0) add_real(b, "attention_factor", r->attention);
     if (r->type == FT_ROPE_LONGROPE) {
-        put_list(b, "long_factor", r->list[1], r->n_list);
-        put_list(b, "short_factor", r->list[0], r->n_list);
+        add_list(b, "long_factor", r->list[1], r->n_list);
+        add_list(b, "short_factor", r->list[0], r->n_list);
     }
     ft_buf_puts(b, " },\n");
     if (r->type == FT_ROPE_LONGROPE) put_int(b, "original_max_position_embeddings",
@@ -73,7 +101,7 @@ static void put_windows(const decoder *m, ft_buf *b)
 
 static void put_gemma(const decoder *m, ft_buf *b)
 {
-    put_real(b, "query_pre_attn_scalar", round(1 / (m->query_scale * m->query_scale)));
+    put_int(b, "query_pre_attn_scalar", llround(1 / (m->query_scale * m->query_scale)));
     if (m->logit_cap > 0) put_real(b, "final_logit_softcapping", m->logit_cap);
     if (m->score_cap > 0) put_real(b, "attn_logit_softcapping", m->score_cap);
 }
@@ -85,6 +113,8 @@ static void put_experts(const decoder *m, ft_buf *b)
     put_int(b, "num_local_experts", m->experts);
     put_int(b, "num_experts_per_tok", m->chosen);
     if (strcmp(x->inner, "intermediate_size")) put_int(b, x->inner, m->expert_inner);
+    if (x->act.limit > 0) put_real(b, "swiglu_limit", m->swiglu.limit);
+    if (x->act.limit > 0) put_real(b, "swiglu_alpha", m->swiglu.alpha);
     if (!x->normed) ft_buf_printf(b, "  \"norm_topk_prob\": %s,\n", truth(m->normed));
 }
 
@@ -116,8 +146,9 @@ static void put_sizes(const decoder *m, ft_buf *b)
         { "num_hidden_layers", m->layers },
         { "num_key_value_heads", m->kv_heads },
     };
-    if (m->bos >= 0) put_int(b, "bos_token_id", m->bos);
-    if (m->eos >= 0) put_int(b, "eos_token_id", m->eos);
+    put_id(b, "bos_token_id", m->bos);
+    put_id(b, "eos_token_id", m->eos);
+    put_id(b, "pad_token_id", m->pad);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) put_int(b, all[i].key, all[i].v);
 }
 

@@ -86,6 +86,7 @@ static int read_vocabulary(decoder *m, const ft_source *s)
     m->tied = !ft_source_tensor(s, "output.weight");
     if (!ft_source_int(s, "tokenizer.ggml.bos_token_id", &m->bos)) m->bos = -1;
     if (!ft_source_int(s, "tokenizer.ggml.eos_token_id", &m->eos)) m->eos = -1;
+    if (!ft_source_int(s, "tokenizer.ggml.padding_token_id", &m->pad)) m->pad = -1;
     return 0;
 }
 
@@ -182,8 +183,21 @@ static int read_divisors(decoder *m, const ft_source *s, const ft_tensor *t, dou
     return 0;
 }
 
+/* Divisors as they are: what longrope divides by, the same for rows of any length. */
+static void keep_divisors(ft_rope_spec *r, const double *d, int64_t n, int64_t context)
+{
+    double partial = r->partial;
+    *r = ft_rope_plain(r->theta);
+    r->partial = partial;
+    r->type = FT_ROPE_LONGROPE;
+    r->n_list = n;
+    for (int k = 0; k < 2; k++) memcpy(r->list[k], d, (size_t)n * sizeof *d);
+    r->original = (double)context;
+    r->attention = 1;
+}
+
 /* Llama 3's scaling out of its divisors: the largest is the factor, and what lies between 1 and the
- * factor gives the original context.  What does not follow from that is another scaling. */
+ * factor gives the original context.  What does not follow from that is kept as it is. */
 static int read_llama3(decoder *m, const ft_source *s, const ft_tensor *t)
 {
     ft_rope_spec *r = &m->rope[0], plain = ft_rope_plain(r->theta);
@@ -205,13 +219,10 @@ static int read_llama3(decoder *m, const ft_source *s, const ft_tensor *t)
     double edge = first < n ? 6.283185307179586 / (double)base[first] * 0.999 : 1;
     r->original = blended ? round(sum / (double)blended) : edge;
     if (!ft_rope_frequencies(r, 2 * n, m->context, f, &scale)) r->why[0] = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (fabs((double)f[i] * d[i] / (double)base[i] - 1) > 1e-4)
-            return m->host->fail(m->host, FT_EUNSUP,
-                                 "%s: rope_freqs.weight is not the scaling of Llama 3; use the "
-                                 "Hugging Face folder",
-                                 s->path);
-    }
+    bool known = true;
+    for (int64_t i = 0; i < n; i++)
+        known &= fabs((double)f[i] * d[i] / (double)base[i] - 1) <= 1e-4;
+    if (!known) keep_divisors(r, d, n, m->context);
     return 0;
 }
 

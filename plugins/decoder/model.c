@@ -76,7 +76,7 @@ int decoder_open(void *self, const ft_host *host, const void *unused)
     decoder *m = self;
     (void)unused;
     m->host = host;
-    m->bos = m->eos = -1;
+    m->bos = m->eos = m->pad = -1;
     return 0;
 }
 

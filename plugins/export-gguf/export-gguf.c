@@ -102,6 +102,7 @@ static const ft_exporter vtable = {
     .folder = "gguf",
     .opens = opens,
     .words = true,
+    .gguf = true,
     .form = form,
     .check = check,
 };

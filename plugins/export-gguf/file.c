@@ -4,10 +4,10 @@
  *   a tensor  string name | u32 dimensions | u64 each, fastest first | u32 type | u64 offset
  *   zeros up to a multiple of 32 | each tensor's blocks, then zeros up to a multiple of 32
  *
- * Vectors are F32.  Matrices get the type that was asked for; those outside of the layers
- * (embedding and head) are q8_0 where it has fewer bits, and rows that are no whole number of its
- * blocks are q8_0, or f16.  One tensor is in memory at a time, and only where its rows change
- * places. */
+ * Vectors and biases are F32, as are routers of experts, whose choice hangs on small differences.
+ * Matrices get the type that was asked for; those outside of the layers (embedding and head) are
+ * q8_0 where it has fewer bits, and rows that are no whole number of its blocks are q8_0, or f16.
+ * One tensor is in memory at a time, and only where its rows change places. */
 #include <math.h>
 #include "ft/ck.h"
 #include "gguf.h"
@@ -41,8 +41,9 @@ static const gguf_type *type_for(writing *w, const entry *i)
 {
     int64_t row = i->t.dim[i->t.ndim - 1];
     const gguf_type *q8 = gguf_type_find("q8_0"), *type = w->asked;
-    bool outside = strncmp(i->name.name, "blk.", 4) != 0;
-    if (i->t.ndim < 2) return gguf_type_find("f32");
+    const char *name = i->name.name, *end = strrchr(name, '.');
+    bool outside = strncmp(name, "blk.", 4) != 0, bias = end && !strcmp(end, ".bias");
+    if (i->t.ndim < 2 || bias || strstr(name, ".ffn_gate_inp.")) return gguf_type_find("f32");
     if (type->elements > 1 && outside) type = q8;
     if (row % type->elements) type = row % q8->elements ? gguf_type_find("f16") : q8;
     w->fallen += type != w->asked;

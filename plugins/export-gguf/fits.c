@@ -2,7 +2,8 @@
  *
  * Gemma: which layers slide (every second of Gemma 2, five of six of Gemma 3), and by what
  * attention scores are scaled.  The others: that no layer slides; rows up to the window are the
- * same with and without it, so the file's context ends there. */
+ * same with and without it, so the file's context ends there.  Mixtures of experts: that every
+ * layer is one, how their weights are normed and where gpt-oss clamps.  All: the activation. */
 #include "gguf.h"
 
 /* every: of so many layers the last sees everything; big: the size with a scale of its own. */
@@ -67,12 +68,45 @@ static int check_scale(const exporter *e, const ft_json *c, int64_t big)
     return scalar == (double)by ? 0 : refuse(e, "query_pre_attn_scalar", "the size of a head");
 }
 
+/* What else is fixed: a number (of a truth value, 0 or 1), and what transformers takes where
+ * config.json has none. */
+static const struct { const char *arch, *key, *words; double want, absent; } fixed[] = {
+    { "gpt-oss", "swiglu_limit", "7", 7, 7 },
+    { "gpt-oss", "swiglu_alpha", "1.702", 1.702, 1.702 },
+    { "qwen3moe", "decoder_sparse_step", "1", 1, 1 },
+    { "qwen3moe", "norm_topk_prob", "true", 1, 0 },
+};
+
+static int check_fixed(const exporter *e, const char *arch, const ft_json *c)
+{
+    const ft_json *dense = ft_json_get(c, "mlp_only_layers");
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        const ft_json *v = ft_json_get(c, fixed[i].key);
+        double have = fixed[i].absent;
+        if (v && v->type == FT_JSON_BOOL) have = v->truth;
+        else ft_json_as_real(v, &have);
+        if (!strcmp(fixed[i].arch, arch) && have != fixed[i].want)
+            return refuse(e, fixed[i].key, fixed[i].words);
+    }
+    return dense && dense->len ? refuse(e, "mlp_only_layers", "an empty list") : 0;
+}
+
+static int check_activation(const exporter *e, const char *arch, const ft_json *c)
+{
+    bool gemma = !strncmp(arch, "gemma", 5);
+    const char *key = gemma ? "hidden_activation" : "hidden_act";
+    const char *want = gemma ? "gelu_pytorch_tanh" : "silu", *have = ft_json_str(c, key, want);
+    bool same = !strcmp(have, want) || (!gemma && !strcmp(have, "swish")) ||
+                (gemma && !strcmp(have, "gelu_new"));
+    return same ? 0 : refuse(e, key, want);
+}
+
 int gguf_check_fit(const exporter *e, const char *arch, const ft_json *c)
 {
-    int i = index_of(arch);
-    if (i < 0) return 0;
-    int code = check_layers(e, c, sliding[i].every);
-    return code || !sliding[i].big ? code : check_scale(e, c, sliding[i].big);
+    int i = index_of(arch), code = check_activation(e, arch, c);
+    if (!code) code = check_fixed(e, arch, c);
+    if (!code && i >= 0) code = check_layers(e, c, sliding[i].every);
+    return code || i < 0 || !sliding[i].big ? code : check_scale(e, c, sliding[i].big);
 }
 
 int64_t gguf_context(const char *arch, const ft_json *c, int64_t context)

@@ -102,15 +102,22 @@ static void put_optional(const sizes *s)
     int64_t v;
     double d;
     char text[96];
+    const char *last = "";
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
-        if (ft_json_as_int(ft_json_get(s->config, ints[i].key), &v) && v > 0)
-            put_int(s, ints[i].gguf, v);
+        if (!strcmp(last, ints[i].gguf) ||
+            !ft_json_as_int(ft_json_get(s->config, ints[i].key), &v) || v <= 0)
+            continue;
+        last = ints[i].gguf;
+        put_int(s, last, v);
     }
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         if (!ft_json_as_real(ft_json_get(s->config, reals[i].key), &d)) continue;
         snprintf(text, sizeof text, "%s.%s", s->arch, reals[i].gguf);
         ft_gguf_put_f32(&s->e->keys, text, (float)d);
     }
+    if (!strcmp(s->arch, "gpt-oss") &&
+        ft_json_as_int(ft_json_get(s->config, "intermediate_size"), &v))
+        put_int(s, "expert_feed_forward_length", v);
     if (gguf_slides(s->arch) &&
         ft_json_as_int(ft_json_get(s->config, "sliding_window"), &v) && v > 0)
         put_int(s, "attention.sliding_window", v);

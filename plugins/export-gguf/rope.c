@@ -7,8 +7,8 @@
  *   dynamic   nothing: it changes nothing up to max_position_embeddings
  *
  * Both spellings of config.json are read: "rope_parameters" (transformers 5), and "rope_theta" with
- * "rope_scaling".  What llama.cpp computes in another way (truncate: false, mscale, an
- * attention_factor of YaRN) is refused. */
+ * "rope_scaling".  What llama.cpp computes in another way (mscale, an attention_factor of YaRN) is
+ * refused; YaRN's truncate: false, which gpt-oss has, is rounded where `lossy` allows it. */
 #include <math.h>
 #include "gguf.h"
 
@@ -120,7 +120,10 @@ static int make_yarn(const rotary *r)
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
         if (ft_json_as_real(ft_json_get(r->rope, other[i]), &d)) return refuse(r, other[i]);
     }
-    if (whole && whole->type == FT_JSON_BOOL && !whole->truth) return refuse(r, "truncate: false");
+    bool fine = whole && whole->type == FT_JSON_BOOL && !whole->truth;
+    if (fine && !r->e->c->args.lossy)
+        return refuse(r, "truncate: false, where llama.cpp rounds; write `lossy: true` to accept "
+                         "its frequencies");
     put_type(r, "yarn");
     put(r, "scaling.factor", number(r, "factor", context / original));
     put_int(r, "scaling.original_context_length", original);
@@ -140,16 +143,21 @@ static int make_scaling(const rotary *r)
 {
     const char *type = ft_json_str(r->rope, "rope_type", ft_json_str(r->rope, "type", "default"));
     static const struct {
-        const char *type;
+        const char *type, *arch; /* arch: the only one that llama.cpp reads it for */
         int (*make)(const rotary *);
     } all[] = {
-        { "default", NULL },         { "dynamic", NULL },
-        { "linear", make_linear },   { "yarn", make_yarn },
-        { "llama3", make_llama3 },   { "longrope", make_longrope },
-        { "su", make_longrope },
+        { "default", NULL, NULL },
+        { "dynamic", NULL, NULL },
+        { "linear", NULL, make_linear },
+        { "yarn", NULL, make_yarn },
+        { "llama3", "llama", make_llama3 },
+        { "longrope", "phi3", make_longrope },
+        { "su", "phi3", make_longrope },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (!strcmp(all[i].type, type)) return all[i].make ? all[i].make(r) : 0;
+        if (strcmp(all[i].type, type)) continue;
+        if (all[i].arch && strcmp(all[i].arch, r->arch)) break;
+        return all[i].make ? all[i].make(r) : 0;
     }
     return refuse(r, type);
 }

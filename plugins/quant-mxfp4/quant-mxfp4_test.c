@@ -230,6 +230,48 @@ START_TEST(model)
 }
 END_TEST
 
+/* Peak memory that `pipeline check` plans for LoRA on the model. */
+static double planned(const char *dir)
+{
+    ft_buf said = { 0 };
+    int32_t row[20];
+    for (int i = 0; i < 20; i++) row[i] = 3 + i;
+    const char *rows = talker_rows(tiny_path("rows.safetensors"), row, NULL, 1, 20);
+    const char *yaml = tiny_file(tiny_path("check.yaml"),
+                                 "version: 1\nmodel: %s\noutput_dir: %s/check\nstages:\n"
+                                 "  - { use: data-tokens, with: { path: %s } }\n"
+                                 "  - { use: lora, with: { r: 2 } }\n"
+                                 "  - { use: train-sft, with: { max_steps: 1 } }\n",
+                                 dir, tiny_dir, rows);
+    const char *check[] = { "check", "--json", yaml, NULL };
+    ck_assert_msg(tiny_run(&said, check) == 0, "%s", said.p);
+    ft_err e = { 0 };
+    const char *json = strchr(said.p, '{');
+    ft_json_doc *d = json ? ft_json_parse("check", json, strlen(json), &e) : NULL;
+    ck_assert_msg(d != NULL, "%s: %s", e.msg, said.p);
+    double bytes = talker_real(ft_json_root(d), "peak_rss_bytes");
+    ft_json_done(d);
+    ft_buf_free(&said);
+    return bytes;
+}
+
+/* config.json alone: the experts are counted as packed, as with their file. */
+START_TEST(planned_without_weights)
+{
+    ft_err e = { 0 };
+    const char *with = make_model("whole", true);
+    double whole = planned(with);
+    tiny_must(ft_make_dirs(tiny_path("bare"), &e), &e);
+    tiny_copy(tiny_path("whole/config.json"), tiny_path("bare/config.json"));
+    double bare = planned(tiny_path("bare")), plain = planned(make_model("plain2", false));
+    /* experts: 4 * 64 * 64 + 4 * 32 * 64 numbers; the whole file has fp32 in its other tensors */
+    double others = 2 * (2 * 96 * 64 + 32 * 64 * 2 + 2 * 16 * 64 + 4 * 64);
+    ck_assert_msg(fabs(whole - bare - others) < 4096, "%.0f with weights, %.0f without", whole,
+                  bare);
+    ck_assert_msg(plain - whole > 24576 * 3, "%.0f plain", plain);
+}
+END_TEST
+
 START_TEST(goldens)
 {
     static const char *const name[] = { "gate_up_proj", "down_proj" };
@@ -273,6 +315,7 @@ static Suite *suite(void)
     tcase_add_test(t, numbers);
     tcase_add_test(t, refused);
     tcase_add_test(t, model);
+    tcase_add_test(t, planned_without_weights);
     tcase_add_test(t, goldens);
     suite_add_tcase(s, t);
     return s;

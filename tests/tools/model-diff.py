@@ -62,6 +62,14 @@ def config(r, kind):
         if r.random() < 0.6: c["layer_types"] = types
         if kind == "gemma2": c.update(attn_logit_softcapping=r.choice([None, 3.0, 50.0]), rope_parameters=scaling(r, dim))
         else: c["rope_parameters"] = dict(full_attention=scaling(r, dim), sliding_attention=dict(rope_type="default", rope_theta=r.choice([500.0, 10000.0])))
+    if kind == "gpt_oss":
+        c.update(head_dim=dim, num_local_experts=r.choice([3, 4, 7]), num_experts_per_tok=r.choice([1, 2, 3]), sliding_window=window, tie_word_embeddings=False,
+                 swiglu_limit=7.0, rope_parameters=scaling(r, dim))
+        if r.random() < 0.5: c["layer_types"] = types
+    if kind == "qwen3_moe":
+        c.update(head_dim=dim, hidden_act="silu", attention_bias=r.random() < 0.3, moe_intermediate_size=r.choice([8, 20, 33]), num_experts=r.choice([3, 4, 7]),
+                 num_experts_per_tok=r.choice([1, 2, 3]), norm_topk_prob=r.random() < 0.7, decoder_sparse_step=r.choice([1, 1, 2]), sliding_window=None,
+                 rope_parameters=scaling(r, dim))
     return c
 
 
@@ -69,7 +77,9 @@ def for_gguf(c, kind):
     """Without what llama.cpp has no form for."""
     for k in ("attention_bias", "mlp_bias"): c[k] = False
     if "gemma" not in kind: c["hidden_act"] = "silu"
-    if "gemma" not in kind: c.update(sliding_window=None, use_sliding_window=False)
+    if "gemma" not in kind and kind != "gpt_oss": c.update(sliding_window=None, use_sliding_window=False)
+    if kind == "gpt_oss": c.update(attention_bias=True)
+    if kind == "qwen3_moe": c.update(norm_topk_prob=True, decoder_sparse_step=1)
     if "gemma" in kind: c.update(tie_word_embeddings=True, query_pre_attn_scalar=c["head_dim"], final_logit_softcapping=20.0, attn_logit_softcapping=9.0 if kind == "gemma2" else None)
     if kind == "gemma2" or "gemma" not in kind: c.pop("layer_types", None)
     for p in (c["rope_parameters"], c["rope_parameters"].get("full_attention", {})):
@@ -137,4 +147,4 @@ def main():
         sys.exit(subprocess.run([f"{a.build}/tests/unit/test_model"], env=env).returncode)
 
 
-main()
+if __name__ == "__main__": main()
