@@ -7,6 +7,7 @@ endif
 BUILD   ?= build
 PREFIX  ?= /usr/local
 OPT     ?= -O2 -g
+KERNEL_OPT ?= -O3
 SAN     ?=
 WARN     = -Wall -Wextra -Wshadow -Wconversion
 CFLAGS  += -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC \
@@ -100,12 +101,12 @@ ISA_avx2   = -mavx2 -mfma -mf16c
 ISA_plain  =
 kernel_obj = $(patsubst kernels/cpu/%.c,$(BUILD)/obj/kernels/$(1)/%.o,$(or $(SRC_$(1)),$(KERNEL_SRC)))
 # Only products differ from avx512.
-SRC_avx512fma := $(wildcard kernels/cpu/attention*.c kernels/cpu/experts*.c kernels/cpu/gemm_*.c kernels/cpu/head.c kernels/cpu/linear*.c kernels/cpu/table.c)
+SRC_avx512fma := $(wildcard kernels/cpu/attention*.c kernels/cpu/experts*.c kernels/cpu/gemm_*.c kernels/cpu/head*.c kernels/cpu/linear*.c kernels/cpu/table.c)
 
 define isa_rule
 $(BUILD)/obj/kernels/$(1)/%.o: kernels/cpu/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(PLUGIN_CFLAGS) -O3 $$(ISA_$(1)) -DFT_ISA=$(1) -DFT_ISA_$(1) -c $$< -o $$@
+	$$(CC) $$(PLUGIN_CFLAGS) $$(KERNEL_OPT) $$(ISA_$(1)) -DFT_ISA=$(1) -DFT_ISA_$(1) -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
@@ -188,9 +189,10 @@ unit: all $(BUILD)/tests/unit/$(T)
 	BUILD=$(BUILD) $(BUILD)/tests/unit/$(T)
 
 asan:
-	$(MAKE) BUILD=build-asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" OPT="-O1 -g" check
+	CK_TIMEOUT_MULTIPLIER=10 $(MAKE) BUILD=build-asan OPT="-O1 -g1" KERNEL_OPT=-O1 \
+	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" check
 tsan:
-	$(MAKE) BUILD=build-tsan SAN="-fsanitize=thread" OPT="-O1 -g" check
+	CK_TIMEOUT_MULTIPLIER=20 $(MAKE) BUILD=build-tsan OPT="-O1 -g1" KERNEL_OPT=-O1 SAN="-fsanitize=thread" check
 
 # Every reader from its seeds for FUZZ_SECONDS; FUZZ_ONLY names some of them.
 FUZZ_SECONDS = 60
