@@ -226,6 +226,10 @@ static int open_trained(ft_merge *m, const ft_stage *s, bool original, ft_err *e
     if (code) return code;
     if (original && m->lineup.packed) m->lineup.weights.packed = NULL;
     m->trained = (ft_weights){ .base = m->lineup.init, .path = "the trained weights" };
+    if (m->lineup.init) {
+        m->use = ft_arena_array(&m->arena, ft_tensors_count(m->lineup.init) + 1, sizeof *m->use);
+        if (!m->use) return ft_errf(e, FT_ENOMEM, "out of memory while merging");
+    }
     code = check_adapter(m, e);
     return code ? code : list_weights(m, e);
 }
@@ -334,16 +338,19 @@ void ft_merge_close(ft_merge *m)
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /* Rows from … to - 1 of a tensor that is only read, some at a time. */
-static int copy_values(const ft_arg *a, int64_t from, int64_t to, float *piece, ft_merge_sink sink,
-                       void *ctx, ft_err *e)
+static int copy_values(const ft_arg *a, int64_t from, int64_t to, ft_merge_sink sink, void *ctx,
+                       ft_err *e)
 {
     int64_t rows = a->cols < PIECE ? PIECE / a->cols : 1;
-    int code = 0;
+    uint64_t bytes = (uint64_t)(rows * a->cols) * sizeof(float);
+    float *piece = ft_region_new(bytes, "a piece of a weight", e);
+    int code = piece ? 0 : e->code;
     for (int64_t r = from; r < to && !code; r += rows) {
         int64_t n = to - r < rows ? to - r : rows;
         ft_weights_rows(a, r, n, piece);
         code = sink(ctx, piece, n * a->cols, e);
     }
+    ft_region_free(piece, bytes);
     return code;
 }
 
@@ -360,16 +367,12 @@ static int values_of(ft_merge *m, const ft_merge_item *i, ft_merge_sink sink, vo
 {
     ft_arg a;
     if (i->way == FT_MERGE_SITE) return ft_merge_site(m, i, sink, ctx, e);
+    if (i->way == FT_MERGE_TRAINED) ft_merge_used(m, i->from, i->from);
     int code = ft_weights_find(i->way == FT_MERGE_TRAINED ? &m->trained : &m->lineup.weights,
                                i->from, whole_shape(i), &a, e);
     if (code) return code;
     int64_t rows = i->whole.ndim ? i->shape.dim[0] : a.rows;
-    uint64_t bytes = (uint64_t)(a.cols > PIECE ? a.cols : PIECE) * sizeof(float);
-    float *piece = ft_region_new(bytes, "a piece of a weight", e);
-    if (!piece) return e->code;
-    code = copy_values(&a, i->row, i->row + rows, piece, sink, ctx, e);
-    ft_region_free(piece, bytes);
-    return code;
+    return copy_values(&a, i->row, i->row + rows, sink, ctx, e);
 }
 
 /* The lines of a GGUF's piece, picked out of the whole weight as it goes by. */

@@ -35,6 +35,10 @@ enum {
     FT_MERGE_FOR_GGUF = 2,      /* experts' weights in the pieces of a GGUF, under its names */
 };
 
+/* What a tensor of the adapter has gone into: a module or a weight; another one is the same error
+ * as none. */
+typedef struct { const char *into, *also; } ft_merge_use;
+
 typedef struct {
     ft_run *run;
     ft_lineup lineup;
@@ -44,6 +48,7 @@ typedef struct {
     ft_program scan;         /* the adapted build, shapes alone */
     ft_merge_item *item;
     size_t n;
+    ft_merge_use *use;       /* of each tensor of lineup.init; NULL: nothing is merged here */
     bool gguf;               /* FT_MERGE_FOR_GGUF */
     bool untied;             /* the head has weights of its own now */
     ft_arena arena;
@@ -54,10 +59,20 @@ typedef struct {
 int ft_merge_open(ft_merge *m, ft_run *r, const ft_stage *s, unsigned flags, ft_err *e);
 void ft_merge_close(ft_merge *m);
 
+/* Whether this merge stage departs from what was trained: it merges onto the model as it was before
+ * its weights were packed. */
+bool ft_merge_departs(const ft_stage *merge);
+
 /* The dtype of the model's first matrix; FT_NO_DTYPE: it is quantized. */
 ft_dtype ft_merge_own_dtype(ft_run *r);
 
 /* Hands over item i as fp32, from its first element to its last, in runs of n numbers. */
 typedef int (*ft_merge_sink)(void *ctx, const float *v, int64_t n, ft_err *e);
 int ft_merge_values(ft_merge *m, size_t i, ft_merge_sink sink, void *ctx, ft_err *e);
+
+/* Notes that the adapter's tensor `name` went into something.  Several times into the same is
+ * once. */
+void ft_merge_used(ft_merge *m, const char *name, const char *into);
+/* An error unless every tensor of the adapter has gone into one thing. */
+int ft_merge_check_uses(const ft_merge *m, ft_err *e);
 #endif

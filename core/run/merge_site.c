@@ -146,7 +146,9 @@ static int start(running *r, ft_merge *m, const ft_merge_item *i, bool bias, ft_
     }
     const ft_g *g = r->program.g;
     for (uint32_t k = 0; k < g->n_param; k++) {
-        if (!strcmp(g->param[k].name, input_name)) r->input = ft_engine_param(&r->engine, k);
+        const g_param *p = &g->param[k];
+        if (!strcmp(p->name, input_name)) r->input = ft_engine_param(&r->engine, k);
+        ft_merge_used(m, p->name, p->site || p->weight ? s->name : "the modules that share it");
     }
     g_exec_begin(r->program.x);
     return 0;

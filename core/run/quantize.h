@@ -10,7 +10,12 @@ typedef struct {
     const ft_list *skip; /* modules to leave alone, or NULL */
 } ft_quantizing;
 
-ft_quantizing ft_quantize_open(const ft_instance *i, const ft_config_stage *conf);
+/* An opened quantizer, with the modules that its parameters leave alone. */
+ft_quantizing ft_quantize_open(const ft_instance *i);
+/* A quantizer that no stage names, with the parameters of a JSON object, which live in `arena`.
+ * NULL after an error. */
+ft_instance *ft_quantizer_by_name(ft_run *r, const ft_stage *s, const char *name, const char *json,
+                                  ft_arena *arena, ft_err *e);
 /* The parts of the weight of this name and shape in a plain build; 0: it is not packed. */
 int ft_quantize_parts(const ft_quantizing *q, const ft_g *g, const char *weight,
                       const ft_shape *shape, ft_part part[FT_MAX_PARTS]);

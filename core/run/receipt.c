@@ -180,51 +180,7 @@ static int run_trained(ft_run *r, const ft_stage *s, const rows *x, float *out, 
     return code;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------- */
-
-static int64_t likeliest(const float *v, int64_t n)
-{
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++) {
-        if (v[i] > v[best]) best = i;
-    }
-    return best;
-}
-
-/* ln of the sum of exp, and what it is measured from. */
-static double log_sum(const float *v, int64_t n)
-{
-    double top = (double)v[likeliest(v, n)], sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += exp((double)v[i] - top);
-    return top + log(sum);
-}
-
-/* KL(p || q) = Σ p (ln p − ln q) of one position. */
-static double divergence(const float *p, const float *q, int64_t n)
-{
-    double zp = log_sum(p, n), zq = log_sum(q, n), kl = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double lp = (double)p[i] - zp;
-        kl += exp(lp) * (lp - ((double)q[i] - zq));
-    }
-    return kl > 0 ? kl : 0; /* rounding can make a zero negative */
-}
-
-static void compare(ft_receipt *out, const float *p, const float *q, int64_t positions,
-                    int64_t vocab)
-{
-    out->positions = positions;
-    for (int64_t k = 0; k < positions; k++, p += vocab, q += vocab) {
-        double kl = divergence(p, q, vocab);
-        for (int64_t i = 0; i < vocab; i++) {
-            out->max_difference = fmax(out->max_difference, fabs((double)p[i] - (double)q[i]));
-            out->largest = fmax(out->largest, fabs((double)p[i]));
-        }
-        out->kl += kl / (double)positions;
-        out->max_kl = fmax(out->max_kl, kl);
-        out->same_top += likeliest(p, vocab) == likeliest(q, vocab);
-    }
-}
+/* ---- words ------------------------------------------------------------------------------------ */
 
 /* Conversations through the model's own words and through those that were written. */
 static int compare_words(ft_receipt *out, ft_run *r, ft_source *written, ft_err *e)
@@ -352,10 +308,11 @@ int ft_receipt_make(ft_receipt *out, ft_run *r, const ft_stage *s, const ft_writ
     if (!written) code = e->code;
     if (!code) code = run_trained(r, s, &x, trained, e);
     if (!code) code = ask_written(out, r, w, &x, written, dir, e);
-    if (!code) compare(out, trained, written, n, vocab);
+    if (!code) ft_receipt_compare(out, trained, written, n, vocab);
     ft_region_free(trained, bytes);
     ft_region_free(written, bytes);
     if (!code) say(out, r, s);
+    if (!code) code = ft_receipt_judge(out, s->conf->id, e);
     return code ? code : write_receipt(out, dir, e);
 }
 

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/config/fill.h"
 #include "core/io/dtype.h"
 #include "core/run/adapter_file.h"
 #include "core/run/chat.h"
@@ -179,8 +179,10 @@ static int api_gguf_words(const ft_export *pub, uint64_t rows, ft_bytes *keys, u
 
 static const ft_tensor *api_adapter_tensor(const ft_export *pub, size_t i)
 {
-    const exporting *x = pub->ctx;
-    return ft_tensors_at(x->merge.lineup.init, i);
+    exporting *x = pub->ctx;
+    const ft_tensor *t = ft_tensors_at(x->merge.lineup.init, i);
+    ft_merge_used(&x->merge, t->name, "an adapter by itself");
+    return t;
 }
 
 /* ---- the whole model ------------------------------------------------------------------------- */
@@ -205,40 +207,6 @@ static int api_model(const ft_export *pub, ft_dtype dtype, uint64_t max_shard)
     return failed(x, code, &e);
 }
 
-/* A quantizer with the parameters that `json` names. */
-static ft_instance *open_quantizer(const exporting *x, const char *name, const char *json,
-                                   ft_arena *arena, ft_err *e)
-{
-    ft_run *r = x->run;
-    const ft_loaded *p = ft_registry_get(r->registry, name, e);
-    ft_diags d = { .n = 0 };
-    if (!p) return NULL;
-    if (strcmp(p->desc.role, "ft.quantizer/1"))
-        return ft_errf(e, FT_EINVAL, "%s is no quantizer but %s", name, p->desc.role), NULL;
-    ft_config_file *f = ft_arena_alloc(arena, sizeof *f);
-    void *config = ft_arena_alloc(arena, p->desc.config_size + 1);
-    ft_json_doc *doc = f && config ? ft_json_parse(name, json, strlen(json), e) : NULL;
-    if (!doc) return NULL;
-    *f = (ft_config_file){ .name = name, .text = json, .n = strlen(json) };
-    ft_yaml *map = ft_yaml_from_json(arena, f, ft_json_root(doc));
-    ft_fill_job job = { .arena = arena, .diags = &d, .who = name };
-    int code = map ? ft_config_fill(config, p->params, map, (ft_mark){ f, 0, 0 }, &job)
-                   : ft_errf(e, FT_ENOMEM, "out of memory for %s", name);
-    if (code && map) ft_diags_to_err(&d, e);
-    ft_diags_free(&d);
-    ft_json_done(doc);
-    return code ? NULL : ft_instance_open(p, x->stage->conf->id, config, &r->offer, e);
-}
-
-static ft_quantizing quantizing(const ft_instance *i)
-{
-    ft_quantizing q = { .vt = ft_instance_vtable(i), .self = ft_instance_self(i) };
-    if (FT_HAS(q.vt, skip_modules) && q.vt->skip_modules != (size_t)-1)
-        q.skip = (const ft_list *)(const void *)((const char *)ft_instance_config(i) +
-                                                 q.vt->skip_modules);
-    return q;
-}
-
 static int api_model_packed(const ft_export *pub, ft_dtype dtype, uint64_t max_shard,
                             const char *quantizer, const char *parameters)
 {
@@ -246,10 +214,10 @@ static int api_model_packed(const ft_export *pub, ft_dtype dtype, uint64_t max_s
     ft_err e = { 0 };
     ft_arena arena = { 0 };
     ft_model_form form = { .dtype = dtype, .max_shard = max_shard };
-    form.packer = open_quantizer(x, quantizer, parameters, &arena, &e);
+    form.packer = ft_quantizer_by_name(x->run, x->stage, quantizer, parameters, &arena, &e);
     int code = form.packer ? 0 : e.code;
     if (!code) {
-        const ft_quantizing q = quantizing(form.packer);
+        const ft_quantizing q = ft_quantize_open(form.packer);
         form.pack = &q;
         code = q.vt->encode ? save_model(x, &form, &e)
                             : ft_errf(&e, FT_EUNSUP, "%s only reads its format", quantizer);
@@ -344,6 +312,7 @@ static int form_of(ft_receipt *out, const exporting *x, const ft_exporter *vt, f
     if (!FT_HAS(vt, form) || !vt->form) return 0;
     out->form = vt->form(ft_instance_self(x->plugin), x->pub.own, &out->lossy);
     const ft_export_args *a = (const ft_export_args *)(const void *)(config + vt->args);
+    out->accepted = a->lossy;
     if (!out->lossy || a->lossy) return 0;
     return ft_errf(e, FT_EINVAL,
                    "%s: %s keeps less than the model's own %s does; write `lossy: true` to accept "
@@ -380,6 +349,11 @@ static int make_receipt(exporting *x, const ft_exporter *vt, ft_receipt *receipt
     const char *opens = FT_HAS(vt, opens) && vt->opens
                             ? vt->opens(ft_instance_self(x->plugin), &adapter)
                             : NULL;
+    const ft_stage *merged = ft_run_input(x->run, x->stage, FT_MERGED);
+    bool departs = adapter ? x->stage->input[FT_PACKED] >= 0 : merged && ft_merge_departs(merged);
+    bool kept = adapter || (x->rounding.all > 0 && x->rounding.worst <= 0) ||
+                !strcasecmp(receipt->form, "f32");
+    receipt->exact = kept && !departs && !receipt->accepted;
     receipt->worst = x->rounding.worst;
     if (x->rounding.all > 0) receipt->relative = sqrt(x->rounding.moved / x->rounding.all);
     ft_merge_close(&x->merge); /* its memory is wanted */
@@ -403,7 +377,8 @@ static int run_export(exporting *x, const char *dir, ft_err *e)
     if (code) return code;
     code = vt->write(ft_instance_self(x->plugin), &x->pub);
     if (code) return ft_instance_error(x->plugin, code, e);
-    return make_receipt(x, vt, &receipt, dir, e);
+    code = ft_merge_check_uses(&x->merge, e);
+    return code ? code : make_receipt(x, vt, &receipt, dir, e);
 }
 
 int ft_stage_export(ft_run *r, ft_stage *s, const char *dir, ft_err *e)

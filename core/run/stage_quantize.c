@@ -48,11 +48,12 @@ uint64_t ft_part_bytes(const ft_part *p)
     return n;
 }
 
-ft_quantizing ft_quantize_open(const ft_instance *i, const ft_config_stage *conf)
+ft_quantizing ft_quantize_open(const ft_instance *i)
 {
     ft_quantizing q = { .vt = ft_instance_vtable(i), .self = ft_instance_self(i) };
     if (FT_HAS(q.vt, skip_modules) && q.vt->skip_modules != (size_t)-1)
-        q.skip = (const ft_list *)(const void *)((const char *)conf->config + q.vt->skip_modules);
+        q.skip = (const ft_list *)(const void *)((const char *)ft_instance_config(i) +
+                                                 q.vt->skip_modules);
     return q;
 }
 
@@ -194,7 +195,7 @@ int ft_stage_quantize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
     p.i = ft_run_instance(r, s, e);
     if (!p.i) code = e->code;
     if (!code) {
-        p.q = ft_quantize_open(p.i, s->conf);
+        p.q = ft_quantize_open(p.i);
         if (!p.q.vt->encode) code = ft_errf(e, FT_EUNSUP, "%s only reads its format", s->conf->use);
     }
     if (!code) code = ft_model_open_weights(&r->model, &p.weights, e);

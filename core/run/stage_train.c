@@ -24,7 +24,7 @@ static int open_packed(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flag
     l->weights.quantizer = ft_instance_vtable(l->quantizer);
     l->weights.quantizer_self = ft_instance_self(l->quantizer);
     if ((flags & FT_LINEUP_PLAN) && !ft_artifact_whole(r, q)) {
-        ft_quantizing z = ft_quantize_open(l->quantizer, q->conf);
+        ft_quantizing z = ft_quantize_open(l->quantizer);
         return ft_quantize_plan(&l->weights, r->scan.g, &z, e);
     }
     int code = ft_path_join(path, sizeof path, q->dir, "packed.safetensors", e);

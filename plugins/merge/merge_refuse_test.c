@@ -1,6 +1,7 @@
 /* merge_refuse_test.c -- what cannot be merged is refused by name and leaves nothing; a quantized
  * base is merged onto the numbers that were trained on, `base: original` onto the unquantized
  * ones. */
+#include "core/io/safetensors_write.h"
 #include "core/io/tensors.h"
 #include "tests/harness.h"
 #include "tests/training.h"
@@ -57,6 +58,82 @@ START_TEST(refusals)
                       said.p);
         ck_assert_msg(strstr(said.p, "use the adapter as it is") != NULL, "%s", said.p);
         ck_assert(!ft_is_dir(tiny_path("%s/model", out)));
+    }
+    ft_buf_free(&said);
+}
+END_TEST
+
+/* ---- what is lost on the way out ------------------------------------------------------------- */
+
+/* An exporter that does not ask for a tensor, and one that writes the model as it was. */
+START_TEST(nothing_is_lost)
+{
+    static const char lora[] = "  - use: lora\n    with: { r: 2, lora_alpha: 8 }\n";
+    static const struct { const char *what, *says; } cases[] = {
+        { "tensor", "adapter tensor base_model.model.model.layers.1.mlp.up_proj.lora_A.weight has "
+                    "gone into no weight" },
+        { "training", "what was written is not what was trained: logits differ" },
+    };
+    ft_buf said = { 0 };
+    for (size_t i = 0; i < 2; i++) {
+        char stage[128];
+        snprintf(stage, sizeof stage, "  - use: export-wrong\n    with: { what: %s }\n",
+                 cases[i].what);
+        ck_assert_int_eq(run_with(&said, "lost", lora, stage), 1);
+        ck_assert_msg(strstr(said.p, cases[i].says) != NULL, "no \"%s\" in:\n%s", cases[i].says,
+                      said.p);
+        ck_assert(!ft_is_dir(tiny_path("lost/model")));
+    }
+    /* accepted by name */
+    ck_assert_int_eq(run_with(&said, "lost", lora,
+                              "  - use: export-wrong\n    with: { what: training, lossy: true }\n"),
+                     0);
+    ft_buf_free(&said);
+}
+END_TEST
+
+/* The adapter of tests/data/tiny/lora with a tensor more, or without its last one. */
+static const char *other_adapter(const char *name, bool more)
+{
+    ft_err e = { 0 };
+    const int64_t dim[2] = { 2, 8 };
+    const float v[16] = { 0 };
+    ft_tensors *t = ft_tensors_open(TINY "/lora/adapter_final/adapter_model.safetensors", &e);
+    ft_st_writer *w = ft_st_new(&e);
+    ck_assert_msg(t && w, "%s", e.msg);
+    size_t n = ft_tensors_count(t) - (more ? 0 : 1);
+    tiny_must(ft_make_dirs(tiny_path("%s", name), &e), &e);
+    tiny_copy(TINY "/lora/adapter_final/adapter_config.json",
+              tiny_path("%s/adapter_config.json", name));
+    for (size_t i = 0; i < n; i++) {
+        const ft_tensor *x = ft_tensors_at(t, i);
+        ft_st_declare(w, x->name, x->dtype, x->dim, x->ndim, &e);
+    }
+    if (more) ft_st_declare(w, "base_model.model.model.odd.lora_A.weight", FT_F32, dim, 2, &e);
+    tiny_must(ft_st_begin(w, tiny_path("%s/adapter_model.safetensors", name), 0, &e), &e);
+    for (size_t i = 0; i < n; i++)
+        tiny_must(ft_st_write(w, (int64_t)i, ft_tensors_at(t, i)->data,
+                              ft_tensors_at(t, i)->bytes, &e), &e);
+    if (more) tiny_must(ft_st_write(w, (int64_t)n, v, sizeof v, &e), &e);
+    tiny_must(ft_st_commit(w, &e), &e);
+    ft_st_free(w);
+    ft_tensors_close(t);
+    return tiny_path("%s", name);
+}
+
+/* Every tensor of an adapter has its place, every place its tensor. */
+START_TEST(every_tensor_is_used)
+{
+    static const char *const says[] = { "the adapter has no tensor",
+                                        "base_model.model.model.odd.lora_A.weight: fits no" };
+    ft_buf said = { 0 };
+    for (int more = 0; more < 2; more++) {
+        char stage[700];
+        snprintf(stage, sizeof stage, "  - use: lora\n    with: { init_adapter: %s }\n",
+                 other_adapter(more ? "more" : "less", more));
+        ck_assert_int_ne(run_with(&said, "used", stage, "  - use: merge\n"), 0);
+        ck_assert_msg(strstr(said.p, says[more]) != NULL, "no \"%s\" in:\n%s", says[more], said.p);
+        ck_assert(!ft_is_dir(tiny_path("used")));
     }
     ft_buf_free(&said);
 }
@@ -180,6 +257,8 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_unchecked_fixture(t, tiny_begin, tiny_end);
     tcase_add_test(t, refusals);
+    tcase_add_test(t, nothing_is_lost);
+    tcase_add_test(t, every_tensor_is_used);
     tcase_add_test(t, onto_what_was_trained);
     tcase_add_test(t, onto_the_original);
     suite_add_tcase(s, t);

@@ -68,7 +68,7 @@ def config(r, kind):
         if r.random() < 0.5: c["layer_types"] = types
     if kind == "qwen3_moe":
         c.update(head_dim=dim, hidden_act="silu", attention_bias=r.random() < 0.3, moe_intermediate_size=r.choice([8, 20, 33]), num_experts=r.choice([3, 4, 7]),
-                 num_experts_per_tok=r.choice([1, 2, 3]), norm_topk_prob=r.random() < 0.7, decoder_sparse_step=r.choice([1, 1, 2]), sliding_window=None,
+                 num_experts_per_tok=r.choice([1, 2, 3]), norm_topk_prob=r.random() < 0.7, decoder_sparse_step=r.choice([1, 1, min(2, c["num_hidden_layers"])]), sliding_window=None,
                  rope_parameters=scaling(r, dim))
     return c
 
