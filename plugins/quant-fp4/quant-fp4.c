@@ -12,11 +12,8 @@
  * bitsandbytes' own dequantization (quant-fp4_test.c). */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "quant-common/reader.h"
 #include "ft/ck.h"
-#include "ft/quant.h"
-#include "ft/source.h"
 
 enum { CODES, ABSMAX, LEVELS, NESTED, MAP, STATE, PARTS, NEST = 256, STATE_CAP = 65536 };
 
@@ -25,32 +22,16 @@ static const char *const suffix[PARTS] = {
     ".quant_state.bitsandbytes__fp4",
 };
 
-typedef struct { const ft_host *host; } instance;
-
 /* ---- numbers --------------------------------------------------------------------------------- */
-
-static float number(const void *p, int64_t i)
-{
-    float f;
-    memcpy(&f, (const char *)p + 4 * i, 4);
-    return f;
-}
 
 /* part: codes, absmax, nested absmax or NULL, its map; info: the levels; number: weights of a
  * block, offset of nested scales. */
 static float absmax(const ft_packed *p, int64_t block)
 {
-    if (!p->part[2]) return number(p->part[1], block);
-    float v = number(p->part[3], ((const uint8_t *)p->part[1])[block]);
-    v = v * number(p->part[2], block / NEST);
+    if (!p->part[2]) return quant_f32(p->part[1], block);
+    float v = quant_f32(p->part[3], ((const uint8_t *)p->part[1])[block]);
+    v = v * quant_f32(p->part[2], block / NEST);
     return v + (float)p->number[1];
-}
-
-static uint16_t to_bf16(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 static void tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype to,
@@ -63,9 +44,8 @@ static void tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t
         for (int64_t c = 0; c < nc; c++, at++) {
             if (at / size != last) scale = absmax(p, last = at / size);
             unsigned byte = ((const uint8_t *)p->part[0])[at / 2];
-            float w = number(p->info, at % 2 ? byte & 15 : byte >> 4) * scale;
-            if (to == FT_BF16) ((uint16_t *)dst)[r * ld + c] = to_bf16(w);
-            else ((float *)dst)[r * ld + c] = w;
+            float w = quant_f32(p->info, at % 2 ? byte & 15 : byte >> 4) * scale;
+            quant_store(dst, to, r * ld + c, w);
         }
     }
 }
@@ -75,7 +55,7 @@ static void tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t
 /* What parts are there depends on the file; sizes are checked when it is opened. */
 static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PARTS])
 {
-    const instance *self = me;
+    const quant_reader *self = me;
     if (ndim != 2)
         return self->host->fail(self->host, FT_EUNSUP,
                                 "a tensor of %d dimensions cannot be packed in 4 bits", ndim);
@@ -97,8 +77,7 @@ typedef struct {
 
 static int wrong(const opening *o, int i, const char *what)
 {
-    return o->host->fail(o->host, FT_EFORMAT, "%s%s: %s",
-                         o->part[CODES].name ? o->part[CODES].name : "weight", suffix[i], what);
+    return quant_wrong(o->host, &o->part[CODES], suffix[i], what);
 }
 
 static bool get_int(const ft_json_api *json, const ft_json *o, const char *key, int64_t *out)
@@ -148,7 +127,7 @@ static int need_numbers(const opening *o, int i, int64_t n)
     if (!t->data || t->dtype != FT_F32 || t->bytes != (uint64_t)n * 4)
         return wrong(o, i, "is not in the file, or not of the size that its weights need");
     for (int64_t k = 0; k < n; k++) {
-        if (!isfinite(number(t->data, k))) return wrong(o, i, "holds a number that is not finite");
+        if (!isfinite(quant_f32(t->data, k))) return wrong(o, i, "holds a number that is not finite");
     }
     return 0;
 }
@@ -171,7 +150,7 @@ static int check_parts(const opening *o)
 static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor part[],
                       ft_packed *out)
 {
-    opening o = { .host = ((const instance *)me)->host, .part = part };
+    opening o = { .host = ((const quant_reader *)me)->host, .part = part };
     uint64_t n;
     (void)ndim;
     o.nested = part[NESTED].data || part[MAP].data;
@@ -194,21 +173,7 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
 /* ---- the plugin ------------------------------------------------------------------------------ */
 
 /* FP4 is what bitsandbytes takes where nothing is said. */
-static bool claims(const ft_source *s)
-{
-    const ft_json *q = ft_json_get(s->config, "quantization_config");
-    const ft_json *four = ft_json_get(q, "load_in_4bit");
-    return !strcmp(ft_json_str(q, "quant_method", ""), "bitsandbytes") && four &&
-           four->type == FT_JSON_BOOL && four->truth &&
-           !strcmp(ft_json_str(q, "bnb_4bit_quant_type", "fp4"), "fp4");
-}
-
-static int open_instance(void *me, const ft_host *host, const void *cfg)
-{
-    (void)cfg;
-    ((instance *)me)->host = host;
-    return 0;
-}
+static bool claims(const ft_source *s) { return quant_is_bnb(s, "load_in_4bit", "fp4", "fp4"); }
 
 static const ft_quantizer quantizer = {
     .size = sizeof quantizer,
@@ -224,8 +189,8 @@ static const ft_plugin plugin = {
     .name = "quant-fp4",
     .version = "0.1.0",
     .summary = "reads the FP4 weights of bitsandbytes",
-    .instance_size = sizeof(instance),
-    .open = open_instance,
+    .instance_size = sizeof(quant_reader),
+    .open = quant_reader_open,
     .vtable = &quantizer,
 };
 FT_PLUGIN(plugin, "quant-fp4")

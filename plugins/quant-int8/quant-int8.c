@@ -11,18 +11,14 @@
  * left out.  So are writing, and the other weight formats.  Checked against bitsandbytes' own
  * dequantization (quant-int8_test.c). */
 #include <math.h>
-#include <string.h>
+#include "quant-common/reader.h"
 #include "ft/ck.h"
-#include "ft/quant.h"
-#include "ft/source.h"
 
 enum { CODES, SCALE, FORMAT, PARTS };
 
-typedef struct { const ft_host *host; } instance;
-
 static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PARTS])
 {
-    const instance *self = me;
+    const quant_reader *self = me;
     if (ndim != 2)
         return self->host->fail(self->host, FT_EUNSUP,
                                 "a tensor of %d dimensions cannot be packed in rows", ndim);
@@ -32,71 +28,41 @@ static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PART
     return PARTS;
 }
 
-static uint16_t to_bf16(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 static void tile(const ft_packed *p, int64_t r0, int64_t nr, int64_t c0, int64_t nc, ft_dtype to,
                  void *dst, int64_t ld)
 {
     for (int64_t r = 0; r < nr; r++) {
         const int8_t *q = (const int8_t *)p->part[CODES] + (r0 + r) * p->cols + c0;
-        float scale;
-        memcpy(&scale, (const char *)p->part[SCALE] + 4 * (r0 + r), 4);
-        for (int64_t c = 0; c < nc; c++) {
-            float w = (float)q[c] * scale * (1.0f / 127);
-            if (to == FT_BF16) ((uint16_t *)dst)[r * ld + c] = to_bf16(w);
-            else ((float *)dst)[r * ld + c] = w;
-        }
+        float scale = quant_f32(p->part[SCALE], r0 + r);
+        for (int64_t c = 0; c < nc; c++)
+            quant_store(dst, to, r * ld + c, (float)q[c] * scale * (1.0f / 127));
     }
-}
-
-static int wrong(const instance *self, const ft_tensor *t, const char *what)
-{
-    return self->host->fail(self->host, FT_EFORMAT, "%s: %s", t->name ? t->name : "weight", what);
 }
 
 static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor part[],
                       ft_packed *out)
 {
-    const instance *self = me;
+    const quant_reader *self = me;
     const ft_tensor *q = &part[CODES], *s = &part[SCALE], *f = &part[FORMAT];
     uint64_t n;
     (void)ndim;
     if (!ck_numel(&n, dim, 2) || q->bytes != n || q->ndim != 2 || q->dim[0] != dim[0])
-        return wrong(self, q, "its shape is not the one that config.json gives this weight");
+        return quant_wrong(self->host, q, "", "its shape is not the one that config.json gives this weight");
     if (!s->data || s->dtype != FT_F32 || s->bytes != (uint64_t)dim[0] * 4)
-        return wrong(self, q, "its row scales (SCB) are missing or of another size than its rows");
+        return quant_wrong(self->host, q, "", "its row scales (SCB) are missing or of another size than its rows");
     if (f->data && (f->bytes < 1 || *(const uint8_t *)f->data != 0))
-        return wrong(self, q, "its weight_format is another than plain rows (0); save it with a "
+        return quant_wrong(self->host, q, "", "its weight_format is another than plain rows (0); save it with a "
                               "newer bitsandbytes");
     for (int64_t r = 0; r < dim[0]; r++) {
-        float scale;
-        memcpy(&scale, (const char *)s->data + 4 * r, 4);
-        if (!isfinite(scale)) return wrong(self, q, "a row scale is no finite number");
+        if (!isfinite(quant_f32(s->data, r)))
+            return quant_wrong(self->host, q, "", "a row scale is no finite number");
     }
     *out = (ft_packed){ .tile = tile, .rows = dim[0], .cols = dim[1],
                         .part = { q->data, s->data } };
     return 0;
 }
 
-static bool claims(const ft_source *s)
-{
-    const ft_json *q = ft_json_get(s->config, "quantization_config");
-    const ft_json *eight = ft_json_get(q, "load_in_8bit");
-    return !strcmp(ft_json_str(q, "quant_method", ""), "bitsandbytes") && eight &&
-           eight->type == FT_JSON_BOOL && eight->truth;
-}
-
-static int open_instance(void *me, const ft_host *host, const void *cfg)
-{
-    (void)cfg;
-    ((instance *)me)->host = host;
-    return 0;
-}
+static bool claims(const ft_source *s) { return quant_is_bnb(s, "load_in_8bit", NULL, NULL); }
 
 static const ft_quantizer quantizer = {
     .size = sizeof quantizer,
@@ -112,8 +78,8 @@ static const ft_plugin plugin = {
     .name = "quant-int8",
     .version = "0.1.0",
     .summary = "reads the 8-bit weights of bitsandbytes (LLM.int8)",
-    .instance_size = sizeof(instance),
-    .open = open_instance,
+    .instance_size = sizeof(quant_reader),
+    .open = quant_reader_open,
     .vtable = &quantizer,
 };
 FT_PLUGIN(plugin, "quant-int8")

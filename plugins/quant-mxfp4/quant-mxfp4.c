@@ -10,14 +10,13 @@
  * folder with such a scale is refused.  GGUF's MXFP4, with the same numbers in another order, is
  * the core's.  Checked against transformers' numbers (quant-mxfp4_test.c). */
 #include <stdio.h>
-#include "ft/ck.h"
-#include "ft/quant.h"
+#include "quant-common/reader.h"
 
 enum { BLOCKS, SCALES, PARTS };
 enum { BLOCK = 32, MOST_SCALE = 252, N_SCALES = MOST_SCALE + 1 };
 
 typedef struct {
-    const ft_host *host;
+    quant_reader reader;
     float level[N_SCALES][16]; /* by scale and code */
 } instance;
 
@@ -38,14 +37,6 @@ static float number(unsigned code, unsigned scale)
     return f;
 }
 
-static void put(void *dst, ft_dtype to, int64_t at, float v)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, 4);
-    if (to == FT_BF16) ((uint16_t *)dst)[at] = (uint16_t)(bits >> 16);
-    else ((float *)dst)[at] = v;
-}
-
 /* Numbers i … i + n - 1 of one stored line, `step` elements apart. */
 static void decode(const ft_packed *p, int64_t line, int64_t i, int64_t n, ft_dtype to, void *dst,
                    int64_t at, int64_t step)
@@ -55,7 +46,7 @@ static void decode(const ft_packed *p, int64_t line, int64_t i, int64_t n, ft_dt
     const uint8_t *blocks = (const uint8_t *)p->part[BLOCKS] + line * groups * (BLOCK / 2);
     const uint8_t *scales = (const uint8_t *)p->part[SCALES] + line * groups;
     for (int64_t k = i; k < i + n; k++, at += step)
-        put(dst, to, at, self->level[scales[k / BLOCK]][blocks[k / 2] >> (k % 2 * 4) & 15]);
+        quant_store(dst, to, at, self->level[scales[k / BLOCK]][blocks[k / 2] >> (k % 2 * 4) & 15]);
 }
 
 /* Rows are numbers of a line, columns are lines. */
@@ -77,7 +68,7 @@ static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PART
 {
     const instance *self = me;
     if (ndim != 3 || dim[1] % BLOCK)
-        return self->host->fail(self->host, FT_EUNSUP,
+        return self->reader.host->fail(self->reader.host, FT_EUNSUP,
                                 "only experts' weights whose inputs are a multiple of %d are "
                                 "packed as MXFP4",
                                 BLOCK);
@@ -89,20 +80,11 @@ static int parts(void *me, const int64_t *dim, int ndim, ft_part out[FT_MAX_PART
     return PARTS;
 }
 
+/* which: "_blocks" or "_scales". */
 static int wrong(const instance *self, const ft_tensor *t, const char *which, const char *what)
 {
-    return self->host->fail(self->host, FT_EFORMAT, "the MXFP4 part %s %s",
-                            t->name ? t->name : which, what);
-}
-
-static bool has_shape(const ft_tensor *t, const int64_t *dim, int ndim)
-{
-    uint64_t n;
-    if (!t->data || t->dtype != FT_U8 || t->scheme || t->ndim != ndim) return false;
-    for (int i = 0; i < ndim; i++) {
-        if (t->dim[i] != dim[i]) return false;
-    }
-    return ck_numel(&n, dim, ndim) && t->bytes == n;
+    const ft_host *h = self->reader.host;
+    return h->fail(h, FT_EFORMAT, "the MXFP4 part %s %s", t->name ? t->name : which, what);
 }
 
 static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor part[],
@@ -113,9 +95,9 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
     if (ndim != 3 || dim[1] % BLOCK || dim[1] <= 0)
         return wrong(self, blocks, "_blocks", "belongs to no experts' weight");
     int64_t stored[4] = { dim[0], dim[2], dim[1] / BLOCK, BLOCK / 2 };
-    if (!has_shape(blocks, stored, 4))
+    if (!quant_part_is(blocks, FT_U8, stored, 4))
         return wrong(self, blocks, "_blocks", "is not of the shape that its weight needs");
-    if (!has_shape(scales, stored, 3))
+    if (!quant_part_is(scales, FT_U8, stored, 3))
         return wrong(self, scales, "_scales", "is not of the shape that its weight needs");
     for (uint64_t i = 0; i < scales->bytes; i++) {
         if (((const uint8_t *)scales->data)[i] > MOST_SCALE)
@@ -142,12 +124,10 @@ static bool claims(const ft_source *s)
 static int open_instance(void *me, const ft_host *host, const void *cfg)
 {
     instance *self = me;
-    (void)cfg;
-    self->host = host;
     for (unsigned s = 0; s < N_SCALES; s++) {
         for (unsigned c = 0; c < 16; c++) self->level[s][c] = number(c, s);
     }
-    return 0;
+    return quant_reader_open(self, host, cfg);
 }
 
 static const ft_quantizer quantizer = {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include "ft/json.h"
 #include "nf4.h"
+#include "quant-common/reader.h"
 
 enum {
     RUN = 512,        /* blocks a thread takes at a time: 64 KiB of bf16 */
@@ -243,14 +244,7 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
 static const char *quantization_config(void *me) { return ((const instance *)me)->json; }
 
 /* What bitsandbytes saved in 4 bits as NF4. */
-static bool claims(const ft_source *s)
-{
-    const ft_json *q = ft_json_get(s->config, "quantization_config");
-    const ft_json *four = ft_json_get(q, "load_in_4bit");
-    return !strcmp(ft_json_str(q, "quant_method", ""), "bitsandbytes") && four &&
-           four->type == FT_JSON_BOOL && four->truth &&
-           !strcmp(ft_json_str(q, "bnb_4bit_quant_type", ""), "nf4");
-}
+static bool claims(const ft_source *s) { return quant_is_bnb(s, "load_in_4bit", "nf4", ""); }
 
 static int open_instance(void *me, const ft_host *host, const void *cfg)
 {
