@@ -180,7 +180,7 @@ static int run_trained(ft_run *r, const ft_stage *s, const rows *x, float *out, 
     return code;
 }
 
-/* ---- words ------------------------------------------------------------------------------------ */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 /* Conversations through the model's own words and through those that were written. */
 static int compare_words(ft_receipt *out, ft_run *r, ft_source *written, ft_err *e)

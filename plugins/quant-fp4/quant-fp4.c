@@ -127,7 +127,8 @@ static int need_numbers(const opening *o, int i, int64_t n)
     if (!t->data || t->dtype != FT_F32 || t->bytes != (uint64_t)n * 4)
         return wrong(o, i, "is not in the file, or not of the size that its weights need");
     for (int64_t k = 0; k < n; k++) {
-        if (!isfinite(quant_f32(t->data, k))) return wrong(o, i, "holds a number that is not finite");
+        if (!isfinite(quant_f32(t->data, k)))
+            return wrong(o, i, "holds a number that is not finite");
     }
     return 0;
 }

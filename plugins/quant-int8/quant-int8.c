@@ -47,12 +47,15 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
     uint64_t n;
     (void)ndim;
     if (!ck_numel(&n, dim, 2) || q->bytes != n || q->ndim != 2 || q->dim[0] != dim[0])
-        return quant_wrong(self->host, q, "", "its shape is not the one that config.json gives this weight");
+        return quant_wrong(self->host, q, "",
+                           "its shape is not the one that config.json gives this weight");
     if (!s->data || s->dtype != FT_F32 || s->bytes != (uint64_t)dim[0] * 4)
-        return quant_wrong(self->host, q, "", "its row scales (SCB) are missing or of another size than its rows");
+        return quant_wrong(self->host, q, "",
+                           "its row scales (SCB) are missing or of another size than its rows");
     if (f->data && (f->bytes < 1 || *(const uint8_t *)f->data != 0))
-        return quant_wrong(self->host, q, "", "its weight_format is another than plain rows (0); save it with a "
-                              "newer bitsandbytes");
+        return quant_wrong(self->host, q, "",
+                           "its weight_format is another than plain rows (0); save it with a "
+                           "newer bitsandbytes");
     for (int64_t r = 0; r < dim[0]; r++) {
         if (!isfinite(quant_f32(s->data, r)))
             return quant_wrong(self->host, q, "", "a row scale is no finite number");
