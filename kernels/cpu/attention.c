@@ -228,8 +228,9 @@ static inline void do_strip(const ft_attention *a, const layout *l, const piece 
     gemm_a e = { (const char *)l->score + all.from * size, ATT_KEYS * 4, 4 };
     for (int64_t c = 0; c < a->wide; c += GEMM_N)
         FT_NAME(gemm_tile)(l->sum + r0 * a->wide + c, a->wide, e,
-         l->values + c / GEMM_N * gemm_panel_bytes(t, ATT_KEYS) + all.from / per * 128, n,
-         gemm_steps(t, all.to - all.from), t);
+         l->values + c / GEMM_N * gemm_panel_bytes(t, ATT_KEYS) +
+             all.from / per * gemm_step_bytes(t),
+         n, gemm_steps(t, all.to - all.from), t);
 }
 
 /* ---- an item --------------------------------------------------------------------------------- */

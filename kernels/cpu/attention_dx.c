@@ -218,7 +218,7 @@ static inline void add_dq(const ft_attention *a, const layout *l, const queries 
         ds = (gemm_a){ l->ds + (seen.from * QUERIES + panel * GEMM_N) * 4, 4, QUERIES * 4 };
     for (int64_t c = 0; c < a->wide; c += GEMM_N)
         FT_NAME(gemm_tile)(b->dq + panel * GEMM_N * a->wide + c, a->wide, ds,
-         l->kc + c / GEMM_N * gemm_panel_bytes(t, KEYS) + step * 128, n,
+         l->kc + c / GEMM_N * gemm_panel_bytes(t, KEYS) + step * gemm_step_bytes(t), n,
          gemm_steps(t, seen.to - seen.from), t);
 }
 
@@ -237,7 +237,8 @@ static inline void add_dkv(const ft_attention *a, const queries *q, const block 
         gemm_a x = { left + (r * QUERIES + from) * size, QUERIES * size, 4 };
         for (int64_t c = 0; c < a->wide; c += GEMM_N)
             FT_NAME(gemm_tile)(sum + r * a->wide + c, a->wide, x,
-             right + c / GEMM_N * gemm_panel_bytes(t, QUERIES) + from * size * GEMM_N,
+             right + c / GEMM_N * gemm_panel_bytes(t, QUERIES) +
+                 gemm_steps(t, from) * gemm_step_bytes(t),
              att_least(STRIP, b->n - r), gemm_steps(t, n), t);
     }
 }

@@ -10,7 +10,8 @@
  * k at a whole run.
  *
  * Panel of K x 32: fp32 [K][32] floats; bf16 [K/2 rounded up][32][2], pairs of k side by side, a
- * missing last one zero. */
+ * missing last one zero; for avx512fma (gemm_tile.c) those as floats, [K/2][2][32], the odd k of a
+ * pair first. */
 #ifndef FT_CPU_GEMM_H
 #define FT_CPU_GEMM_H
 #include "vec.h"
@@ -19,10 +20,15 @@ enum { GEMM_N = 32, GEMM_MAX_TERMS = 12, GEMM_RUN = 128 };
 
 /* Steps of k in a panel: pairs for bf16. */
 static inline int64_t gemm_steps(ft_dtype t, int64_t k) { return t == FT_BF16 ? (k + 1) / 2 : k; }
-/* Bytes of a panel; a multiple of 64. */
+/* Bytes of a step of a panel, of a panel; multiples of 64. */
+#if defined(FT_GEMM_FMA)
+static inline int64_t gemm_step_bytes(ft_dtype t) { return t == FT_BF16 ? 256 : 128; }
+#else
+static inline int64_t gemm_step_bytes(ft_dtype t) { return (void)t, 128; }
+#endif
 static inline int64_t gemm_panel_bytes(ft_dtype t, int64_t k)
 {
-    return gemm_steps(t, k) * GEMM_N * 4;
+    return gemm_steps(t, k) * gemm_step_bytes(t);
 }
 
 /* A: rows of steps.  Step s of row m lies at a + m * row + s * step bytes: a float, or two bf16. */

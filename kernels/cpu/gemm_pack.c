@@ -28,8 +28,29 @@ void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int
     }
 }
 
-/* panel[s][j] = word s of row j, for 32 rows of `row` bytes of which n are there. */
-static void transpose_words(char *panel, const char *rows, int64_t row, int64_t n, int64_t steps)
+#if defined(FT_ISA_avx512)
+/* Columns 16 half … of step s: floats, or pairs of bf16. */
+static inline void put_words(char *panel, int64_t s, int half, __m512i x, ft_dtype t)
+{
+    char *to = panel + s * gemm_step_bytes(t) + half * 64;
+#if defined(FT_GEMM_FMA)
+    if (t == FT_BF16) {
+        _mm512_store_si512(to, _mm512_and_si512(x, _mm512_set1_epi32((int)0xFFFF0000u)));
+        _mm512_store_si512(to + 128, _mm512_slli_epi32(x, 16));
+        return;
+    }
+#endif
+    _mm512_store_si512(to, x);
+}
+static inline void put_floats(char *panel, int64_t s, int half, __m512 x, ft_dtype t)
+{
+    put_words(panel, s, half, _mm512_castps_si512(x), t);
+}
+#endif
+
+/* Step s of the panel: word s of each of 32 rows of `row` bytes, of which n are there. */
+__attribute__((always_inline)) static inline void
+transpose(char *panel, const char *rows, int64_t row, int64_t n, int64_t steps, ft_dtype t)
 {
 #if defined(FT_ISA_avx512)
     for (int64_t s = 0; s < steps; s += 16) {
@@ -60,18 +81,19 @@ static void transpose_words(char *panel, const char *rows, int64_t row, int64_t 
                        y = _mm512_shuffle_f32x4(a[i], a[4 + i], 0xDD);
                 __m512 z = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0x88),
                        w = _mm512_shuffle_f32x4(a[8 + i], a[12 + i], 0xDD);
-                char *to = panel + (s + i) * 128 + half * 64;
-                if (s + i < steps) _mm512_store_ps(to, _mm512_shuffle_f32x4(x, z, 0x88));
-                if (s + i + 4 < steps)
-                    _mm512_store_ps(to + 4 * 128, _mm512_shuffle_f32x4(y, w, 0x88));
-                if (s + i + 8 < steps)
-                    _mm512_store_ps(to + 8 * 128, _mm512_shuffle_f32x4(x, z, 0xDD));
-                if (s + i + 12 < steps)
-                    _mm512_store_ps(to + 12 * 128, _mm512_shuffle_f32x4(y, w, 0xDD));
+                int64_t at = s + i;
+                if (at < steps) put_floats(panel, at, half, _mm512_shuffle_f32x4(x, z, 0x88), t);
+                if (at + 4 < steps)
+                    put_floats(panel, at + 4, half, _mm512_shuffle_f32x4(y, w, 0x88), t);
+                if (at + 8 < steps)
+                    put_floats(panel, at + 8, half, _mm512_shuffle_f32x4(x, z, 0xDD), t);
+                if (at + 12 < steps)
+                    put_floats(panel, at + 12, half, _mm512_shuffle_f32x4(y, w, 0xDD), t);
             }
         }
     }
 #else
+    (void)t;
     for (int64_t s = 0; s < steps; s++) {
         for (int64_t j = 0; j < GEMM_N; j++) {
             if (j < n) memcpy(panel + s * 128 + j * 4, rows + j * row + s * 4, 4);
@@ -79,6 +101,13 @@ static void transpose_words(char *panel, const char *rows, int64_t row, int64_t 
         }
     }
 #endif
+}
+
+static void transpose_words(char *panel, const char *rows, int64_t row, int64_t n, int64_t steps,
+                            ft_dtype t)
+{
+    if (t == FT_BF16) transpose(panel, rows, row, n, steps, FT_BF16);
+    else transpose(panel, rows, row, n, steps, FT_F32);
 }
 
 void FT_NAME(gemm_pack_rows)(void *panel, const ft_arg *w, int64_t n0, int64_t k0, int64_t k,
@@ -89,16 +118,16 @@ void FT_NAME(gemm_pack_rows)(void *panel, const ft_arg *w, int64_t n0, int64_t k
     bool whole = t != FT_BF16 || k % 2 == 0;
     if (!w->packed && w->dtype == t && whole) {
         transpose_words((char *)panel, (const char *)w->data + (n0 * w->ld + k0) * size,
-                        w->ld * size, n, steps);
+                        w->ld * size, n, steps, t);
         return;
     }
     int64_t ld = whole ? k : k + 1;
     FT_NAME(gemm_fetch)(tmp, ld, w, n0, n, k0, k, t);
     for (int64_t j = 0; j < n && !whole; j++) ((uint16_t *)tmp)[j * ld + k] = 0;
-    transpose_words((char *)panel, (const char *)tmp, ld * size, n, steps);
+    transpose_words((char *)panel, (const char *)tmp, ld * size, n, steps, t);
 }
 
-/* panel[s][j] = (rows[2s][j], rows[2s+1][j]) of bf16 rows of 32. */
+/* Step s of the panel: the pairs (rows[2s][j], rows[2s+1][j]) of bf16 rows of 32. */
 static void interleave(char *panel, const uint16_t *rows, int64_t ld, int64_t n)
 {
     for (int64_t s = 0; s < (n + 1) / 2; s++) {
@@ -109,8 +138,8 @@ static void interleave(char *panel, const uint16_t *rows, int64_t ld, int64_t n)
         __m512i lo = _mm512_unpacklo_epi16(x, y), hi = _mm512_unpackhi_epi16(x, y);
         __m512i p = _mm512_permutex2var_epi64(lo, _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), hi);
         __m512i q = _mm512_permutex2var_epi64(lo, _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4), hi);
-        _mm512_store_si512(panel + s * 128, p);
-        _mm512_store_si512(panel + s * 128 + 64, q);
+        put_words(panel, s, 0, p, FT_BF16);
+        put_words(panel, s, 1, q, FT_BF16);
 #else
         uint16_t *to = (uint16_t *)(void *)(panel + s * 128);
         for (int j = 0; j < GEMM_N; j++) {

@@ -4,8 +4,8 @@
  * the 32 registers.  k is taken in runs of GEMM_RUN, so that a run of the panel (16 KiB as floats)
  * and of A (7 KiB) stay in the first-level cache while all rows of C meet it.
  * avx512fma: for machines on which vdpbf16ps takes longer than the two fused multiply-adds that it
- * stands for (Intel's, up to Sapphire Rapids at least).  A run of both operands is widened to
- * floats, upper and lower halves of the pairs apart, and multiplied by fma in the same order.
+ * stands for (Intel's, up to Sapphire Rapids at least).  Panels hold floats, a run of A is widened
+ * to floats, upper and lower halves of the pairs apart, and multiplied by fma in the same order.
  * avx2: 6 by 8, vdpbf16ps as two fused multiply-adds.  Plain: one row at a time.
  *
  * Checked by test_kernels.c (all variants give the same bytes) and by the self-test below. */
@@ -122,13 +122,13 @@ static int64_t tile_size(int64_t left)
     return left >= 14 ? 14 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
+#if defined(FT_GEMM_FMA)
 static inline __m512i upper(__m512i w)
 {
     return _mm512_and_si512(w, _mm512_set1_epi32((int)0xFFFF0000u));
 }
 static inline __m512i lower(__m512i w) { return _mm512_slli_epi32(w, 16); }
 
-#if defined(FT_GEMM_FMA)
 static inline __mmask16 first_words(int64_t n)
 {
     return (__mmask16)(n < 16 ? (1u << n) - 1u : 0xFFFFu);
@@ -186,35 +186,19 @@ static inline void one_run(float *c, int64_t ld, gemm_a a, const char *panel, in
     }
 }
 
-/* Steps of a panel of pairs as floats: 32 upper halves, 32 lower ones. */
-static inline void widen_panel(float *to, const char *panel, int64_t steps)
-{
-    for (int64_t s = 0; s < steps; s++, to += 64, panel += 128) {
-        __m512i x = _mm512_load_si512(panel), y = _mm512_load_si512(panel + 64);
-        _mm512_store_si512(to, upper(x));
-        _mm512_store_si512(to + 16, upper(y));
-        _mm512_store_si512(to + 32, lower(x));
-        _mm512_store_si512(to + 48, lower(y));
-    }
-}
-
-/* Below this many rows widening the panel costs more than it saves. */
-enum { FEW_ROWS = 4 };
-
+/* Pairs are cut into runs only where they are widened: a sum is one chain. */
 static void product_bf16(float *c, int64_t ld, gemm_a a, const char *panel, int64_t m,
                          int64_t steps, bool fresh)
 {
     enum { RUN = GEMM_RUN / 2 };
-    _Alignas(64) float wide[GEMM_RUN * GEMM_N];
-    if (!BY_FMA || m < FEW_ROWS || steps == 0) {
+    if (!BY_FMA || steps == 0) {
         one_run(c, ld, a, panel, m, steps, DOT, fresh);
         return;
     }
     for (int64_t s = 0, n; s < steps; s += n, fresh = false) {
         n = steps - s < RUN ? steps - s : RUN;
-        widen_panel(wide, panel + s * 128, n);
-        one_run(c, ld, (gemm_a){ a.a + s * a.step, a.row, a.step }, (const char *)wide, m, n, PAIR,
-                fresh);
+        one_run(c, ld, (gemm_a){ a.a + s * a.step, a.row, a.step },
+                panel + s * gemm_step_bytes(FT_BF16), m, n, PAIR, fresh);
     }
 }
 
@@ -363,27 +347,30 @@ void FT_NAME(gemm_first)(float *c, int64_t ld, gemm_a a, const void *panel, int6
 /* A tile of pseudo-random numbers of very different sizes against the order that gemm.h states. */
 bool FT_NAME(gemm_keeps_order)(void)
 {
-    enum { ROWS = 7, STEPS = 24 };
-    _Alignas(64) uint16_t panel[STEPS][GEMM_N][2], a[ROWS][STEPS][2];
+    enum { ROWS = 7, STEPS = 24, DEPTH = 2 * STEPS };
+    _Alignas(64) uint16_t b[DEPTH][GEMM_N], a[ROWS][DEPTH], tmp[DEPTH][GEMM_N];
+    _Alignas(64) char panel[STEPS * 256];
     float c[ROWS][GEMM_N], want[ROWS][GEMM_N];
     uint32_t x = 1;
-    uint16_t *each[2] = { &panel[0][0][0], &a[0][0][0] };
+    uint16_t *each[2] = { &b[0][0], &a[0][0] };
     for (int k = 0; k < 2; k++) {
-        for (int i = 0; i < (k ? ROWS : GEMM_N) * STEPS * 2; i++) {
+        for (int i = 0; i < (k ? ROWS : GEMM_N) * DEPTH; i++) {
             x = x * 1664525u + 1013904223u;
             each[k][i] = (uint16_t)((x >> 16 & 0x807Fu) | (118u + (x >> 8 & 15u)) << 7);
         }
     }
     memset(c, 0, sizeof c);
-    memset(want, 0, sizeof want);
     for (int m = 0; m < ROWS; m++) {
-        for (int s = 0; s < STEPS; s++) {
-            for (int j = 0; j < GEMM_N; j++) {
-                float first = fmaf(bf16_get(a[m][s][1]), bf16_get(panel[s][j][1]), want[m][j]);
-                want[m][j] = fmaf(bf16_get(a[m][s][0]), bf16_get(panel[s][j][0]), first);
-            }
+        for (int j = 0; j < GEMM_N; j++) {
+            float sum = 0;
+            for (int k = 0; k < DEPTH; k += 2)
+                sum = fmaf(bf16_get(a[m][k]), bf16_get(b[k][j]),
+                           fmaf(bf16_get(a[m][k + 1]), bf16_get(b[k + 1][j]), sum));
+            want[m][j] = sum;
         }
     }
+    ft_arg w = { .data = b, .rows = DEPTH, .cols = GEMM_N, .ld = GEMM_N, .dtype = FT_BF16 };
+    FT_NAME(gemm_pack_cols)(panel, &w, 0, DEPTH, 0, FT_BF16, tmp);
     FT_NAME(gemm_tile)(&c[0][0], GEMM_N, (gemm_a){ (const char *)a, sizeof a[0], 4 }, panel, ROWS,
         STEPS, FT_BF16);
     return memcmp(c, want, sizeof c) == 0;

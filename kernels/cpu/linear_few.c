@@ -2,12 +2,12 @@
  *
  *   y[r][j] = sum over terms, then over k, of x[r][k] W[j][k]
  *
- * What takes time is reading W, so nothing is packed: FETCH rows of W are met by all rows of x where
- * they lie, or are decoded into the first-level cache before.  A sum runs in 32 lanes, k modulo 32,
- * whose halves and then lanes (v_sum) are added at the end: in fp32 the halves are those of each run
- * of 32, in bf16, to which W is rounded first, the even and the odd ones.  This order is another
- * than that of gemm.h, so linear.c comes here by what kind of pass it is, never by how many rows
- * there happen to be: a text's numbers do not depend on the texts beside it. */
+ * What takes time is reading W, so nothing is packed: FETCH rows of W are met by all rows of x
+ * where they lie, or are decoded into the first-level cache before.  A sum runs in 32 lanes, k
+ * modulo 32, whose halves and then lanes (v_sum) are added at the end: in fp32 the halves are those
+ * of each run of 32, in bf16, to which W is rounded first, the even and the odd ones.  This order
+ * is another than that of gemm.h, so linear.c comes here by what kind of pass it is, never by how
+ * many rows there happen to be: a text's numbers do not depend on the texts beside it. */
 #include "linear.h"
 
 enum { FETCH = 4, RUN = 32 };
