@@ -29,8 +29,8 @@ static int open_regular(const char *path, struct stat *st, ft_err *e)
     return FT_EIO;
 }
 
-/* Maps n bytes one page beside a multiple of 2 MiB.  The kernel then cannot map 2 MiB at once around
- * each small tensor of a file that it caches in large pieces (it does so in spite of
+/* Maps n bytes one page beside a multiple of 2 MiB.  The kernel then cannot map 2 MiB at once
+ * around each small tensor of a file that it caches in large pieces (it does so in spite of
  * MADV_NOHUGEPAGE): what is never read takes no memory, and the plan of a run counts on that. */
 static void *map_pages(int fd, size_t n)
 {
@@ -81,7 +81,8 @@ void ft_file_unmap(ft_map_file *m)
 void ft_file_forget(const ft_map_file *m, size_t from, size_t n)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), end = from + n;
-    const size_t first = (from + page - 1) / page * page, last = end < m->n ? end / page * page : end;
+    const size_t first = (from + page - 1) / page * page,
+                 last = end < m->n ? end / page * page : end;
     if (first < last) madvise((void *)(uintptr_t)(m->p + first), last - first, MADV_DONTNEED);
 }
 

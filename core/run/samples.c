@@ -50,43 +50,87 @@ int ft_samples_add(ft_samples_writer *w, const ft_sample *s, ft_err *e)
         ft_buf_add(&w->pending, s->seq[i].text, s->seq[i].len);
         pad(&w->pending);
     }
-    w->n_val += s->split == FT_SPLIT_VAL;
+    w->n_auto += s->split == FT_SPLIT_AUTO;
     int code = ft_spool_add(&w->index, w->dir, &r, sizeof r, e);
     if (code) return code;
     return w->pending.n > FLUSH || w->pending.oom ? flush(w, e) : 0;
 }
 
-static int by_group(const void *a, const void *b)
+/* ---- the two sides ------------------------------------------------------------------------- */
+
+/* The index is read once for each of the passes below, from its spool. */
+typedef struct {
+    ft_samples_writer *w;
+    uint64_t cutoff;     /* groups up to this one are for evaluation, where `some` are */
+    bool some;
+    uint64_t *seen;      /* a pass of select_group */
+    int shift;
+    ft_buf asked;        /* uint64_t: groups that stand in evaluation, sorted */
+    uint64_t n;          /* samples written */
+} sides;
+
+enum { DIGIT = 16, DIGITS = 1 << DIGIT };
+
+/* Counts the groups that agree with the cutoff above the digit at x->shift, by that digit. */
+static int count_digit(void *ctx, char *p, size_t n, ft_err *e)
 {
-    const record *x = *(const record *const *)a, *y = *(const record *const *)b;
-    if (x->group != y->group) return x->group < y->group ? -1 : 1;
-    return x->at < y->at ? -1 : x->at > y->at;
+    sides *x = ctx;
+    const record *r = (const record *)(void *)p;
+    (void)e;
+    for (size_t i = 0; i < n / sizeof *r; i++) {
+        if (r[i].split != FT_SPLIT_AUTO) continue;
+        if (x->shift + DIGIT < 64 && (r[i].group ^ x->cutoff) >> (x->shift + DIGIT)) continue;
+        x->seen[r[i].group >> x->shift & (DIGITS - 1)]++;
+    }
+    return 0;
 }
 
-/* Splits what is left to the host: whole groups, until enough rows are kept apart. */
-static int decide_split(ft_buf *index, double val_size, ft_err *e)
+/* x->cutoff = the group of the want-th row by group, want from 1 on: a digit a pass. */
+static int select_group(sides *x, uint64_t want, ft_err *e)
 {
-    size_t n = index->n / sizeof(record), m = 0;
-    record *r = (record *)(void *)index->p, **sorted = malloc((n + 1) * sizeof *sorted);
-    if (!sorted) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
-    for (size_t i = 0; i < n; i++) {
-        if (r[i].split == FT_SPLIT_AUTO) sorted[m++] = &r[i];
+    int code = 0;
+    x->seen = malloc(DIGITS * sizeof *x->seen);
+    if (!x->seen) return ft_errf(e, FT_ENOMEM, "out of memory for the rows of evaluation");
+    x->cutoff = 0;
+    for (x->shift = 64 - DIGIT; x->shift >= 0 && !code; x->shift -= DIGIT) {
+        uint64_t digit = 0;
+        memset(x->seen, 0, DIGITS * sizeof *x->seen);
+        code = ft_spool_each(&x->w->index, sizeof(record), count_digit, x, e);
+        while (!code && want > x->seen[digit]) want -= x->seen[digit++];
+        x->cutoff |= digit << x->shift;
     }
+    free(x->seen);
+    return code;
+}
+
+/* Splits what is left to the host: whole groups, the smallest hashes first, until enough rows are
+ * kept apart. */
+static int decide_split(sides *x, double val_size, ft_err *e)
+{
+    uint64_t m = x->w->n_auto;
     double want = val_size < 1 ? ceil(val_size * (double)m) : val_size;
-    if (want >= (double)m && m > 0 && want > 0) {
-        free(sorted);
-        return ft_errf(e, FT_EINVAL, "val_size %g would keep all %zu rows for evaluation", val_size,
-                       m);
+    if (m == 0 || want <= 0) return 0;
+    if (want >= (double)m)
+        return ft_errf(e, FT_EINVAL, "val_size %g would keep all %llu rows for evaluation",
+                       val_size, (unsigned long long)m);
+    x->some = true;
+    return select_group(x, (uint64_t)ceil(want), e);
+}
+
+static uint32_t side_of(const sides *x, const record *r)
+{
+    if (r->split != FT_SPLIT_AUTO) return r->split;
+    return x->some && r->group <= x->cutoff ? FT_SPLIT_VAL : FT_SPLIT_TRAIN;
+}
+
+static int collect_asked(void *ctx, char *p, size_t n, ft_err *e)
+{
+    sides *x = ctx;
+    const record *r = (const record *)(void *)p;
+    for (size_t i = 0; i < n / sizeof *r; i++) {
+        if (side_of(x, &r[i]) == FT_SPLIT_VAL) ft_buf_add(&x->asked, &r[i].group, 8);
     }
-    qsort(sorted, m, sizeof *sorted, by_group);
-    size_t kept = 0;
-    while (kept < m && (double)kept < want) {
-        uint64_t g = sorted[kept]->group;
-        while (kept < m && sorted[kept]->group == g) sorted[kept++]->split = FT_SPLIT_VAL;
-    }
-    for (; kept < m; kept++) sorted[kept]->split = FT_SPLIT_TRAIN;
-    free(sorted);
-    return 0;
+    return x->asked.oom ? ft_errf(e, FT_ENOMEM, "out of memory for the rows of evaluation") : 0;
 }
 
 static int by_number(const void *a, const void *b)
@@ -95,49 +139,39 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Takes training rows whose question stands in evaluation out of the index. */
-static int drop_leaks(ft_buf *index, int64_t *leaked, ft_err *e)
+/* A piece of the index with the sides chosen, without training rows whose question stands in
+ * evaluation. */
+static int write_piece(void *ctx, char *p, size_t n, ft_err *e)
 {
-    size_t n = index->n / sizeof(record), m = 0, kept = 0;
-    record *r = (record *)(void *)index->p;
-    uint64_t *asked = malloc((n + 1) * sizeof *asked);
-    if (!asked) return ft_errf(e, FT_ENOMEM, "out of memory for %zu samples", n);
-    for (size_t i = 0; i < n; i++) {
-        if (r[i].split == FT_SPLIT_VAL) asked[m++] = r[i].group;
+    sides *x = ctx;
+    record *r = (record *)(void *)p;
+    size_t kept = 0, asked = x->asked.n / 8;
+    for (size_t i = 0; i < n / sizeof *r; i++) {
+        r[i].split = side_of(x, &r[i]);
+        if (r[i].split == FT_SPLIT_VAL || !asked ||
+            !bsearch(&r[i].group, x->asked.p, asked, 8, by_number))
+            r[kept++] = r[i];
     }
-    qsort(asked, m, sizeof *asked, by_number);
-    for (size_t i = 0; i < n; i++) {
-        bool leaks = r[i].split != FT_SPLIT_VAL && m &&
-                     bsearch(&r[i].group, asked, m, sizeof *asked, by_number);
-        if (!leaks) r[kept++] = r[i];
-    }
-    free(asked);
-    *leaked = (int64_t)(n - kept);
-    index->n = kept * sizeof(record);
-    return 0;
+    x->n += kept;
+    return ft_aside_write(&x->w->out, r, kept * sizeof *r, e);
 }
 
-/* A piece of an index whose samples are all for training. */
-static int write_training(void *ctx, char *p, size_t n, ft_err *e)
-{
-    for (size_t i = 0; i < n / sizeof(record); i++) ((record *)(void *)p)[i].split = FT_SPLIT_TRAIN;
-    return ft_aside_write(ctx, p, n, e);
-}
-
-/* The index with the sides chosen; *n: samples in it. */
+/* The index with the sides chosen; *n: samples in it.  Where the host chose all sides, no question
+ * can stand on both. */
 static int write_index(ft_samples_writer *w, double val_size, int64_t *leaked, uint64_t *n,
                        ft_err *e)
 {
-    ft_buf all = { 0 };
-    *n = w->index.n / sizeof(record);
-    if (!w->n_val && val_size <= 0)
-        return ft_spool_each(&w->index, sizeof(record), write_training, &w->out, e);
-    int code = ft_spool_all(&w->index, &all, e);
-    if (!code && all.n) code = decide_split(&all, val_size, e);
-    if (!code && all.n) code = drop_leaks(&all, leaked, e);
-    if (!code) code = ft_aside_write(&w->out, all.p, all.n, e);
-    *n = all.n / sizeof(record);
-    ft_buf_free(&all);
+    sides x = { .w = w };
+    uint64_t all = w->index.n / sizeof(record);
+    int code = decide_split(&x, val_size, e);
+    if (!code && w->n_auto < all) {
+        code = ft_spool_each(&w->index, sizeof(record), collect_asked, &x, e);
+        if (!code && x.asked.n) qsort(x.asked.p, x.asked.n / 8, 8, by_number);
+    }
+    if (!code) code = ft_spool_each(&w->index, sizeof(record), write_piece, &x, e);
+    *n = x.n;
+    *leaked = (int64_t)(all - x.n);
+    ft_buf_free(&x.asked);
     return code;
 }
 

@@ -1,5 +1,6 @@
 /* samples.h -- rendered rows between the format and the tokenizer stage: one file, written and read
- * from front to back in constant memory (choosing a part for evaluation takes 40 bytes a sample).
+ * from front to back in constant memory (where sides were chosen before, 8 bytes for each sample of
+ * evaluation).
  *
  * File: "FTSAMP1\n"; for each sample a header (samples.c), then for each sequence its spans and its
  * text; an index (offset and split of every sample) and its place at the end.  The split is decided
@@ -18,7 +19,7 @@ typedef struct {
     ft_buf pending;  /* bytes not written yet */
     ft_spool index;  /* records of the index */
     uint64_t at;
-    uint64_t n_val;  /* samples that are known to be for evaluation */
+    uint64_t n_auto; /* samples whose side is the host's to choose */
     char dir[4096];
 } ft_samples_writer;
 

@@ -93,6 +93,7 @@ static const struct { const char *ending, *text, *says;
     { ".csv", "instruction,output\na,b,c\n",
       ":2: the row has 3 fields, the first line names 2 columns" },
     { ".csv", "text\n\"a\nb\n", ":2: a quote is opened and never closed" },
+    { ".csv", "text\n\"a\"b\"c\nd\n", ":2: a quote is opened and never closed" },
     { ".csv", "te\"xt\na\n", ":1: a quote stands inside" },
     { ".csv", "\"text\n", "a quote is opened and never closed" },
     { ".csv", "a,,b\n", ":1: a column has no name" },
@@ -280,6 +281,110 @@ START_TEST(constant_memory)
 }
 END_TEST
 
+/* gzip with one block that is stored as it is and says to be longer than it is: the file is cut. */
+static void write_cut_gzip(char path[300], const char *ending, const char *text)
+{
+    ft_buf b = { 0 };
+    ft_buf_add(&b, "\x1F\x8B\x08\0\0\0\0\0\0\3\1\xE8\x03\x17\xFC", 15); /* 1000 bytes */
+    ft_buf_puts(&b, text);
+    write_as(path, ending, b.p, b.n);
+    ft_buf_free(&b);
+}
+
+static const struct { const char *ending, *text; } cut[] = {
+    { ".jsonl", "{\"text\": \"a\"}\n" }, { ".jsonl", "{\"text\": \"a\"}\n{\"te" },
+    { ".jsonl", "[{\"text\": \"a\"}]" },  { ".csv", "te" },
+    { ".csv", "text\na\nb" },             { ".csv", "text,x\na,\"b" },
+    { ".txt", "a\nb" },                   { ".txt", "a\n" },
+};
+
+START_TEST(files_cut_while_packed)
+{
+    char path[300], failed[2048];
+    ft_buf got = { 0 };
+    write_cut_gzip(path, cut[_i].ending, cut[_i].text);
+    read_file_rows(&got, failed, path, "type", "auto", "error");
+    ck_assert_msg(strstr(failed, "ends in the middle of its packed data") != NULL, "%s: %s",
+                  cut[_i].text, failed);
+    unlink(path);
+    ft_buf_free(&got);
+}
+END_TEST
+
+START_TEST(files_that_cannot_be_read)
+{
+    char path[300], failed[2048];
+    ft_buf got = { 0 };
+    read_file_rows(&got, failed, "tests/data", "type", "auto", "error");
+    ck_assert_msg(strstr(failed, "tests/data: cannot be read: Is a directory") != NULL, "%s",
+                  failed);
+    write_as(path, ".jsonl", "\x1F\x8B\x08\0\0\0\0\0\0\3\xFF", 11);
+    read_file_rows(&got, failed, path, "type", "auto", "error");
+    ck_assert_msg(strstr(failed, "the gzip data is damaged: ") != NULL, "%s", failed);
+    unlink(path);
+    ft_buf_free(&got);
+}
+END_TEST
+
+/* A file that begins with `head` and goes on with one of the packed files: Zstandard frames may
+ * stand one after the other, and this one holds its few bytes as they are. */
+static void write_behind(char path[300], const char *head, const char *ending, const char *packed)
+{
+    ft_buf b = { 0 };
+    ft_err e = { 0 };
+    char from[300];
+    const char n = (char)strlen(head), frame[] = { 0x28, (char)0xB5, 0x2F, (char)0xFD, 0x20, n,
+                                                   (char)(n << 3 | 1), 0, 0 };
+    ft_buf_add(&b, frame, sizeof frame);
+    ft_buf_puts(&b, head);
+    snprintf(from, sizeof from, PACKED "%s", packed);
+    ck_assert_msg(!ft_file_read(&b, from, 1 << 20, &e), "%s", e.msg);
+    write_as(path, ending, b.p, b.n);
+    ft_buf_free(&b);
+}
+
+static const struct { const char *head, *ending, *packed, *says; } long_rows[] = {
+    { "[", ".jsonl", "long.zst", ":1: a row is longer than 1 GiB" },
+    { "a\n", ".csv", "long.zst", ":2: a row is longer than 1 GiB" },
+    { "a\n", ".txt", "long.zst", "a row is longer than 1 GiB" },
+    { "", ".txt", "blank.zst", "more than 16 MiB of white space" },
+    { "[", ".jsonl", "blank.zst", "a row must stand here" },
+    { "a,b\n", ".csv", "blank.zst", "more than 8 million blank lines" },
+};
+
+START_TEST(rows_beyond_all_bounds)
+{
+    char path[300], failed[2048];
+    ft_buf got = { 0 };
+    write_behind(path, long_rows[_i].head, long_rows[_i].ending, long_rows[_i].packed);
+    read_file_rows(&got, failed, path, "type", "auto", "skip");
+    ck_assert_msg(strstr(failed, long_rows[_i].says) != NULL, "%s: %s", long_rows[_i].says, failed);
+    unlink(path);
+    ft_buf_free(&got);
+}
+END_TEST
+
+/* Columns without number, and names and fields that do not end. */
+START_TEST(csv_beyond_bounds)
+{
+    static const char *const says[] = { ":1: more than 1000 columns",
+                                        ":1: the names of the columns are longer than 16 MiB",
+                                        ":2: the row is longer than 16 MiB" };
+    char path[300], failed[2048];
+    ft_buf b = { 0 }, got = { 0 };
+    for (int i = 0; _i == 0 && i < 1001; i++) ft_buf_printf(&b, "%sc%d", i ? "," : "", i);
+    if (_i == 2) ft_buf_puts(&b, "a\n");
+    for (int i = 0; _i && i < (16 << 20) + 1; i++) ft_buf_putc(&b, 'x');
+    ft_buf_puts(&b, "\n");
+    write_as(path, ".csv", b.p, b.n);
+    read_file_rows(&got, failed, path, "type", "auto", "error");
+    ck_assert_msg(strstr(failed, says[_i]) != NULL, "%s", failed);
+    unlink(path);
+    ft_buf_free(&b);
+    ft_buf_free(&got);
+}
+END_TEST
+
 /* ---- KTO, trees, implicit prompts ------------------------------------------------------------ */
 
 #define NODE(role, text, more) \
@@ -413,17 +518,24 @@ START_TEST(trees_beyond_bounds)
     ck_assert_msg(strstr(failed, "the tree has more than 256 conversations") != NULL, "%s", failed);
     read_file_rows(&got, failed, row_path, "tree", "best", "error");
     ck_assert_str_eq(failed, "");
-    row.n = 0;
-    ft_buf_puts(&row, "{\"message_tree_id\": 1, \"prompt\": ");
-    for (int i = 0; i < 300; i++)
-        ft_buf_printf(&row, "{\"role\": \"%s\", \"text\": \"q\", \"replies\": [",
-                      i % 2 ? "assistant" : "prompter");
-    for (int i = 0; i < 300; i++) ft_buf_puts(&row, "]}");
-    ft_buf_puts(&row, "}");
-    write_rows(row_path, row.p);
-    read_file_rows(&got, failed, row_path, "tree", "all", "error");
-    ck_assert_msg(strstr(failed, "nested deeper") != NULL || strstr(failed, "deep") != NULL, "%s",
-                  failed);
+    static const struct { int messages; const char *says; } deep[] = {
+        { 250, "" },
+        { 252, "a path of the tree has more than 250 messages" },
+        { 300, "nested deeper" },
+    };
+    for (int k = 0; k < 3; k++) {
+        row.n = 0;
+        ft_buf_puts(&row, "{\"message_tree_id\": 1, \"prompt\": ");
+        for (int i = 0; i < deep[k].messages; i++)
+            ft_buf_printf(&row, "{\"role\": \"%s\", \"text\": \"q\", \"replies\": [",
+                          i % 2 ? "assistant" : "prompter");
+        for (int i = 0; i < deep[k].messages; i++) ft_buf_puts(&row, "]}");
+        ft_buf_puts(&row, "}");
+        write_rows(row_path, row.p);
+        read_file_rows(&got, failed, row_path, "tree", "all", "error");
+        ck_assert_msg(*deep[k].says ? strstr(failed, deep[k].says) != NULL : !*failed, "%s",
+                      failed);
+    }
     ft_buf_free(&row);
     ft_buf_free(&got);
 }
@@ -441,6 +553,10 @@ static Suite *suite(void)
     tcase_add_test(t, packed_files);
     tcase_add_loop_test(t, damaged_packed_files, 0, 4);
     tcase_add_test(t, hostile_packed_files);
+    tcase_add_loop_test(t, files_cut_while_packed, 0, sizeof cut / sizeof *cut);
+    tcase_add_test(t, files_that_cannot_be_read);
+    tcase_add_loop_test(t, rows_beyond_all_bounds, 0, sizeof long_rows / sizeof *long_rows);
+    tcase_add_loop_test(t, csv_beyond_bounds, 0, 3);
     tcase_add_test(t, constant_memory);
     tcase_add_loop_test(t, other_kinds, 0, sizeof kinds / sizeof *kinds);
     tcase_add_loop_test(t, rows_of_other_kinds_that_are_bad, 0,

@@ -279,13 +279,26 @@ static const struct { const char *type, *rows, *says;
     { "auto", "[" TEXT("a") ",\n" TEXT("b"), ":2: the array does not end" },
     { "auto", "[" TEXT("a") "]\n1", ":2: nothing may follow the array" },
     { "auto", "{\"text\": \"a\", \"text\": \"b\"}", ":1: duplicate key" },
+    { "auto", "[", ":1: a row must stand here" },
+    { "auto", "[,{}]", ":1: a row must stand here" },
     { "auto", "5", ":1: a row must be a JSON object" },
     { "auto", "{\"question\": \"a\"}", ":1: its keys are those of no known type" },
-    { "auto", "{\"text\": \"a\", \"label\": true}",
-      "(KTO) must have prompt and completion" },
+    { "auto", "{\"text\": \"a\", \"label\": true}", "(KTO) must have prompt and completion" },
     { "text", "{\"text\": 5}", ":1: text is missing or not a text" },
     { "text", "{\"text\": \"\"}", "" },
     { "messages", "{}", ":1: a list of messages is missing" },
+    { "messages", "{\"messages\": 5}", ":1: a list of messages is missing" },
+    { "messages", "{\"messages\": [5]}", ":1: message 0 is not an object" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"x\", \"train\": 1}]}",
+      "train of message 0 is neither true nor false" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"x\", \"weight\": \"1\"}]}",
+      "weight of message 0 is neither 0 nor 1" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": 5}",
+      "tools is not a list" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": [5]}",
+      "tool 0 is not an object" },
+    { "messages", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"kwargs\": []}",
+      "kwargs is not an object" },
     { "messages", "{\"messages\": []}", ":1: the conversation is empty" },
     { "messages", "{\"messages\": [{\"content\": \"x\"}]}", ":1: message 0 has no role" },
     { "messages", "{\"messages\": [{\"role\": \"user\"}]}",
@@ -308,6 +321,18 @@ static const struct { const char *type, *rows, *says;
     { "alpaca", "{\"instruction\": \"a\", \"output\": null}", ":1: output is missing" },
     { "alpaca", "{\"instruction\": \"a\", \"output\": \"b\", \"history\": [[\"x\"]]}",
       "history 0 is not" },
+    { "alpaca", "{\"instruction\": \"a\", \"output\": \"b\", \"history\": 5}",
+      "history is not a list" },
+    { "alpaca", "{\"instruction\": \"a\", \"output\": \"b\", \"input\": 5}",
+      "input is not a text" },
+    { "alpaca", "{\"instruction\": \"a\", \"output\": \"b\", \"system\": 5}",
+      "system is not a text" },
+    { "sharegpt", "{}", "conversations is not a list" },
+    { "sharegpt", "{\"conversations\": {}}", "conversations is not a list" },
+    { "sharegpt", "{\"conversations\": [], \"system\": 5}", "system is not a text" },
+    { "sharegpt", "{\"conversations\": [{\"value\": \"x\"}]}", "turn 0 has no `from`" },
+    { "sharegpt", "{\"conversations\": [{\"from\": \"function_call\", \"value\": \"{}\"}]}",
+      "turn 0: function_call has no name" },
     { "sharegpt", "{\"conversations\": [{\"from\": \"alien\", \"value\": \"x\"}]}",
       "turn 0 is from \"alien\"" },
     { "sharegpt", "{\"conversations\": [{\"from\": \"human\"}]}", "turn 0 has no `value`" },
@@ -315,7 +340,18 @@ static const struct { const char *type, *rows, *says;
       "function_call:1:1" },
     { "prompt_completion", "{\"prompt\": \"a\", \"completion\": []}",
       "must be two texts or two lists" },
+    { "prompt_completion", "{\"prompt\": [], \"completion\": \"a\"}",
+      "must be two texts or two lists" },
+    { "prompt_completion", "{\"prompt\": []}", "must be two texts or two lists" },
+    { "prompt_completion", "{\"completion\": []}", "must be two texts or two lists" },
     { "preference", "{\"chosen\": \"a\", \"rejected\": \"b\"}", "prompt is missing" },
+    { "preference",
+      "{\"chosen\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+      "\"content\": "
+      "\"b\"}], \"rejected\": [{\"role\": \"assistant\", \"content\": \"c\"}]}",
+      "begin with no common message" },
+    { "preference", "{\"rejected\": \"a\", \"prompt\": \"b\"}",
+      "chosen and rejected must both be there" },
     { "preference", "{\"chosen\": \"a\", \"prompt\": \"b\"}",
       "chosen and rejected must both be there" },
 };
@@ -446,13 +482,31 @@ START_TEST(templates_from_elsewhere)
 }
 END_TEST
 
+/* A template's file that is not there, is a folder, or is too long. */
+START_TEST(templates_that_cannot_be_read)
+{
+    static const char *const says[] = { "cannot be opened", "cannot be read", "longer than 8 MiB" };
+    bench b;
+    write_rows(row_path, CHAT2);
+    write_rows(other_path, "x");
+    ck_assert_int_eq(truncate(other_path, (8 << 20) + 1), 0); /* a hole: no disk is used */
+    const char *const path[] = { "/nonexistent/t.jinja", "tests", other_path };
+    for (int i = 0; i < 3; i++) {
+        setup(&b, im, "</s>", "path", row_path, "chat_template", path[i], NULL);
+        ck_assert_int_eq(open_bench(&b), FT_EIO);
+        ck_assert_msg(strstr(b.failed, path[i]) && strstr(b.failed, says[i]), "%s", b.failed);
+        teardown(&b);
+    }
+}
+END_TEST
+
 START_TEST(a_missing_file_and_no_end_of_turn)
 {
     bench b;
     ft_buf got = { 0 };
     setup(&b, im, "", "path", "/nonexistent/rows.jsonl", NULL);
     ck_assert_int_eq(open_bench(&b), FT_EIO);
-    ck_assert_ptr_nonnull(strstr(b.failed, "/nonexistent/rows.jsonl"));
+    ck_assert_ptr_nonnull(strstr(b.failed, "/nonexistent/rows.jsonl: No such file"));
     teardown(&b);
     write_rows(row_path, CHAT2 CHAT2);
     setup(&b, "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}", "",
@@ -632,6 +686,7 @@ static Suite *suite(void)
     tcase_add_test(c, places_groups_and_sides);
     tcase_add_test(c, whose_bytes);
     tcase_add_test(c, templates_from_elsewhere);
+    tcase_add_test(c, templates_that_cannot_be_read);
     tcase_add_test(c, a_missing_file_and_no_end_of_turn);
     tcase_add_test(c, many_rows);
     tcase_add_test(c, known_templates);

@@ -194,11 +194,7 @@ static int next_item(reader *r, bool first)
         if (next_visible(r) != -1) return reader_fail(r, "nothing may follow the array");
         return at_end(r);
     }
-    if (!first) {
-        if (c != ',')
-            return reader_fail(r, c < 0 ? "the array does not end" : "',' must stand between rows");
-        c = next_visible(r);
-    }
+    if (!first) c = next_visible(r); /* behind the ',': an item ends before it or the ']' alone */
     if (c < 0 || c == ',' || c == ']') return reader_fail(r, "a row must stand here");
     return read_item(r, c);
 }

@@ -24,7 +24,7 @@ int row_kto(row_reader *r, const ft_json *v, data_row *out)
 
 /* ---- trees ----------------------------------------------------------------------------------- */
 
-enum { MAX_PATH = 256, MAX_BRANCHES = 256 };
+enum { MAX_PATH = 250, MAX_BRANCHES = 256 }; /* of an even number the last is an answer */
 
 typedef struct {
     row_reader *r;
@@ -75,9 +75,7 @@ static int walk_answer(tree_walk *w, const ft_json *node)
     const ft_json list = replies_of(node);
     bool goes_on = false;
     int code = 0;
-    if (w->depth == MAX_PATH)
-        return row_fail(w->r, FT_EFORMAT, "a path of the tree has more than 256 messages");
-    w->path[w->depth++] = node;
+    w->path[w->depth++] = node; /* behind a prompt there is room */
     for (size_t i = 0; i < list.len && !code && !(w->best && goes_on); i++) {
         if (!is_node(&list.item[i], "prompter") || !best_answer(&list.item[i])) continue;
         goes_on = true;
@@ -99,7 +97,7 @@ static int walk_prompt(tree_walk *w, const ft_json *node)
     const ft_json list = replies_of(node), *best = best_answer(node);
     int code = 0;
     if (w->depth == MAX_PATH)
-        return row_fail(w->r, FT_EFORMAT, "a path of the tree has more than 256 messages");
+        return row_fail(w->r, FT_EFORMAT, "a path of the tree has more than 250 messages");
     w->path[w->depth++] = node;
     if (w->best && best) code = walk_answer(w, best);
     for (size_t i = 0; !w->best && i < list.len && !code; i++) {

@@ -2,8 +2,8 @@
  * data sets are kept in.
  *
  * Reads flat and nested schemas (structs, lists, maps of texts), PLAIN and dictionary encoding,
- * data pages of both versions, Snappy, gzip and Zstandard.  Left out, refused by name: encryption, files
- * in several pieces, Brotli, LZ4 and LZO, delta encodings.
+ * data pages of both versions, Snappy, gzip and Zstandard.  Left out, refused by name: encryption,
+ * files in several pieces, Brotli, LZ4 and LZO, delta encodings.
  *
  * Memory: the footer (16 MiB at most), a page and a dictionary of each column, which together may
  * take no more than the file's size and 32 MiB, and a row of 16 MiB.  Time: a file may have 1024
