@@ -184,12 +184,14 @@ static int64_t note_of(const ft_tensors *f, const char *key)
     return v ? strtoll(v, NULL, 10) : 0;
 }
 
-/* Offsets ascend from 0 to n. */
-static bool ascends(const int64_t *v, int64_t count, int64_t n)
+/* Offsets ascend from 0 to n.  They are read once here, so their pages go back. */
+static bool ascends(const ft_tensors *f, const int64_t *v, int64_t count, int64_t n)
 {
+    enum { PART = 1 << 17 };
     if (count < 1 || v[0] != 0 || v[count - 1] != n) return false;
     for (int64_t i = 1; i < count; i++) {
         if (v[i] < v[i - 1]) return false;
+        if (i % PART == 0) ft_tensors_forget_part(f, v + i - PART, PART * sizeof *v);
     }
     return true;
 }
@@ -211,8 +213,8 @@ int ft_tokens_open(ft_token_set *s, const char *path, ft_err *e)
     s->rows_per_batch = note_of(s->file, "rows_per_batch");
     s->packing = note_of(s->file, "packing") != 0;
     bool good = s->start && s->ids && s->labels && s->split && s->row && labels == s->n_tokens &&
-                starts == s->n_docs + 1 && ascends(s->start, starts, s->n_tokens) &&
-                (!rows || ascends(s->row, rows, s->n_docs)) && s->max_length > 0 &&
+                starts == s->n_docs + 1 && ascends(s->file, s->start, starts, s->n_tokens) &&
+                (!rows || ascends(s->file, s->row, rows, s->n_docs)) && s->max_length > 0 &&
                 (!s->origin || origins == s->n_tokens) && (!s->answer || answers == s->n_docs);
     if (good) return 0;
     ft_tokens_free(s);

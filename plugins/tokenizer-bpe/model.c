@@ -71,8 +71,8 @@ static int read_options(tok *t, const ft_json *model)
 int bpe_read_json(tok *t, const ft_json *model, const ft_json *added)
 {
     const ft_json *vocab = ft_json_get(model, "vocab"), *merges = ft_json_get(model, "merges");
-    if (!vocab || vocab->type != FT_JSON_OBJECT || !merges || merges->type != FT_JSON_ARRAY)
-        return tok_wrong_json(t, "a BPE model needs \"vocab\", an object, and \"merges\", a list");
+    if (!merges || merges->type != FT_JSON_ARRAY)
+        return tok_wrong_json(t, "a BPE model needs \"merges\", a list");
     int code = make(t);
     if (!code) code = read_options(t, model);
     if (!code) code = tok_read_vocab(t, vocab, added);

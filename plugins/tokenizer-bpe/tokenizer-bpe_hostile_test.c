@@ -36,6 +36,7 @@ static const struct { const char *json, *error;
     { "\"model\":{\"type\":\"BPE\",\"merges\":[]}", "\"vocab\"" },
     { "\"model\":{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}", "\"vocab\"" },
     { "\"model\":{\"type\":\"BPE\",\"vocab\":{}}", "\"merges\"" },
+    { "\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":{}}", "\"merges\", a list" },
     { "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}", "\"a\" has no id" },
     { "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1.0},\"merges\":[]}", "\"a\" has no id" },
     { "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":\"0\"},\"merges\":[]}", "\"a\" has no id" },
@@ -68,6 +69,7 @@ static const struct { const char *json, *error;
     { "\"added_tokens\":{}," MODEL, "added_tokens must be a list" },
     { "\"added_tokens\":[{\"content\":\"x\"}]," MODEL, "added token has no id" },
     { "\"added_tokens\":[{\"id\":4}]," MODEL, "no \"content\"" },
+    { "\"added_tokens\":[{\"id\":4,\"content\":5}]," MODEL, "no \"content\"" },
     { "\"added_tokens\":[{\"id\":9,\"content\":\"x\"}]," MODEL, "would get 4" },
     { "\"added_tokens\":[{\"id\":1,\"content\":\"x\"}]," MODEL, "would get 4" },
     { "\"added_tokens\":[{\"id\":4,\"content\":\"a\"}]," MODEL, "would get 0" },
@@ -79,6 +81,8 @@ static const struct { const char *json, *error;
     { "\"normalizer\":{\"type\":\"Strip\"},\"added_tokens\":[{\"id\":4,\"content\":\" \"}]," MODEL,
       "empty text" },
     { "\"normalizer\":{\"type\":\"Unheard\"}," MODEL, "normalizer \"Unheard\" is not supported" },
+    { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":5}," MODEL, "base64" },
+    { "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":5}," MODEL, "a text of at most" },
     { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"}," MODEL,
       "base64" },
     { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AA==\"}," MODEL,
@@ -111,8 +115,18 @@ static const struct { const char *json, *error;
     { "\"decoder\":{\"type\":\"CTC\"}," MODEL, "decoder \"CTC\"" },
     { "\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}," MODEL,
       "\"start\"" },
+    { "\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"stop\":0}," MODEL,
+      "\"start\": a number" },
+    { "\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":\"0\",\"stop\":0}," MODEL,
+      "\"start\": a number" },
+    { "\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":2147483648}," MODEL,
+      "\"stop\": a number" },
     { "\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"\"}," MODEL, "\"suffix\"" },
     { "\"post_processor\":{\"type\":\"TemplateProcessing\"}," MODEL, "\"single\"" },
+    { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":{}}," MODEL, "a list" },
+    { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
+      "\"id\":\"x\"}}],\"special_tokens\":{\"x\":{\"ids\":0}}}," MODEL,
+      "ids for every" },
     { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}," MODEL,
       "the sequence A" },
     { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":"
@@ -147,6 +161,10 @@ static const struct { const char *regex, *error; } bad_regex[] = {
       "character number" }, { "\\\\x{d800}", "character number" },
     { "\\\\xff", "character number" }, { "a{2}{3}{4}", "" }, { "a+*?", "" }, { "[z-a]", "range" },
       { "[a-\\\\d]", "ends in a class" },
+    { "a+?*", "a third quantifier" }, { "a+?+", "a third quantifier" },
+    { "a+??", "a third quantifier" }, { "\\\\x{41", "character number" },
+    { "(?i:\\\\d)", "a class where case" }, { "[\\\\k]", "this escape" },
+    { "(?i:[\\u00e9])", "this set where case" },
     { "a{99999}", "" }, { "(?", "without its end" }, { "(?i", "without its end" }, { "\\\\C",
       "this escape" }, { "\\\\G", "this escape" },
 };
@@ -197,6 +215,11 @@ START_TEST(too_much)
           "{\"type\":\"Fuse\"}]},", "more than 64", 64 },
         { "\"added_tokens\":[{\"id\":4,\"content\":\"", "x", "\"}],", "1024 bytes", 1025 },
         { "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"", "x", "\"},", "64 KiB", 65537 },
+        { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"", "AAAA", "\"},",
+          "at most 16 MiB", 5592406 },
+        { "\"post_processor\":{\"type\":\"TemplateProcessing\",\"special_tokens\":{\"x\":{\"ids\":"
+          "[0]}},\"single\":[", "{\"SpecialToken\":{\"id\":\"x\"}},",
+          "{\"Sequence\":{\"id\":\"A\"}}]},", "more than 64 special tokens", 65 },
         { "\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{"
           "\"Regex\":\"", "(", "\"}},", "nesting", 300 },
     };
@@ -234,10 +257,29 @@ START_TEST(wrong_texts)
         ck_assert_int_eq(t.vt->encode(t.self, t.enc, &text, 0, &k), FT_EFORMAT);
         ck_assert_ptr_nonnull(strstr(t.err.msg, "not valid UTF-8"));
     }
-    ft_text none = { 0 };
+    ft_text none = { 0 }, huge = { .text = "a", .len = UINT32_MAX / 4 + 1 };
     ft_tokens k;
+    t.err.code = 0;
+    ck_assert_int_eq(t.vt->encode(t.self, t.enc, &huge, 0, &k), FT_EINVAL);
+    ck_assert_ptr_nonnull(strstr(t.err.msg, "can be encoded at once"));
     ck_assert_int_eq(t.vt->encode(t.self, t.enc, &none, 0, &k), 0);
     ck_assert_uint_eq(k.n, 0);
+    test_close(&t);
+}
+END_TEST
+
+/* A source that has no tokenizer, and a second tokenizer in one instance. */
+START_TEST(nothing_to_load)
+{
+    static test_tok t;
+    opened(&t);
+    ck_assert(!test_load(&t));
+    ck_assert_msg(strstr(t.err.msg, "has no tokenizer that is known"), "%s", t.err.msg);
+    test_close(&t);
+    opened(&t);
+    ck_assert(test_load_dir(&t, DATA "gpt2"));
+    ck_assert_int_lt(t.vt->load(t.self, &t.source, &t.vocab), 0);
+    ck_assert_msg(strstr(t.err.msg, "loaded already"), "%s", t.err.msg);
     test_close(&t);
 }
 END_TEST
@@ -331,7 +373,8 @@ START_TEST(expressions_that_are_large)
 END_TEST
 
 /* ---- GGUF ------------------------------------------------------------------------------------ */
-/* One key of a good file becomes something else; NULL data: it goes. */
+/* One key of a good file becomes something else; NULL data: it goes; n EMPTY: a list of nothing. */
+enum { EMPTY = 0x7FFFFFFF };
 static void gguf_refused(const char *key, ft_meta wrong, const char *error)
 {
     static test_tok t;
@@ -348,6 +391,7 @@ static void gguf_refused(const char *key, ft_meta wrong, const char *error)
     for (size_t i = 0; i < t.source.n_meta; i++) {
         if (strcmp(t.meta[i].key, key)) continue;
         if (!wrong.n) wrong.n = t.meta[i].n;
+        if (wrong.n == EMPTY) wrong.n = 0;
         if (!wrong.data) wrong.data = t.meta[i].data;
         wrong.key = wrong.type ? key : "gone";
         t.meta[i] = wrong;
@@ -358,6 +402,7 @@ static void gguf_refused(const char *key, ft_meta wrong, const char *error)
 }
 
 static const char text_klingon[] = "\7\0\0\0\0\0\0\0klingon",
+    text_one[] = "\2\0\0\0\0\0\0\0ab",
     text_two[] = "\3\0\0\0\0\0\0\0a b\1\0\0\0\0\0\0\0a";
 static const uint32_t huge = 4000000000u;
 static const float not_a_number[1024] = { 0.0f / 0.0f };
@@ -372,6 +417,10 @@ START_TEST(wrong_gguf)
     gguf_refused(T "tokens", (ft_meta){ .type = FT_META_ARRAY, .item = FT_META_STRING, .n = 2,
         .data = text_two },
                  "token_type has");
+    gguf_refused(T "tokens", (ft_meta){ .type = FT_META_STRING, .item = FT_META_STRING },
+        "must be a list of texts");
+    gguf_refused(T "tokens", (ft_meta){ .type = FT_META_ARRAY, .item = FT_META_STRING, .n = EMPTY },
+        "absent or empty");
     gguf_refused(T "token_type", (ft_meta){ .type = FT_META_ARRAY, .item = FT_META_I8 },
         "must be a list of 32 bit integers");
     gguf_refused(T "token_type", (ft_meta){ .type = FT_META_ARRAY, .item = FT_META_I32, .n = 3 },
@@ -389,6 +438,10 @@ START_TEST(wrong_gguf)
     gguf_refused(T "merges", (ft_meta){ .type = FT_META_ARRAY, .item = FT_META_STRING, .n = 2,
         .data = text_two },
                  "merge 0 makes \"ab\"");
+    gguf_refused(T "merges", (ft_meta){ .type = FT_META_ARRAY, .item = FT_META_STRING, .n = 1,
+        .data = text_one }, "item 0 is not \"a b\"");
+    gguf_refused(T "merges", (ft_meta){ .type = FT_META_ARRAY, .item = FT_META_STRING,
+        .n = UINT32_MAX / 4, .data = text_two }, "1073741823 merges are too many");
     gguf_refused(T "pre", (ft_meta){ .type = FT_META_STRING, .n = 1, .data = text_klingon },
         "pre \"klingon\" is not known");
     gguf_refused(T "bos_token_id", (ft_meta){ .type = FT_META_U32, .n = 1, .data = &huge },
@@ -514,6 +567,7 @@ static Suite *suite(void)
     tcase_add_test(c, wrong_expressions);
     tcase_add_test(c, too_much);
     tcase_add_test(c, wrong_texts);
+    tcase_add_test(c, nothing_to_load);
     tcase_add_test(c, unknown_character);
     tcase_add_test(c, expressions_give_up);
     tcase_add_test(c, expressions_that_are_large);

@@ -79,9 +79,6 @@ static int read_pieces(tok *t, tok_pieces *ps, const ft_meta *tokens, const ft_m
                        const ft_meta *scores)
 {
     const void *at = tokens->data;
-    if (tokens->n > TOK_MAX_ID)
-        return t->h->fail(t->h, FT_EFORMAT, "GGUF: %llu tokens; ids must be below %d",
-                          (unsigned long long)tokens->n, TOK_MAX_ID);
     ps->piece = calloc(tokens->n, sizeof *ps->piece);
     if (!ps->piece) return tok_no_memory(t->h);
     ps->n = tokens->n;

@@ -137,7 +137,7 @@ static int property(reader *r, bool negated)
     const char *name = r->s + r->at, *end = memchr(name, '}', r->n - r->at);
     size_t n = end ? (size_t)(end - name) : 0;
     bool script = one_of(scripts, name, n);
-    if (!end || (!script && !one_of(categories, name, n))) return refuse(r, "this property");
+    if (!script && !one_of(categories, name, n)) return refuse(r, "this property");
     ft_buf_printf(r->out, "\\%c{%s%.*s}", negated ? 'P' : 'p', script ? "sc:" : "", (int)n, name);
     r->at += n + 1;
     return 0;

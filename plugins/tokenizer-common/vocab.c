@@ -35,7 +35,7 @@ uint64_t tok_table_size(uint64_t n)
 
 int tok_vocab_begin(tok_vocab *v, const ft_host *h, uint64_t n_id, uint64_t n_strings)
 {
-    if (n_id > TOK_MAX_ID || n_strings > TOK_MAX_ID)
+    if (n_id > TOK_MAX_ID)
         return h->fail(h, FT_EFORMAT, "tokenizer: %llu tokens with ids up to %llu; ids must be "
                        "below %d", (unsigned long long)n_strings, (unsigned long long)n_id - 1,
                        TOK_MAX_ID);
@@ -70,9 +70,6 @@ int tok_vocab_put(tok_vocab *v, const ft_host *h, uint64_t id, const char *s, si
 {
     uint32_t tag;
     int shown = (int)(n < 100 ? n : 100);
-    if (id >= v->n_id)
-        return h->fail(h, FT_EFORMAT, "tokenizer: token \"%.*s\" has id %llu; ids must be below %u",
-                       shown, s, (unsigned long long)id, v->n_id);
     if (v->flag[id] && (flag & TOK_MODEL || v->flag[id] & TOK_ADDED))
         return h->fail(h, FT_EFORMAT, "tokenizer: id %llu belongs to two tokens, \"%.100s\" and "
                        "\"%.*s\"", (unsigned long long)id, v->text.p + v->str[id].at, shown, s);

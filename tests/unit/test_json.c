@@ -2,13 +2,29 @@
  * member by member reading, and the bound on its memory. */
 #include "harness.h"
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include "core/base/json.h"
+
+/* The text, without a zero byte, in front of a page that cannot be read: valid until the next call. */
+static const char *guarded(const char *text, size_t n)
+{
+    static char *room;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 16 * page;
+    if (!room) {
+        room = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        ck_assert(room != MAP_FAILED && !mprotect(room + size, page, PROT_NONE));
+    }
+    ck_assert_uint_le(n, size);
+    return memcpy(room + size - n, text, n);
+}
 
 static ft_json_doc *parse(const char *text, ft_err *e)
 {
+    size_t n = strlen(text);
     *e = (ft_err){ 0 };
-    return ft_json_parse("x", text, strlen(text), e);
+    return ft_json_parse("x", n < 4096 ? guarded(text, n) : text, n, e);
 }
 
 /* ---- refusals: each by a rule of its own ----------------------------------------------------- */
@@ -42,6 +58,13 @@ static const struct { const char *text, *says; } bad[] = {
     { "\"\\ud800\"", "lone high surrogate" },
     { "\"\\ud800\\u0041\"", "lone high surrogate" },
     { "\"\\ud800\\n\"", "lone high surrogate" },
+    { "\"\\ud800", "lone high surrogate" },
+    { "\"\\ud800\\", "lone high surrogate" },
+    { "\"\\ud800/udc00\"", "lone high surrogate" },
+    { "\"\\ud800\\ndc00\"", "lone high surrogate" },
+    { "\"\\ud800\\udc0g\"", "lone high surrogate" },
+    { "\"\\ud800\\ue000\"", "lone high surrogate" },
+    { "{\"a\":1, ", "a key in quotes must stand here" },
     { "\"\\udc00\"", "lone low surrogate" },
     { "\"\xff\"", "invalid UTF-8" },
     { "\"\xc0\xaf\"", "invalid UTF-8" },
@@ -93,6 +116,35 @@ START_TEST(test_refused_bytes)
     ck_assert(!ft_json_parse("x", "[1\0,2]", 6, &e));
     e = (ft_err){ 0 };
     ck_assert(!ft_json_parse("x", "\"a\0b\"", 5, &e) && strstr(e.msg, "control character"));
+    e = (ft_err){ 0 };
+    ck_assert(!ft_json_parse("x", "\"\\\0\"", 4, &e) && strstr(e.msg, "unknown escape"));
+}
+END_TEST
+
+static int none(void *ctx, const ft_json *m, ft_err *e)
+{
+    (void)ctx, (void)m, (void)e;
+    return 0;
+}
+
+/* Places are 32 bit numbers: a longer text is refused before it is looked at. */
+START_TEST(test_too_long)
+{
+    ft_err e = { 0 };
+    ck_assert(!ft_json_parse("x", guarded("{}", 2), UINT32_MAX, &e));
+    ck_assert_ptr_nonnull(strstr(e.msg, "longer than 4 GiB"));
+    e = (ft_err){ 0 };
+    ck_assert_int_lt(
+        ft_json_each("x", guarded("{}", 2), UINT32_MAX, NULL, 1 << 20, none, NULL, &e), 0);
+    ck_assert_ptr_nonnull(strstr(e.msg, "longer than 4 GiB"));
+    /* The text of a member counts. */
+    static const char text[] = "{\"a\": \"0123456789012345678901234567890123456789\"}";
+    for (size_t limit = 30; limit <= 60; limit += 30) {
+        e = (ft_err){ 0 };
+        int code = ft_json_each("x", text, sizeof text - 1, NULL, limit, none, NULL, &e);
+        ck_assert_msg((code == 0) == (limit == 60), "%s", e.msg);
+        if (code) ck_assert_ptr_nonnull(strstr(e.msg, "more parts than are allowed"));
+    }
 }
 END_TEST
 
@@ -205,6 +257,8 @@ static const struct { const char *text, *inside, *want; /* NULL: refused with â€
     { "{\"m\":[]}", "m", NULL, "an object must stand here" },
     { "{\"a\":{\"x\":1,\"x\":2}}", NULL, NULL, "x:1:17: duplicate key \"x\"" },
     { "{\"a\":01,\"m\":{}}", "m", NULL, "start with 0" },
+    { "", NULL, NULL, "x:1:1: an object must stand here" },
+    { "{\"m\":", "m", NULL, "an object must stand here" },
     { "[]", NULL, NULL, "x:1:1: an object must stand here" },
     { "{}{}", NULL, NULL, "x:1:3: nothing may follow" },
     { "{\"a\":1", NULL, NULL, "object does not end" },
@@ -218,8 +272,9 @@ START_TEST(test_members)
     ft_err e = { 0 };
     ft_buf b = { 0 };
     ft_buf_puts(&b, "");
-    int code = ft_json_each("x", members[_i].text, strlen(members[_i].text), members[_i].inside,
-                            1 << 20, note, &b, &e);
+    size_t n = strlen(members[_i].text);
+    int code = ft_json_each("x", guarded(members[_i].text, n), n, members[_i].inside, 1 << 20, note,
+                            &b, &e);
     ck_assert_msg((code == 0) == (members[_i].want != NULL), "%s: %s", members[_i].text, e.msg);
     if (members[_i].want) ck_assert_str_eq(b.p, members[_i].want);
     else ck_assert_msg(strstr(e.msg, members[_i].says) != NULL, "%s", e.msg);
@@ -289,6 +344,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, test_refused, 0, sizeof bad / sizeof *bad);
     tcase_add_test(t, test_refused_bytes);
+    tcase_add_test(t, test_too_long);
     tcase_add_test(t, test_depth);
     tcase_add_loop_test(t, test_kept, 0, sizeof good / sizeof *good);
     tcase_add_test(t, test_places_and_ends);
