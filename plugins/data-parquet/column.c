@@ -284,10 +284,10 @@ static int start_page_1(column *c, const header *h)
 
 static int start_page_2(column *c, const header *h)
 {
-    uint64_t levels;
-    if (h->rep_bytes < 0 || h->def_bytes < 0 ||
-        !ck_add(&levels, (uint64_t)h->rep_bytes, (uint64_t)h->def_bytes) ||
-        levels > (uint64_t)h->packed || levels > (uint64_t)h->unpacked)
+    /* The sum of two numbers that are not negative fits. */
+    uint64_t levels = (uint64_t)h->rep_bytes + (uint64_t)h->def_bytes;
+    if (h->rep_bytes < 0 || h->def_bytes < 0 || levels > (uint64_t)h->packed ||
+        levels > (uint64_t)h->unpacked)
         return fail(c, "a page's header is wrong");
     if (read_page(c, h, &c->page, levels)) return -1;
     const uint8_t *p = (const uint8_t *)c->page.p;
@@ -320,8 +320,9 @@ static int next_page(column *c)
 {
     header h;
     if (read_header(c, &h)) return -1;
-    if (h.packed < 0 || h.unpacked < 0 || (uint64_t)h.packed > c->end - c->at ||
-        h.packed > UINT32_MAX || h.unpacked > UINT32_MAX)
+    /* Negative ones are very large ones here. */
+    if ((uint64_t)h.packed > c->end - c->at || (uint64_t)h.packed > UINT32_MAX ||
+        (uint64_t)h.unpacked > UINT32_MAX)
         return fail(c, "a page exceeds its column");
     bool data = h.kind == DATA_PAGE || h.kind == DATA_PAGE_2;
     if (data && (h.n < 0 || (uint64_t)h.n > c->chunk_left))

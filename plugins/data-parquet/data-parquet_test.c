@@ -148,7 +148,7 @@ static void put_list(ft_buf *b, int last, int id, size_t n)
     if (n >= 15) varint(b, n);
 }
 
-enum { BOOLEAN = -1 }; /* a type whose number is 0 */
+enum { BOOLEAN = -1, GROUP = -2 }; /* a type whose number is 0; none */
 
 /* One optional text column "text": what departs from a good file. */
 typedef struct {
@@ -157,6 +157,8 @@ typedef struct {
     int64_t columns, type, rep, length, below, children; /* of the schema; 0: right ones */
     int64_t rows, values, packed, unpacked, page_values, at, size, codec, encoding;
     int64_t chunks, dictionary, crc; /* dictionary: words that the page says to have, less one */
+    int64_t def_encoding, def_bytes, rep_bytes, pages; /* a page of version 2 has def_bytes */
+    bool elsewhere;
     const char *page;        /* instead of the good one */
     int page_n;
     size_t groups;
@@ -173,16 +175,22 @@ static void put_page(ft_buf *b, const made *m)
 {
     const char *page = m->page ? m->page : good_page;
     int n = m->page ? m->page_n : GOOD_PAGE;
-    int last = put_int(b, 0, 1, m->dictionary ? 2 : 0);
+    int last = put_int(b, 0, 1, m->dictionary ? 2 : m->def_bytes ? 3 : 0);
     last = put_int(b, last, 2, given(m->unpacked, n));
     last = put_int(b, last, 3, given(m->packed, n));
     if (m->crc) last = put_int(b, last, 4, m->crc);
-    ft_buf_putc(b, (char)(((m->dictionary ? 7 : 5) - last) << 4 | 12));
+    ft_buf_putc(b, (char)(((m->dictionary ? 7 : m->def_bytes ? 8 : 5) - last) << 4 | 12));
     last = put_int(b, 0, 1, m->dictionary ? m->dictionary - 1
                                           : given(m->page_values, given(m->rows, 2)));
-    last = put_int(b, last, 2, m->encoding);
-    last = put_int(b, last, 3, 3);
-    put_int(b, last, 4, 3);
+    if (m->def_bytes) {
+        last = put_int(b, last, 4, m->encoding);
+        last = put_int(b, last, 5, m->def_bytes);
+        put_int(b, last, 6, m->rep_bytes);
+    } else {
+        last = put_int(b, last, 2, m->encoding);
+        last = put_int(b, last, 3, given(m->def_encoding, 3));
+        put_int(b, last, 4, 3);
+    }
     ft_buf_putc(b, 0);
     ft_buf_putc(b, 0);
     ft_buf_add(b, page, (size_t)n);
@@ -196,7 +204,7 @@ static void put_schema(ft_buf *b, const made *m)
     put_int(b, 4, 5, given(m->children, given(m->columns, 1)));
     ft_buf_putc(b, 0);
     for (int64_t i = 0; i < given(m->columns, 1); i++) {
-        last = put_int(b, 0, 1, m->type == BOOLEAN ? 0 : given(m->type, 6));
+        last = m->type == GROUP ? 0 : put_int(b, 0, 1, m->type == BOOLEAN ? 0 : given(m->type, 6));
         if (m->length) last = put_int(b, last, 2, m->length);
         last = put_int(b, last, 3, given(m->rep, 1));
         put_name(b, last, m->name ? m->name : "text");
@@ -208,7 +216,8 @@ static void put_schema(ft_buf *b, const made *m)
 
 static void put_chunk(ft_buf *b, const made *m, size_t page_bytes)
 {
-    ft_buf_putc(b, 3 << 4 | 12); /* a column chunk's meta data */
+    if (m->elsewhere) ft_buf_add(b, "\x18\1x", 3);
+    ft_buf_putc(b, (char)((m->elsewhere ? 2 : 3) << 4 | 12)); /* a column chunk's meta data */
     int last = put_int(b, 0, 1, 6);
     last = put_int(b, last, 4, m->codec);
     last = put_int(b, last, 5, given(m->values, given(m->rows, 2)));
@@ -231,7 +240,7 @@ static ft_buf make_file(const made *m)
     ft_buf b = { 0 };
     size_t groups = m->groups ? m->groups : 1;
     ft_buf_puts(&b, "PAR1");
-    put_page(&b, m);
+    for (int64_t i = 0; i < given(m->pages, 1); i++) put_page(&b, m);
     size_t page_bytes = b.n - 4, from = b.n;
     put_schema(&b, m);
     int last = put_int(&b, 2, 3, given(m->rows, 2));
@@ -264,6 +273,32 @@ static const made cases[] = {
     { .what = "children beyond all columns", .children = 10001, .says = "schema that is wrong" },
     { .what = "negative length", .length = -1, .says = "schema that is wrong" },
     { .what = "length beyond a row", .length = (16 << 20) + 1, .says = "schema that is wrong" },
+    { .what = "a group of nothing", .type = GROUP, .says = "an empty group" },
+    { .what = "columns elsewhere", .elsewhere = true, .says = "lie in other files" },
+    { .what = "column at the file's start", .at = 3, .says = "exceeds the file" },
+    { .what = "column of a negative size", .size = -1, .says = "exceeds the file" },
+    { .what = "column of negative values", .values = -1, .says = "exceeds the file" },
+    { .what = "levels of old", .def_encoding = 4, .says = "packed in a way of old" },
+    { .what = "version 2", .def_bytes = 2, PAGE("\3\2\2\0\0\0ab") },
+    { .what = "negative bytes of repetitions", .rep_bytes = -1, .def_bytes = 3,
+      .says = "a page's header is wrong" },
+    { .what = "negative bytes of definitions", .rep_bytes = 3, .def_bytes = -1,
+      .says = "a page's header is wrong" },
+    { .what = "levels longer than the page", .def_bytes = 100, .unpacked = 200,
+      .says = "a page's header is wrong" },
+    { .what = "levels longer than it unpacks to", .def_bytes = 6, .unpacked = 2,
+      .says = "a page's header is wrong" },
+    { .what = "two dictionaries", .dictionary = 2, .pages = 2, PAGE("\1\0\0\0a"),
+      .says = "two dictionaries" },
+    { .what = "indices of 33 bits", .encoding = 8, PAGE("\2\0\0\0\3\2\41"),
+      .says = "more than 32 bits" },
+    { .what = "repetitions missing", .rep = 2, PAGE("\0\0\0\0\2\0\0\0\3\2\2\0\0\0ab"),
+      .says = "levels are damaged" },
+    { .what = "a row that begins in a list", .rep = 2,
+      PAGE("\2\0\0\0\3\3\2\0\0\0\3\2\2\0\0\0ab"), .says = "do not agree on where" },
+    { .what = "codec before the first", .codec = -1, .says = "not known" },
+    { .what = "page unpacks to more than 32 bits", .unpacked = (int64_t)1 << 33,
+      .says = "exceeds its column" },
     { .what = "unknown type", .type = 8, .says = "schema that is wrong" },
     { .what = "long name", .name = long_name, .says = "schema that is wrong" },
     { .what = "many columns", .columns = 10000, .says = "schema that is wrong" },
@@ -346,6 +381,121 @@ START_TEST(made_here)
 }
 END_TEST
 
+/* Footers, and whole files, that are these bytes. */
+static const struct { const char *bytes; size_t n; const char *says; } raw[] = {
+#define RAW(text) text, sizeof text - 1
+    { RAW("\x29\x15\2\0"), "has a list of a wrong type" },
+    { RAW("\x29\xFC\xFF\x7F\0"), "has a list that exceeds it" },
+    { RAW("\x29\x1C\x48\x7F\0\0"), "has a text that exceeds it" },
+    { RAW("\xFB\x7F\x88\0"), "has a map that exceeds it" },
+    { RAW("\x25\2\0"), "has a field of a wrong type" },
+    { RAW("\xF7\0\0\0\0\0\0\0"), "ends too early" },
+    { RAW("\xFC\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C"
+          "\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\x1C\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+      "is nested too deep" },
+    { RAW("\x8C\0\0"), "it is encrypted" },
+    { RAW("\x29\x1C\x15\x0C\0\0"), "its schema has no columns" },
+};
+
+START_TEST(footers)
+{
+    char path[200], failed[2048];
+    ft_buf got = { 0 }, b = { 0 };
+    const uint32_t n = (uint32_t)raw[_i].n;
+    ft_buf_puts(&b, "PAR1");
+    ft_buf_add(&b, raw[_i].bytes, n);
+    ft_buf_add(&b, &n, 4);
+    ft_buf_puts(&b, "PAR1");
+    write_file(path, &b);
+    ck_assert(!reads(&got, failed, path));
+    ck_assert_msg(strstr(failed, raw[_i].says) != NULL, "%d: %s", _i, failed);
+    unlink(path);
+    ft_buf_free(&b);
+    ft_buf_free(&got);
+}
+END_TEST
+
+/* Groups within groups, 33 deep. */
+START_TEST(schema_that_is_deep)
+{
+    char path[200], failed[2048];
+    ft_buf got = { 0 }, b = { 0 };
+    ft_buf_puts(&b, "PAR1");
+    put_list(&b, 0, 2, 35);
+    for (int i = 0; i < 35; i++) {
+        if (i < 34) put_int(&b, 0, 5, 1);
+        else put_int(&b, 0, 1, 6);
+        ft_buf_putc(&b, 0);
+    }
+    ft_buf_putc(&b, 0);
+    const uint32_t n = (uint32_t)(b.n - 4);
+    ft_buf_add(&b, &n, 4);
+    ft_buf_puts(&b, "PAR1");
+    write_file(path, &b);
+    ck_assert(!reads(&got, failed, path));
+    ck_assert_msg(strstr(failed, "nested too deep") != NULL, "%s", failed);
+    unlink(path);
+    ft_buf_free(&b);
+    ft_buf_free(&got);
+}
+END_TEST
+
+/* Ends of files: too short, encrypted, a footer above 16 MiB in a file that could hold it; and a
+ * folder, which opens and cannot be read. */
+START_TEST(files_by_their_end)
+{
+    static const struct { int zeros; const char *end; const char *says; } ends[] = {
+        { 0, "PAR1PAR1", "8 bytes are too few" },
+        { 20, "\1\1\1\1PARE", "it is encrypted" },
+        { 18 << 20, "\1\1\1\1PAR1", "exceeds 16 MiB" },
+    };
+    char path[200], failed[2048];
+    ft_buf got = { 0 };
+    for (size_t i = 0; i < 3; i++) {
+        ft_buf b = { 0 };
+        ck_assert_ptr_nonnull(ft_buf_grow(&b, (size_t)ends[i].zeros));
+        if (b.n) memset(b.p, 0, b.n);
+        ft_buf_puts(&b, ends[i].end);
+        write_file(path, &b);
+        ck_assert(!reads(&got, failed, path));
+        ck_assert_msg(strstr(failed, ends[i].says) != NULL, "%s", failed);
+        ft_buf_free(&b);
+    }
+    unlink(path);
+    ck_assert(!reads(&got, failed, "tests/data"));
+    ck_assert_msg(strstr(failed, "cannot be read: Is a directory") != NULL, "%s", failed);
+    ft_buf_free(&got);
+}
+END_TEST
+
+/* A text of 17 MiB, packed. */
+START_TEST(a_row_that_is_long)
+{
+    enum { TEXT = 17 << 20, HEAD = 11 };
+    const uint32_t length = TEXT;
+    char path[200], failed[2048], head[HEAD] = "\2\0\0\0\3\2....a";
+    ft_buf got = { 0 }, page = { 0 };
+    memcpy(head + 6, &length, 4);
+    varint(&page, TEXT + HEAD - 1);
+    ft_buf_putc(&page, (HEAD - 1) << 2);
+    ft_buf_add(&page, head, HEAD);
+    for (int n, left = TEXT - 1; left; left -= n) {
+        n = left < 64 ? left : 64;
+        ft_buf_putc(&page, (char)((n - 1) << 2 | 2));
+        ft_buf_add(&page, "\1", 2);
+    }
+    made m = { .codec = 1, .unpacked = TEXT + HEAD - 1, .page = page.p, .page_n = (int)page.n };
+    ft_buf b = make_file(&m);
+    write_file(path, &b);
+    ck_assert(!reads(&got, failed, path));
+    ck_assert_msg(strstr(failed, "the row is longer than 16 MiB") != NULL, "%s", failed);
+    unlink(path);
+    ft_buf_free(&b);
+    ft_buf_free(&page);
+    ft_buf_free(&got);
+}
+END_TEST
+
 /* Two columns whose pages unpack to 20 MiB each: one page may stand in memory, both may not. */
 START_TEST(pages_that_are_large_together)
 {
@@ -425,6 +575,10 @@ static Suite *suite(void)
     tcase_add_loop_test(t, refused_by_name, 0, sizeof refused / sizeof *refused);
     tcase_add_test(t, claims_by_first_bytes);
     tcase_add_loop_test(t, made_here, 0, N_CASES);
+    tcase_add_loop_test(t, footers, 0, sizeof raw / sizeof *raw);
+    tcase_add_test(t, schema_that_is_deep);
+    tcase_add_test(t, files_by_their_end);
+    tcase_add_test(t, a_row_that_is_long);
     tcase_add_test(t, pages_that_are_large_together);
     tcase_add_loop_test(t, cut_and_changed, 0, sizeof damaged / sizeof *damaged);
     suite_add_tcase(s, t);

@@ -20,9 +20,6 @@ int file_fail(file *f, const char *fmt, ...)
 int file_read(file *f, void *out, uint64_t at, size_t n)
 {
     char *to = out;
-    if (at > f->size || n > f->size - at)
-        return file_fail(f, "%zu bytes at byte %llu exceed the file (cut off?)", n,
-                         (unsigned long long)at);
     while (n) {
         ssize_t got = pread(f->fd, to, n, (off_t)at);
         if (got < 0 && errno == EINTR) continue;
@@ -229,7 +226,7 @@ static int check_chunks(file *f, const footer *m)
         bool first = k[i].dictionary_at > 0 && k[i].dictionary_at < k[i].data_at;
         int64_t at = first ? k[i].dictionary_at : k[i].data_at;
         if (k[i].values == 0) continue; /* nothing of it is read */
-        if (at < 4 || k[i].size < 0 || k[i].values < 0 || (uint64_t)at > f->size ||
+        if (at < 4 || k[i].values < 0 || (uint64_t)at > f->size ||
             (uint64_t)k[i].size > f->size - (uint64_t)at)
             return file_fail(f, "a column of row group %zu exceeds the file (cut off?)",
                              i / (size_t)m->columns + 1);

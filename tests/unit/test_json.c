@@ -7,7 +7,8 @@
 #include <unistd.h>
 #include "core/base/json.h"
 
-/* The text, without a zero byte, in front of a page that cannot be read: valid until the next call. */
+/* The text, without a zero byte, in front of a page that cannot be read: valid until the next
+ * call. */
 static const char *guarded(const char *text, size_t n)
 {
     static char *room;
