@@ -192,7 +192,7 @@ def make_tree(build):
     return tree
 
 
-def limited(): resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+def limited(): resource.setrlimit(resource.RLIMIT_AS, (32 << 30, 32 << 30))
 
 
 def cpu_seconds():

@@ -294,6 +294,33 @@ START_TEST(wrong_overrides)
 }
 END_TEST
 
+/* Values of a wrong kind, each alone in a file: what the first error says. */
+START_TEST(wrong_values)
+{
+    static const struct { const char *text, *want; } cases[] = {
+        { "version: 1\nstages:\n  - { id: x, use: ~ }\n", "stage \"x\" needs use:" },
+        { "version: 1\nstages:\n  - use: ~\n", "a stage needs use: and the name of a plugin" },
+        { "version: 1\nvars: { n: 4 }\nname: \"${vars}\"\nstages:\n  - use: lora\n",
+          "${vars} is a map; only a single value" },
+        { "version: 1\nstages:\n  - use: lora\n    with: { target_modules: [[q_proj]] }\n",
+          "target_modules must be text or a list, not a list" },
+        { "version: 1\nstages:\n  - use: lora\n    with: { layers_to_transform: { a: 1 } }\n",
+          "layers_to_transform must be a list of integers, not a map" },
+        { "version: 1\nstages:\n  - use: lora\n    with: { use_rslora: no }\n",
+          "use_rslora = no must be true or false; write false" },
+        { "version: 1\nmemory_limit: MiB\nstages:\n  - use: lora\n", "MiB is not a size" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ft_config c;
+        ft_buf out = { 0 };
+        open_text(&c, &out, cases[i].text, NULL, 0);
+        ck_assert_msg(strstr(out.p, cases[i].want) != NULL, "%s\ngave: %s", cases[i].text, out.p);
+        ft_buf_free(&out);
+        ft_config_free(&c);
+    }
+}
+END_TEST
+
 START_TEST(expansion)
 {
     ft_config c;
@@ -335,6 +362,7 @@ static Suite *suite(void)
     tcase_add_test(t, extends_bounds);
     tcase_add_test(t, overrides);
     tcase_add_test(t, wrong_overrides);
+    tcase_add_test(t, wrong_values);
     tcase_add_test(t, expansion);
     suite_add_tcase(s, t);
     return s;
