@@ -179,7 +179,7 @@ static int check_layers(const ft_method *m, const ft_method_adapter *a, ft_err *
     int64_t layers = m->model->n_boundary ? m->model->n_boundary - 1 : 0;
     for (size_t i = 0; i < a->targets->layers_to_transform.n; i++) {
         int64_t l = a->targets->layers_to_transform.v[i];
-        if (l < 0 || l >= layers)
+        if (l >= layers) /* negative ones are below the parameter's limit */
             return ft_errf(e, FT_EINVAL,
                            "%s: layers_to_transform has %lld; the model has layers 0 to %lld",
                            a->plugin, (long long)l, (long long)layers - 1);

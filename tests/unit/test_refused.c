@@ -17,7 +17,8 @@ static const char *pipeline_yaml(const char *model, const char *out, const char 
 
 static const char *const adapter_stages =
     "  - { use: lora, with: { r: 8, target_modules: all-linear } }\n"
-    "  - { use: train-sft, with: { per_device_train_batch_size: 4, max_steps: 6, save_steps: 2 } }\n"
+    "  - { use: train-sft, with: { per_device_train_batch_size: 4, max_steps: 6, save_steps: 2 } "
+    "}\n"
     "  - { use: merge }\n";
 
 static void begin(void)
@@ -105,7 +106,8 @@ START_TEST(not_finite)
         snprintf(stages, sizeof stages, "%s%s", cases[i].quantizer, adapter_stages);
         const char *model = damaged_model(cases[i].tensor, cases[i].bits);
         ck_assert_int_eq(run(&said, pipeline_yaml(model, "bad", stages)), 1);
-        ck_assert_msg(strstr(said.p, cases[i].tensor) && strstr(said.p, "1 numbers that are not finite"),
+        ck_assert_msg(strstr(said.p, cases[i].tensor) &&
+                          strstr(said.p, "1 numbers that are not finite"),
                       "case %zu: %s", i, said.p);
         ck_assert(!ft_file_exists(tiny_path("bad/adapter/adapter_model.safetensors")));
         ft_buf_free(&said);
@@ -143,7 +145,8 @@ START_TEST(full_disk)
         if (status == 0) continue;
         refused++;
         ck_assert_msg(status == 1, "%d blocks: status %d: %s", most[i], status, said.p);
-        ck_assert_msg(strstr(said.p, "File too large") || strstr(said.p, "do not fit on the disk"), "%d blocks: %s", most[i], said.p);
+        ck_assert_msg(strstr(said.p, "File too large") || strstr(said.p, "do not fit on the disk"),
+                      "%d blocks: %s", most[i], said.p);
     }
     ck_assert_int_ge(refused, 4);
     ck_assert_msg(run(&said, yaml) == 0, "%s", said.p);
@@ -151,6 +154,39 @@ START_TEST(full_disk)
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         ck_assert_msg(tiny_same(tiny_path("free/%s", same[i]), tiny_path("full/%s", same[i])),
                       "%s differs after the disk was full", same[i]);
+    ft_buf_free(&said);
+}
+END_TEST
+
+/* ---- what an adapter is asked to adapt ------------------------------------------------------- */
+
+static const struct { const char *model, *method, *with, *says; } wrong_targets[] = {
+    { "untied", "lora", "target_modules: []", "target_modules is empty" },
+    { "untied", "lora", "target_modules: [q_proj, k_porj]", "target_modules \"k_porj\"" },
+    { "untied", "lora", "target_modules: [q_proj], target_parameters: [experts.gate_up_proj]",
+      "matches no tensor of experts; the model has none" },
+    { "untied", "dora", "target_modules: [q_proj], target_parameters: [experts.gate_up_proj]",
+      "this method does not adapt experts' tensors" },
+    { "untied", "lora", "target_modules: [q_proj], layers_to_transform: [0, 99]",
+      "layers_to_transform has 99" },
+    { "untied", "lora", "target_modules: [q_proj], layers_to_transform: [-1]",
+      "layers_to_transform = -1 is below the limit 0" },
+    { "untied", "lora", "target_modules: [q_proj], modules_to_save: [lm_haed]",
+      "modules_to_save \"lm_haed\"" },
+    { "tied", "lora", "target_modules: [q_proj], modules_to_save: [lm_head]", "it is tied" },
+};
+
+START_TEST(targets)
+{
+    ft_buf said = { 0 };
+    char stages[400];
+    snprintf(stages, sizeof stages,
+             "  - { use: %s, with: { %s } }\n  - { use: train-sft, with: { max_steps: 1 } }\n",
+             wrong_targets[_i].method, wrong_targets[_i].with);
+    const char *yaml = pipeline_yaml(tiny_model(wrong_targets[_i].model), "targets", stages);
+    const char *argv[] = { "check", yaml, NULL };
+    ck_assert_int_ne(tiny_run(&said, argv), 0);
+    ck_assert_msg(strstr(said.p, wrong_targets[_i].says) != NULL, "%s", said.p);
     ft_buf_free(&said);
 }
 END_TEST
@@ -164,6 +200,7 @@ static Suite *suite(void)
     tcase_add_test(t, second_run);
     tcase_add_test(t, not_finite);
     tcase_add_test(t, full_disk);
+    tcase_add_loop_test(t, targets, 0, sizeof wrong_targets / sizeof *wrong_targets);
     suite_add_tcase(s, t);
     return s;
 }
