@@ -6,7 +6,8 @@
  * text or an object with "content"; where tokenizer_config.json lacks them, older models have them
  * in special_tokens_map.json.  From a GGUF: its key-values, tokenizer.chat_template, and the text
  * of the tokens whose ids it names.  A tokenizer.model is mapped where there is no tokenizer.json;
- * it is for a plugin to read.  Left out: further chat templates. */
+ * it is for a plugin to read.  Left out: further chat templates; tokenizers of the older forms
+ * (vocab.json and merges.txt, vocab.txt, added_tokens.json), which are refused by name. */
 #include "core/io/source.h"
 #include <dirent.h>
 #include <inttypes.h>
@@ -304,13 +305,36 @@ static int map_pieces(source *s, ft_err *e)
                    MAX_TOKENIZER);
 }
 
+/* Whether tokens stand in added_tokens.json alone, as before transformers 4.34: what they are
+ * besides their ids is said nowhere. */
+static bool lost_tokens(const ft_source *v)
+{
+    return has_file(v->path, "added_tokens.json") &&
+           !ft_json_get(v->tokenizer_config, "added_tokens_decoder");
+}
+
+/* The files of a tokenizer that only transformers turns into a tokenizer.json; NULL: none. */
+static const char *older_form(const ft_source *v)
+{
+    if (has_file(v->path, "tokenizer.model")) return "tokenizer.model and added_tokens.json";
+    if (has_file(v->path, "vocab.json") && has_file(v->path, "merges.txt"))
+        return "vocab.json and merges.txt";
+    return has_file(v->path, "vocab.txt") ? "vocab.txt" : NULL;
+}
+
 int ft_source_tokenizer(ft_source *v, ft_err *e)
 {
     source *s = (source *)(void *)v;
     if (v->gguf || v->tokenizer || v->tokenizer_model) return 0;
     int code = read_json(s, &v->tokenizer, "tokenizer.json", MAX_TOKENIZER, e);
     if (code || v->tokenizer) return code;
-    if (has_file(v->path, "tokenizer.model")) return map_pieces(s, e);
+    if (has_file(v->path, "tokenizer.model") && !lost_tokens(v)) return map_pieces(s, e);
+    const char *old = older_form(v);
+    if (old)
+        return ft_errf(e, FT_EUNSUP,
+                       "%s has its tokenizer as %s, which is not read: write a tokenizer.json with "
+                       "AutoTokenizer.from_pretrained(\"%s\").save_pretrained(…) of transformers",
+                       v->path, old, v->path);
     return ft_errf(e, FT_EIO,
                    "%s has no tokenizer: neither tokenizer.json nor tokenizer.model is there",
                    v->path);

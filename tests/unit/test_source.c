@@ -186,6 +186,33 @@ START_TEST(test_errors)
 }
 END_TEST
 
+/* Forms that only transformers turns into a tokenizer.json are refused by name. */
+START_TEST(test_older_tokenizers)
+{
+    static const struct { const char *file[2], *config, *says; } all[] = {
+        { { "vocab.json", "merges.txt" }, "{}", "as vocab.json and merges.txt, which is not read" },
+        { { "vocab.txt", NULL }, "{}", "as vocab.txt, which is not read" },
+        { { "vocab.json", NULL }, "{}", "neither tokenizer.json nor tokenizer.model" },
+        { { "tokenizer.model", "added_tokens.json" }, "{}",
+          "as tokenizer.model and added_tokens.json, which is not read: write a tokenizer.json" },
+        { { "tokenizer.model", "added_tokens.json" }, "{\"added_tokens_decoder\":{}}", NULL },
+        { { "tokenizer.json", "added_tokens.json" }, "{}", NULL },
+    };
+    put("config.json", "{}");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        ft_err e = { 0 };
+        for (int k = 0; k < 2 && all[i].file[k]; k++) put(all[i].file[k], "{}");
+        put("tokenizer_config.json", all[i].config);
+        ft_source *s = open_ok(dir, 0);
+        int code = ft_source_tokenizer(s, &e);
+        ck_assert_msg((code == 0) == !all[i].says, "%zu: %s", i, e.msg);
+        if (code) ck_assert_msg(strstr(e.msg, all[i].says) != NULL, "%s", e.msg);
+        ft_source_close(s);
+        for (int k = 0; k < 2 && all[i].file[k]; k++) unlink(in_dir(all[i].file[k]));
+    }
+}
+END_TEST
+
 /* A file one byte over its cap is refused, at its cap accepted. */
 START_TEST(test_caps)
 {
@@ -542,6 +569,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_template_choice);
     tcase_add_test(t, test_special_tokens);
     tcase_add_test(t, test_errors);
+    tcase_add_test(t, test_older_tokenizers);
     tcase_add_test(t, test_caps);
     tcase_add_test(t, test_gguf);
     tcase_add_test(t, test_gguf_damage);
