@@ -182,30 +182,11 @@ def nf4(name, runs):
 
 
 def tokenizer(name, runs):
-    os.environ["RAYON_NUM_THREADS"] = str(THREADS)
-    from tokenizers import Tokenizer
-    hf = Tokenizer.from_file(DATA + "/smollm2/tokenizer.json")
-    with open(DATA + "/text.txt", encoding="utf-8") as f:
-        words = [x for x in f.read().split("\n") if x]
-    bytes_ = sum(len(x.encode()) for x in words)
-    for file, what in (("text", words), ("empty", words[:1])):
-        with open(f"{WORK}/{file}.jsonl", "w") as f:
-            f.write("".join(json.dumps(x) + "\n" for x in what))
-    argv = lambda file: [PIPELINE, "tokenize", "--model", DATA + "/smollm2", f"{WORK}/{file}.jsonl", "--threads", str(THREADS)]
-
-    def seconds(f):
-        t = time.time()
-        f()
-        return time.time() - t
-    theirs, own = [], []
-    for _ in range(runs):
-        theirs.append(seconds(lambda: hf.encode_batch(words, add_special_tokens=False)))
-        own.append(seconds(lambda: run(argv("text"))) - seconds(lambda: run(argv("empty"))))
-    ratio = [a / b for a, b in zip(theirs, own)]
-    value = {"text": f"{bytes_ / statistics.median(own) * 1e-6:.1f} : {bytes_ / statistics.median(theirs) * 1e-6:.1f} MB/s = "
-                     f"{statistics.median(ratio):.1f} ({min(ratio):.1f} to {max(ratio):.1f}), ours with reading and printing", "goal": "8"}
-    say(name, value["text"])
-    return value
+    said = run([sys.executable, ROOT + "/bench/tokenizer", "--threads", "1", "--pairs", str(runs), DATA + "/text.txt",
+                DATA + "/smollm2"]).stdout
+    text = "; ".join(" ".join(x.split()) for x in said.splitlines())
+    say(name, text)
+    return {"text": text, "goal": "8"}
 
 
 def generation(name, runs):
