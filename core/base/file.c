@@ -80,10 +80,17 @@ void ft_file_unmap(ft_map_file *m)
 
 void ft_file_forget(const ft_map_file *m, size_t from, size_t n)
 {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), end = from + n;
-    const size_t first = (from + page - 1) / page * page,
-                 last = end < m->n ? end / page * page : end;
-    if (first < last) madvise((void *)(uintptr_t)(m->p + first), last - first, MADV_DONTNEED);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), first = from / page * page;
+    if (n) madvise((void *)(uintptr_t)(m->p + first), from + n - first, MADV_DONTNEED);
+}
+
+/* By a flag of that page alone, which makes a mapping of its own of it; that a dump of the process
+ * leaves it out is of no matter, as it leaves out files anyway.  Without the flag nothing is lost
+ * but the exactness. */
+void ft_file_apart(const void *at)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    madvise((void *)((uintptr_t)at / page * page), page, MADV_DONTDUMP);
 }
 
 int ft_file_read(ft_buf *out, const char *path, size_t cap, ft_err *e)

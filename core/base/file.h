@@ -20,9 +20,13 @@ typedef struct {
 
 int ft_file_map(ft_map_file *out, const char *path, ft_err *e);
 void ft_file_unmap(ft_map_file *m);
-/* Gives the pages that lie whole in bytes from … from + n - 1 back to the system, which reads them
- * again when they are wanted. */
+/* Gives the pages that bytes from … from + n - 1 lie on back to the system, which reads them again
+ * when they are wanted. */
 void ft_file_forget(const ft_map_file *m, size_t from, size_t n);
+/* Ends at `at` what the kernel maps at once: a page that is read brings those with it that are
+ * cached in one piece with it (2 MiB, say), and these count as memory of the process.  No more is
+ * mapped across the page that holds `at`, which lies in a mapped file. */
+void ft_file_apart(const void *at);
 
 /* Appends the whole file to *out; refuses one larger than cap bytes. */
 int ft_file_read(ft_buf *out, const char *path, size_t cap, ft_err *e);

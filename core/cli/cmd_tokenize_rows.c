@@ -43,6 +43,8 @@ typedef struct {
 /* Lines are encoded side by side, so many at once or as many as have this many bytes, and written
  * in order. */
 enum { BATCH = 256, BATCH_BYTES = 4 << 20 };
+/* The kernel maps up to so many bytes before one that is read. */
+enum { AROUND = 2 << 20 };
 
 typedef struct { ft_tokenizing *t; const char *path; line *line; } lines;
 
@@ -138,8 +140,9 @@ int ft_tokenize_each_line(ft_tokenizing *t, const char *path, ft_err *e)
         code = ft_encoders_open(&x, t->tok.vt, t->tok.self, t->threads, e);
     while (!code && (n = take_lines(l.line, &f, &at, &number))) {
         code = t->o->decode ? decode_batch(&l, n, e) : encode_batch(&l, &x, n, e);
-        ft_file_forget(&f, done, at - done);
-        done = at - at % 65536; /* the border is a page again */
+        const size_t again = done < AROUND ? done : AROUND;
+        ft_file_forget(&f, done - again, at - done + again);
+        done = at;
     }
     ft_encoders_close(&x);
     if (mapped) ft_file_unmap(&f);

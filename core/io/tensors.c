@@ -11,7 +11,7 @@
 #include "core/io/blocks.h"
 #include "core/io/tensor_set.h"
 
-enum { MAX_WARNINGS = 16 };
+enum { MAX_WARNINGS = 16, MOST_APART = 1 << 13 };
 
 /* The one message for a failed allocation; returns FT_ENOMEM. */
 static int no_memory(ft_err *e, const char *what)
@@ -346,6 +346,7 @@ void ft_tensors_forget(const ft_tensors *s)
     for (size_t i = 0; i < s->maps.n / sizeof *m; i++) ft_file_forget(&m[i], 0, m[i].n);
 }
 
+/* Rounded to whole pages outwards: what a neighbour needs is mapped again when it is read. */
 void ft_tensors_forget_part(const ft_tensors *s, const void *data, uint64_t n)
 {
     const ft_map_file *m = (const ft_map_file *)(const void *)s->maps.p;
@@ -353,4 +354,13 @@ void ft_tensors_forget_part(const ft_tensors *s, const void *data, uint64_t n)
         const uintptr_t at = (uintptr_t)data - (uintptr_t)m[i].p; /* huge where it lies before */
         if (at < m[i].n) ft_file_forget(&m[i], at, n);
     }
+}
+
+void ft_tensors_apart(const ft_tensors *s)
+{
+    const size_t n = ft_set_count(s);
+    for (size_t i = 0; i < n && n <= MOST_APART && s->maps.n; i++) {
+        if (ft_set_items(s)[i].bytes) ft_file_apart(ft_set_items(s)[i].data);
+    }
+    ft_tensors_forget(s);
 }

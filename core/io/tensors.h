@@ -26,8 +26,12 @@ void ft_tensors_close(ft_tensors *); /* NULL is fine */
 /* Gives back the memory of pages that have been read; they are read again when they are needed.
  * Nothing happens to a set that was parsed from memory. */
 void ft_tensors_forget(const ft_tensors *);
-/* The same for the whole pages among n bytes of a tensor's data. */
+/* The same for the pages that n bytes of a tensor's data lie on. */
 void ft_tensors_forget_part(const ft_tensors *, const void *data, uint64_t n);
+/* Lets every tensor be mapped without its neighbours (ft_file_apart), up to MOST_APART of them as
+ * the kernel has a limit, and forgets what has been read.  What a process has of the file is then
+ * what it reads and no more. */
+void ft_tensors_apart(const ft_tensors *);
 
 size_t ft_tensors_count(const ft_tensors *);
 const ft_tensor *ft_tensors_at(const ft_tensors *, size_t i); /* in the order of their data */

@@ -34,10 +34,11 @@ static uint64_t band(const bytes *b, uint64_t from)
     return b->n - from < BAND ? b->n - from : BAND;
 }
 
+/* All up to the end of that band: reading it may have brought what lies before it along. */
 static void let_go(const bytes *b, uint64_t from)
 {
-    if (b->engine) ft_engine_let_state_go(b->engine, from, band(b, from));
-    if (b->file) ft_tensors_forget_part(b->file, b->p + from, band(b, from));
+    if (b->engine) ft_engine_let_state_go(b->engine, 0, from + band(b, from));
+    if (b->file) ft_tensors_forget_part(b->file, b->p, from + band(b, from));
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

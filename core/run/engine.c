@@ -117,8 +117,6 @@ int ft_engine_start(ft_engine *e, ft_err *err)
     ft_engine_size(e);
     e->region = ft_region_new(e->bytes, "the run", err);
     if (!e->region) return err->code;
-    /* A run has the memory it was planned with from the first step on, or it does not start. */
-    if (e->program[0]->args.purpose == FT_FOR_TRAINING) ft_region_touch(e->region, e->bytes);
     e->param = e->region + e->param_at;
     e->grad = e->trains ? e->region + e->grad_at : NULL;
     if (!e->state_dir) e->state = e->region + e->state_at;
@@ -206,7 +204,7 @@ static int fill_from_checkpoint(void *at, const ft_desc *d, const g_param *p, ft
         int64_t end = r + band < a.rows ? r + band : a.rows;
         if (same) memcpy((char *)at + r * row, (char *)a.data + r * row, (size_t)((end - r) * row));
         for (int64_t i = r; i < end && !same; i++) fill_row(at, d, &a, i);
-        ft_weights_forget(w, p->site, r, end, a.rows);
+        ft_weights_forget(w, p->site, end, a.rows);
     }
     return code;
 }
@@ -315,6 +313,15 @@ static void share_frozen(ft_engine *e)
     }
 }
 
+/* Vectors of the checkpoint have been copied when programs were bound. */
+static void forget_vectors(const ft_engine *e, ft_weights *w)
+{
+    const ft_g *g = e->program[0]->g;
+    for (uint32_t i = 0; i < g->n_weight; i++) {
+        if (g->weight[i].shape.ndim < 2) ft_weights_forget(w, g->weight[i].name, 1, 1);
+    }
+}
+
 /* Parameters that start from a value of the graph, as it is before the first step. */
 static void fill_from_values(ft_engine *e, const ft_tensors *adapter)
 {
@@ -337,8 +344,11 @@ int ft_engine_fill_part(ft_engine *e, ft_weights *w, uint64_t seed, const ft_ten
     int code = fill_params(e, w, seed, adapter, err);
     if (code) return code;
     share_frozen(e);
+    forget_vectors(e, w);
     for (int i = 0; i < e->n_programs; i++) g_exec_const(e->program[i]->x);
     fill_from_values(e, adapter);
+    /* A run has the memory it was planned with from the first step on, or it does not start. */
+    if (e->trains) ft_region_touch(e->region, e->bytes);
     return 0;
 }
 

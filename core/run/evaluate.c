@@ -54,6 +54,7 @@ static ft_asked asked(evaluation *v, int which)
                        .weights = &l->weights,
                        .adapter = tuned ? l->init : NULL,
                        .seed = (uint64_t)v->r->config.seed,
+                       .memory_limit = (uint64_t)v->r->config.memory_bytes,
                        .program = { .model = v->r->model.vt,
                                     .model_self = v->r->model.self,
                                     .compute = v->compute,

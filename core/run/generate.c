@@ -63,7 +63,7 @@ static int start(generation *g, const ft_asked *a, ft_err *e)
     int code = ft_program_plan(&g->program, &p, a->weights, &a->machine->kernels,
                                a->machine->threads, e);
     if (code) return code;
-    g->engine = (ft_engine){ .machine = a->machine, .program = { &g->program }, .n_programs = 1 };
+    g->engine = ft_asked_engine(a, &g->program);
     code = ft_engine_start(&g->engine, e);
     if (!code) code = ft_engine_fill(&g->engine, a->weights, a->seed, a->adapter, e);
     if (code) return code;

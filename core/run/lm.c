@@ -80,3 +80,20 @@ ft_asked ft_asked_lm(ft_lm_run *lm, ft_dtype compute)
     a.program.compute = compute;
     return a;
 }
+
+ft_engine ft_asked_engine(const ft_asked *a, ft_program *p)
+{
+    enum { PROCESS = 12 << 20 }; /* program, libraries, tables */
+    ft_engine e = { .machine = a->machine, .program = { p }, .n_programs = 1 };
+    if (!a->memory_limit) return e;
+    ft_engine_size(&e);
+    uint64_t need = e.bytes + PROCESS;
+    for (uint32_t i = 0; i < p->g->n_weight; i++) {
+        if (p->g->weight[i].shape.ndim >= 2)
+            need += ft_weights_bytes(a->weights, p->g->weight[i].name);
+    }
+    if (need <= a->memory_limit) return e;
+    ft_tensors_apart(a->weights->base);
+    e.paged = a->weights;
+    return e;
+}

@@ -33,9 +33,12 @@ typedef struct {
     ft_program_args program;
     ft_weights *weights;
     const ft_tensors *adapter;  /* values of the method's parameters, or NULL */
-    uint64_t seed;
+    uint64_t seed, memory_limit; /* the limit in bytes, or 0 */
 } ft_asked;
 
 /* As *lm has it. */
 ft_asked ft_asked_lm(ft_lm_run *lm, ft_dtype compute);
+/* The engine of a program that was planned for it, not started.  Weights that do not fit into the
+ * limit beside its region are let go after each use. */
+ft_engine ft_asked_engine(const ft_asked *a, ft_program *p);
 #endif

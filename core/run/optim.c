@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 #include "ft/half.h"
+#include "core/base/file.h"
 #include "core/base/suggest.h"
 #include "core/config/fill.h"
 
@@ -257,6 +258,20 @@ static void update_range(void *arg, int thread, int64_t begin, int64_t end)
         for (int64_t i = 0; i < n; i++) wide[i] = ft_bf16_to_float(p[i]);
         vt->update(self, &j->u, n, wide, j->grad + from, state);
         for (int64_t i = 0; i < n; i++) p[i] = ft_float_to_bf16(wide[i]);
+    }
+}
+
+void ft_optim_apart(const ft_engine *e)
+{
+    const ft_program *p = e->program[0];
+    const uint64_t count = p->plan.grad_count;
+    for (uint32_t i = 0; e->state_dir && e->state && i < p->g->n_param; i++) {
+        const ft_desc *d = &g_value_at(p->g, p->g->param[i].value)->desc;
+        uint64_t n = d->life == FT_LIFE_STEP ? (uint64_t)(g_rows(d) * g_cols(d)) : 0;
+        for (uint64_t from = 0; from < n; from += BAND) {
+            for (int k = 0; k < e->optimizer_states; k++)
+                ft_file_apart((float *)e->state + (uint64_t)k * count + p->plan.grad_at[i] + from);
+        }
     }
 }
 

@@ -29,6 +29,8 @@ double ft_optim_norm(ft_engine *e);
 const char *ft_optim_bad(const ft_engine *e);
 /* Bytes of state in use at a time, where it lies in a mapped file. */
 uint64_t ft_optim_paged_bytes(const ft_engine *e);
+/* Lets the kernel map no more than that at a time (ft_file_apart). */
+void ft_optim_apart(const ft_engine *e);
 /* Updates every trained parameter; norm as ft_optim_norm gave it. */
 void ft_optim_step(ft_optim *o, ft_engine *e, int64_t step, double norm);
 #endif

@@ -56,6 +56,6 @@ double ft_program_number(const ft_program *p, ft_val v, int64_t i);
 /* An anonymous region of n bytes, 64-byte aligned, zero; NULL after an error. */
 void *ft_region_new(uint64_t n, const char *what, ft_err *e);
 void ft_region_free(void *p, uint64_t n);
-/* Takes all of a fresh region's memory now. */
+/* Takes all of a region's memory now; what stands in it stays. */
 void ft_region_touch(void *p, uint64_t n);
 #endif

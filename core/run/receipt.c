@@ -134,7 +134,7 @@ static void fill(ft_micro *m, const rows *x, int i)
 static int run_rows(const ft_asked *a, const rows *x, float *out, ft_err *e)
 {
     ft_program program = { .x = NULL };
-    ft_engine engine = { .machine = a->machine, .program = { &program }, .n_programs = 1 };
+    ft_engine engine = { .n_programs = 0 };
     ft_program_args p = a->program;
     p.purpose = FT_FOR_LOGITS;
     p.compute = FT_F32;
@@ -142,6 +142,7 @@ static int run_rows(const ft_asked *a, const rows *x, float *out, ft_err *e)
     p.max_trained = ROW;
     int code = ft_program_plan(&program, &p, a->weights, &a->machine->kernels, a->machine->threads,
                                e);
+    if (!code) engine = ft_asked_engine(a, &program);
     if (!code) code = ft_engine_start(&engine, e);
     if (!code) code = ft_engine_fill(&engine, a->weights, a->seed, a->adapter, e);
     if (!code) g_exec_begin(program.x);
@@ -169,6 +170,7 @@ static int run_trained(ft_run *r, const ft_stage *s, const rows *x, float *out, 
                    .weights = &l.weights,
                    .adapter = l.init,
                    .seed = (uint64_t)r->config.seed,
+                   .memory_limit = (uint64_t)r->config.memory_bytes,
                    .program = { .model = r->model.vt,
                                 .model_self = r->model.self,
                                 .method = tuned ? &l.method : NULL } };
@@ -272,6 +274,7 @@ static int ask_written(ft_receipt *out, ft_run *r, const ft_written *w, const ro
     if (w->lora) ft_remove_tree(peft, NULL); /* what is mapped stays */
     if (code) return code;
     ft_asked a = ft_asked_lm(&lm, FT_F32);
+    a.memory_limit = (uint64_t)r->config.memory_bytes;
     code = run_rows(&a, x, logits, e);
     if (!code && !w->lora) code = compare_words(out, r, lm.model.source, e);
     ft_lm_close(&lm);

@@ -42,7 +42,7 @@ void ft_score_bounds(const ft_row_plan *r, const ft_token_set *t, int64_t virtua
 int ft_score_split(const ft_asked *a, const ft_token_set *t, int split, ft_score *s, ft_err *err)
 {
     ft_program program = { .x = NULL };
-    ft_engine engine = { .machine = a->machine, .program = { &program }, .n_programs = 1 };
+    ft_engine engine = { .n_programs = 0 };
     ft_program_args p = a->program;
     ft_row_plan rows;
     ft_rows_args ra = { .split = split,
@@ -52,6 +52,7 @@ int ft_score_split(const ft_asked *a, const ft_token_set *t, int split, ft_score
     ft_score_bounds(&rows, t, ra.virtual_tokens, 512, &p.max_tokens, &p.max_trained);
     int code = ft_program_plan(&program, &p, a->weights, &a->machine->kernels, a->machine->threads,
                                err);
+    if (!code) engine = ft_asked_engine(a, &program);
     if (!code) code = ft_engine_start(&engine, err);
     if (!code) code = ft_engine_fill(&engine, a->weights, a->seed, a->adapter, err);
     if (!code) code = ft_score_rows(&engine, 0, &rows, t, ra.virtual_tokens, s, err);

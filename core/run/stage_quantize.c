@@ -59,7 +59,7 @@ ft_quantizing ft_quantize_open(const ft_instance *i)
 
 int ft_quantize_plan(ft_weights *w, const ft_g *g, const ft_quantizing *q, ft_err *e)
 {
-    uint64_t *bytes = ft_arena_array(&w->arena, g->n_weight + 1, sizeof *bytes);
+    uint64_t *bytes = ft_arena_array(&w->plan, g->n_weight + 1, sizeof *bytes);
     if (!bytes) return ft_errf(e, FT_ENOMEM, "out of memory while planning packed weights");
     for (uint32_t i = 0; i < g->n_weight; i++) {
         ft_part part[FT_MAX_PARTS];
@@ -175,7 +175,7 @@ static int pack_all(packing *p, const ft_g *g, ft_err *e)
         int code = plain(p, &g->weight[i], &w, e);
         if (!code)
             code = ft_quantize_write(&p->q, p->i, &w, part, n, p->out, &index, &p->parts, e);
-        ft_weights_forget(&p->weights, g->weight[i].name, 0, 1, 1);
+        ft_weights_forget(&p->weights, g->weight[i].name, 1, 1);
         if (code) return code;
         ft_progress_update(&p->r->progress, "weights", i + 1, g->n_weight);
         if (ft_cancelled()) return ft_errf(e, FT_ECANCEL, "stopped on request");
@@ -199,6 +199,7 @@ int ft_stage_quantize(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
         if (!p.q.vt->encode) code = ft_errf(e, FT_EUNSUP, "%s only reads its format", s->conf->use);
     }
     if (!code) code = ft_model_open_weights(&r->model, &p.weights, e);
+    if (!code) ft_tensors_apart(p.weights.base);
     p.out = code ? NULL : ft_st_new(e);
     if (!code && !p.out) code = e->code;
     if (!code) code = ft_st_note(p.out, "scheme", p.q.vt->scheme, e);

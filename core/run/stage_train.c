@@ -128,6 +128,14 @@ static int open_tokens(ft_lineup *l, ft_run *r, const ft_stage *s, const char *d
     return code;
 }
 
+static void set_apart(const ft_lineup *l)
+{
+    const ft_tensors *set[] = { l->weights.base, l->packed, l->init };
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++) {
+        if (set[i]) ft_tensors_apart(set[i]);
+    }
+}
+
 int ft_lineup_open(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags,
                    const char *tokens_dir, ft_err *e)
 {
@@ -137,6 +145,7 @@ int ft_lineup_open(ft_lineup *l, ft_run *r, const ft_stage *s, unsigned flags,
     if (!code) code = open_packed(l, r, s, flags, e);
     if (!code) code = open_adapter(l, r, s, flags, e);
     if (!code && (flags & FT_LINEUP_TOKENS)) code = open_tokens(l, r, s, tokens_dir, e);
+    if (!code && !(flags & FT_LINEUP_PLAN)) set_apart(l);
     if (code) ft_lineup_close(l);
     return code;
 }
@@ -338,7 +347,7 @@ static int finite_weights(ft_lineup *l, const ft_g *g, ft_err *e)
     int code = 0;
     for (uint32_t i = 0; i < g->n_weight && !code; i++) {
         code = ft_weights_finite(&l->weights, g->weight[i].name, e);
-        ft_weights_forget(&l->weights, g->weight[i].name, 0, 1, 1);
+        ft_weights_forget(&l->weights, g->weight[i].name, 1, 1);
     }
     return code;
 }

@@ -197,6 +197,7 @@ static int start(loop *l, int64_t *first, ft_err *e)
     ft_training *t = l->t;
     ft_checkpoint c = { .run = t->setup.key, .best = INFINITY };
     int code = ft_engine_start(&t->engine, e);
+    if (!code) ft_optim_apart(&t->engine);
     if (!code) code = ft_engine_fill(&t->engine, t->setup.weights, t->setup.seed, t->setup.init, e);
     if (!code && t->setup.resume)
         code = ft_checkpoint_load(t->setup.dir, &c, &t->engine, t->setup.log, e);

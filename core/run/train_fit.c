@@ -25,36 +25,58 @@ static bool fits(const ft_training *t)
 static double work(const ft_training *t, const ft_train_extent *x)
 {
     const ft_train_plan *p = &t->plan;
-    double micro = ceil((double)x->tokens / (double)p->micro_tokens);
+    double micro = (double)x->tokens / (double)p->micro_tokens;
     double s = micro * t->train.scratch.flops / (FLOPS * t->setup.machine->threads);
-    if (p->page_weights) s += micro * (double)p->paged_bytes / MAPPED;
+    if (p->page_weights) s += ceil(micro) * (double)p->paged_bytes / MAPPED;
     if (p->map_state) s += 2 * (double)t->engine.state_bytes / DISK;
     return s;
 }
 
-/* The fewest layers that must be recomputed: more layers never need more memory. */
+static int plan_layers(ft_training *t, int32_t n, ft_err *e)
+{
+    t->plan.recomputed_layers = n;
+    return ft_training_replan(t, e);
+}
+
+/* The fewest layers that must be recomputed, or those with which the peak is lowest.  More layers
+ * need less memory, but for the last one: the backward pass begins with it, and finds as much of it
+ * in memory when it was kept. */
 static int fewest_layers(ft_training *t, int32_t layers, ft_err *e)
 {
-    int32_t lo = 0, hi = layers;
+    int code = plan_layers(t, layers, e);
+    const uint64_t all = t->plan.peak_rss_bytes;
+    if (!code) code = plan_layers(t, layers - 1, e);
+    if (code) return code;
+    int32_t lo = 0, hi = t->plan.peak_rss_bytes < all ? layers - 1 : layers;
     while (lo < hi) {
-        t->plan.recomputed_layers = (lo + hi) / 2;
-        int code = ft_training_replan(t, e);
+        code = plan_layers(t, (lo + hi) / 2, e);
         if (code) return code;
         if (fits(t)) hi = t->plan.recomputed_layers;
         else lo = t->plan.recomputed_layers + 1;
     }
-    t->plan.recomputed_layers = lo;
-    return ft_training_replan(t, e);
+    return plan_layers(t, lo, e);
 }
 
-typedef struct { bool weights, state; int32_t layers; double work; bool fits; } choice;
+typedef struct {
+    bool weights, state;
+    int32_t layers;
+    double work;
+    uint64_t peak;
+    bool fits;
+} choice;
+
+/* Less work of what fits, less memory of what does not. */
+static bool better(const choice *a, const choice *b)
+{
+    if (a->fits != b->fits) return a->fits;
+    return a->fits ? a->work < b->work : a->peak < b->peak;
+}
 
 static int plan_choice(ft_training *t, const choice *c, ft_err *e)
 {
     t->plan.page_weights = c->weights;
     t->plan.map_state = c->state;
-    t->plan.recomputed_layers = c->layers;
-    return ft_training_replan(t, e);
+    return plan_layers(t, c->layers, e);
 }
 
 /* The cheapest plan of one row at a time that fits, or else the smallest. */
@@ -63,7 +85,7 @@ static int choose(ft_training *t, const ft_train_extent *x, ft_err *e)
     const char *mode = t->setup.args->gradient_checkpointing;
     const int32_t all = (int32_t)t->setup.model->info.layers,
                   least = strcmp(mode, "true") ? 0 : all, most = strcmp(mode, "false") ? all : 0;
-    choice best = { .weights = true, .state = true, .layers = most };
+    choice best = { .peak = UINT64_MAX };
     for (int k = 0; k < 4; k++) {
         choice c = { .weights = k & 1, .state = k & 2, .layers = least };
         int code = plan_choice(t, &c, e);
@@ -71,8 +93,9 @@ static int choose(ft_training *t, const ft_train_extent *x, ft_err *e)
         if (code) return code;
         c.layers = t->plan.recomputed_layers;
         c.work = work(t, x);
+        c.peak = t->plan.peak_rss_bytes;
         c.fits = fits(t);
-        if (c.fits && (!best.fits || c.work < best.work)) best = c;
+        if (better(&c, &best)) best = c;
     }
     return plan_choice(t, &best, e);
 }

@@ -146,7 +146,6 @@ static ft_program_args program_args(const ft_training *t, ft_purpose purpose)
 static int plan_program(ft_training *t, ft_program *p, ft_purpose purpose, ft_err *e)
 {
     ft_program_args a = program_args(t, purpose);
-    ft_program_free(p);
     int code = ft_program_plan(p, &a, t->setup.weights, &t->setup.machine->kernels,
                                t->setup.machine->threads, e);
     return code ? ft_instance_error(t->setup.trainer, code, e) : 0;
@@ -191,17 +190,25 @@ static int mapped_weights(ft_training *t, ft_err *e)
     return 0;
 }
 
-/* What a process has besides its region and its weights: program, libraries, stacks, small
- * tables. */
+/* What a process has besides its region and its weights: program and libraries; a thread's stack
+ * and what it begins with; tokens; nodes with their buffers and calls, and the names of weights in
+ * files.  As measured, and checked by test_memory. */
 static uint64_t process_bytes(const ft_training *t)
 {
     const ft_token_set *s = t->setup.tokens;
-    return (uint64_t)(11 << 20) + (uint64_t)s->n_tokens * 8 + (uint64_t)s->n_docs * 17 +
-           (uint64_t)t->train.g->n_node * 900;
+    const ft_weights *w = t->setup.weights;
+    uint64_t nodes = t->train.g->n_node + (ft_training_evaluates(t) ? t->eval.g->n_node : 0),
+             packed = w->planned || w->packed ? 6 * (uint64_t)t->train.g->n_weight : 0,
+             threads = (uint64_t)t->setup.machine->threads;
+    return (6 << 20) + (threads << 16) * 3 / 4 + (uint64_t)s->n_tokens * 8 +
+           (uint64_t)s->n_docs * 17 + nodes * 1100 + packed * 250;
 }
 
 int ft_training_replan(ft_training *t, ft_err *e)
 {
+    ft_program_free(&t->train);
+    ft_program_free(&t->eval);
+    ft_weights_unbind(t->setup.weights);
     int code = plan_program(t, &t->train, FT_FOR_TRAINING, e);
     if (!code && ft_training_evaluates(t)) code = plan_program(t, &t->eval, FT_FOR_SCORING, e);
     if (code) return code;

@@ -320,19 +320,25 @@ int ft_weights_finite(ft_weights *w, const char *name, ft_err *e)
                    w->path, t->name, (unsigned long long)count);
 }
 
-void ft_weights_forget(ft_weights *w, const char *name, int64_t r0, int64_t r1, int64_t rows)
+void ft_weights_forget(ft_weights *w, const char *name, int64_t end, int64_t rows)
 {
     ft_gguf_name in_gguf = { .interleaved_heads = 0 };
     ft_err e = { 0 };
     const ft_tensor *t = in_file(w, name, &in_gguf, &e);
     if (!t || rows <= 0) return;
-    uint64_t row = t->bytes / (uint64_t)rows;
-    ft_tensors_forget_part(w->base, (const char *)t->data + (uint64_t)r0 * row,
-                           (uint64_t)(r1 - r0) * row);
+    ft_tensors_forget_part(w->base, t->data, t->bytes / (uint64_t)rows * (uint64_t)end);
+}
+
+void ft_weights_unbind(ft_weights *w)
+{
+    ft_arena_free(&w->arena);
+    w->piece_name = NULL;
+    w->piece = NULL;
 }
 
 void ft_weights_free(ft_weights *w)
 {
-    ft_arena_free(&w->arena);
+    ft_weights_unbind(w);
+    ft_arena_free(&w->plan);
     *w = (ft_weights){ .base = NULL };
 }

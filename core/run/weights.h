@@ -29,6 +29,7 @@ typedef struct {
     const ft_g *planned_for;       /* this plain build will take packed, 0: it stays; else NULL */
     const char *piece_name;        /* the weight in pieces that was opened last, and its numbers */
     const ft_packed *piece;
+    ft_arena plan;                 /* `planned` */
     ft_arena arena;                /* packed headers and copies of unaligned tensors */
 } ft_weights;
 
@@ -53,8 +54,10 @@ void ft_weights_let_go(const ft_weights *w, const ft_weight_part *part);
 /* FT_EFORMAT when a number of the weight, as the checkpoint has it, is NaN or infinite: nothing can
  * be learnt on top of that.  What a quantizer has packed was looked at before. */
 int ft_weights_finite(ft_weights *w, const char *name, ft_err *e);
-/* Gives back the memory of the checkpoint's pages that hold rows r0 … r1-1 of the weight's `rows`;
- * reading them fetches them again. */
-void ft_weights_forget(ft_weights *w, const char *name, int64_t r0, int64_t r1, int64_t rows);
+/* Gives back the memory of the checkpoint's pages that hold the weight up to its row `end` of
+ * `rows`; reading them fetches them again. */
+void ft_weights_forget(ft_weights *w, const char *name, int64_t end, int64_t rows);
+/* Ends all that ft_weights_find and ft_weights_bind have given out, for a plan anew. */
+void ft_weights_unbind(ft_weights *w);
 void ft_weights_free(ft_weights *w);
 #endif
