@@ -14,7 +14,9 @@ a few steps of LoRA or DoRA in fp32, then merge and export in each of these form
     mxfp4               gpt_oss whose experts came as MXFP4   written plain; transformers' own reading of MXFP4 is the reference
     gguf                a GGUF file, opened by llama.cpp where llama-cpp-python is there (within 1e-2 of the largest logit: it
                         keeps keys and values in fp16), and the folder made from `model: FILE.gguf`
-    gguf-any            the same of a model that GGUF may lack a form for: exact, or refused by name
+    gguf-q8             the same in Q8_0: it opens, and the numbers that it holds, as F32, are within 1e-2 (llama.cpp also rounds
+                        activations to 8 bits, which can turn a choice of experts)
+    gguf-any            the same as gguf of a model that GGUF may lack a form for: exact, or refused by name
 
 Logits within 1e-4 (gemma: of the largest), in fp32.  Ends with 1 on a difference."""
 import argparse, glob, importlib.util, json, os, random, shutil, subprocess, sys, tempfile
@@ -50,11 +52,12 @@ def weights(m, kind, g):
 
 
 def make(d, kind, seed, gguf, wide):
-    """wide: sizes that MXFP4's blocks divide.  Returns the random numbers, to go on with."""
+    """wide: sizes that blocks of 32 divide.  Returns the random numbers, to go on with."""
     r, g = random.Random(seed), torch.Generator().manual_seed(seed)
     c = diff.config(r, kind)
     c = dict(diff.for_gguf(c, kind) if gguf else c, vocab_size=VOCAB)
-    if wide: c.update(hidden_size=64, intermediate_size=96)
+    if gguf: c.pop("layer_types", None)   # llama.cpp has its own
+    if wide: c.update(hidden_size=64, intermediate_size=96, **(dict(moe_intermediate_size=32) if kind == "qwen3_moe" else {}))
     c = AutoConfig.for_model(kind, **c)
     m = AutoModelForCausalLM.from_config(c, attn_implementation="eager").float().eval()
     weights(m, kind, g)
@@ -185,28 +188,37 @@ def mxfp4(a, c, name):
 
 
 def gguf(a, c, name):
-    d, out = f"{c.root}/for-{name}", f"{c.root}/{name}"
-    make(d, c.kind, c.seed, name == "gguf", False)
-    try: run(a, d, out, c.train("", d) + "  - use: export-gguf\n")
+    d, out, q8 = f"{c.root}/for-{name}", f"{c.root}/{name}", name == "gguf-q8"
+    make(d, c.kind, c.seed, name != "gguf-any", q8)
+    try: run(a, d, out, c.train("", d) + "  - { use: export-gguf, with: { type: %s, lossy: %s } }\n" % (("q8_0", "true") if q8 else ("auto", "false")))
     except Wrong as e:
         if any(k in str(e) for k in ("in GGUF", "takes for granted", "the model's context is", "a model for 1 tokens")): return "refused: " + str(e).split("): ")[-1]
         raise
-    want = score(a, d, f"{d}/rows.safetensors", f"{out}/adapter")
-    c.held.same("GGUF", score(a, f"{out}/gguf/model.gguf", f"{d}/rows.safetensors"), want)
-    run(a, f"{out}/gguf/model.gguf", f"{out}-back", "  - use: export-hf\n")
+    ours = score(a, f"{out}/gguf/model.gguf", f"{d}/rows.safetensors")
+    want = ours if q8 else score(a, d, f"{d}/rows.safetensors", f"{out}/adapter")
+    c.held.same("GGUF", ours, want)
+    run(a, f"{out}/gguf/model.gguf", f"{out}-back", "  - { use: export-hf, with: { dtype: fp32 } }\n")
     c.held.same("from GGUF", logits(opened(f"{out}-back/model"), c.ids_of(d)), want)
     same_words(d, f"{out}-back/model")
-    longrope = "longrope" in json.dumps(json.load(open(f"{d}/config.json")))  # llama.cpp's least context, 256, is a long one
-    theirs = None if longrope else llama.llama_cpp_logits(f"{out}/gguf/model.gguf", c.ids_of(d)[0].tolist())
-    if theirs is None: return None
-    off = (torch.tensor(theirs) - want[0]).abs().max().item() / max(1.0, want[0].abs().max().item())
+    if "longrope" in json.dumps(json.load(open(f"{d}/config.json"))): return None  # llama.cpp's least context, 256, is a long one
+    off = llama_cpp_differs(f"{out}/gguf/model.gguf", c.ids_of(d)[0], want[0])
+    if q8 and off is not None:
+        said = f", {off:.1e} in 8 bits"
+        run(a, f"{out}/gguf/model.gguf", f"{out}-f32", "  - { use: export-gguf, with: { type: f32, lossy: true } }\n")
+        off = llama_cpp_differs(f"{out}-f32/gguf/model.gguf", c.ids_of(d)[0], want[0])
+    if off is None: return None
     if not off <= 1e-2: raise Wrong(f"llama.cpp: logits differ by {off:.1e} of the largest")
-    return f"within {c.held.worst:.1e}, llama.cpp within {off:.1e} of the largest"
+    return f"within {c.held.worst:.1e}, llama.cpp within {off:.1e} of the largest" + (said if q8 else "")
+
+
+def llama_cpp_differs(file, ids, want):
+    theirs = llama.llama_cpp_logits(file, ids.tolist())
+    return None if theirs is None else (torch.tensor(theirs) - want).abs().max().item() / max(1.0, want.abs().max().item())
 
 
 FORMS = dict(plain=lambda a, c, n: plain(a, c, n, "  - use: export-hf\n"), sharded=sharded,
              qlora=lambda a, c, n: plain(a, c, n, "  - { use: export-hf, with: { dtype: fp32 } }\n", "  - use: quant-nf4\n"),
-             **{"nf4": packed, "nf4-double": packed}, mxfp4=mxfp4, gguf=gguf, **{"gguf-any": gguf})
+             **{"nf4": packed, "nf4-double": packed}, mxfp4=mxfp4, gguf=gguf, **{"gguf-any": gguf, "gguf-q8": gguf})
 
 
 class Case:
