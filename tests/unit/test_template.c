@@ -3,6 +3,7 @@
  * wrote each byte, and templates that mean harm.  The wide comparison with jinja2 is
  * tests/tools/template-diff.py. */
 #include "harness.h"
+#include "template_errors.h"
 #include <string.h>
 #include "core/base/json.h"
 #include "core/base/sha256.h"
@@ -553,6 +554,18 @@ START_TEST(error_messages)
 }
 END_TEST
 
+START_TEST(wrong_expression)
+{
+    ft_err e = { 0 };
+    ft_text out;
+    ft_template *t = render(wrong_expressions[_i].source, "{}", &out, &e);
+    ck_assert_msg(e.code != 0, "%s gave %s", wrong_expressions[_i].source, out.text);
+    ck_assert_msg(strstr(e.msg, wrong_expressions[_i].says) != NULL, "%s\nsays %s",
+                  wrong_expressions[_i].source, e.msg);
+    ft_template_done(t);
+}
+END_TEST
+
 /* Templates that would take all time or memory, or overflow the stack: each is refused. */
 static const struct { const char *source, *says;
 } hostile[] = {
@@ -765,6 +778,8 @@ static Suite *suite(void)
     tcase_add_test(c, nothing_is_left_of_an_earlier_row);
     tcase_add_test(c, chatml);
     tcase_add_loop_test(c, error_messages, 0, sizeof errors / sizeof *errors);
+    tcase_add_loop_test(c, wrong_expression, 0,
+                        sizeof wrong_expressions / sizeof *wrong_expressions);
     tcase_add_loop_test(c, hostile_templates, 0, sizeof hostile / sizeof *hostile);
     tcase_add_test(c, deep_templates);
     tcase_add_test(c, out_of_memory);
