@@ -68,6 +68,8 @@ static const struct { const char *source, *says; } wrong_expressions[] = {
     { "{{ '{:#}'.format('a') }}", "Alternate form (#) not allowed in string format specifier" },
     { "{{ '{:c}'.format(-1) }}", "%c arg not in range(0x110000)" },
     { "{{ '{:c}'.format(1114112) }}", "%c arg not in range(0x110000)" },
+    { "{{ '{:.2d}'.format(1) }}", "Precision not allowed in integer format specifier" },
+    { "{{ '{:.2}'.format(true) }}", "Precision not allowed in integer format specifier" },
     { "{{ '{:q}'.format(1) }}", "Unknown format code 'q' for object of type 'int'" },
     { "{{ '{:d}'.format('a') }}", "Unknown format code 'd' for object of type 'str'" },
     { "{{ range(1, 5, 0)|list }}", "range() arg 3 must not be zero" },

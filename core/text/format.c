@@ -290,6 +290,8 @@ static void put_field(braces *b, ftj_out *out, const ftj_str *s, size_t from, si
         return;
     }
     ftj_spec spec = read_spec(run, ftj_flat(run, spec_text));
+    if (ftj_is_int(v) && spec.precision >= 0 && (!spec.type || strchr("bcdoxX", spec.type)))
+        ftj_fail(run, "Precision not allowed in integer format specifier");
     ftj_put_formatted(run, out, v, &spec);
 }
 
