@@ -2,12 +2,13 @@
  * that the registers give, and NF4 in bytes a second.
  *
  *   kernels BUILD THREADS gemm      {"shape", "dtype", "gflops", "peak", "share"} a line
- *   kernels BUILD THREADS nf4 RUNS  {"quantize_gb_s", "dequantize_gb_s"}: 4096 x 4096 bf16, double quant
+ *   kernels BUILD THREADS nf4 RUNS  {"quantize_gb_s", "dequantize_gb_s"}: 4096 x 4096 bf16, double
+ *   quant
  *
  * peak is measured: accumulators in registers are multiplied and added without any load, fp32 by
- * fused multiply-add, bf16 by that or by vdpbf16ps, whichever is faster.  A product is `linear` of the
- * kernels that a run would take, its panels packed inside of the time; the best of several runs of
- * both.  Bytes of NF4 are those of the bf16 matrix. */
+ * fused multiply-add, bf16 by that or by vdpbf16ps, whichever is faster.  A product is `linear` of
+ * the kernels that a run would take, its panels packed inside of the time; the best of several runs
+ * of both.  Bytes of NF4 are those of the bf16 matrix. */
 #include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,10 +155,14 @@ static double measure(int64_t in, int64_t out, ft_dtype t)
 
 static int gemm(void)
 {
-    static const struct { const char *name; int64_t in, out; } shape[] = {
-        { "q, o: 576 to 576", 576, 576 },          { "k, v: 576 to 192", 576, 192 },
-        { "gate, up: 576 to 1536", 576, 1536 },    { "down: 1536 to 576", 1536, 576 },
-        { "1.24B, q, o: 2048 to 2048", 2048, 2048 }, { "1.24B, gate, up: 2048 to 8192", 2048, 8192 },
+    static const struct { const char *name; int64_t in, out;
+    } shape[] = {
+        { "q, o: 576 to 576", 576, 576 },
+        { "k, v: 576 to 192", 576, 192 },
+        { "gate, up: 576 to 1536", 576, 1536 },
+        { "down: 1536 to 576", 1536, 576 },
+        { "1.24B, q, o: 2048 to 2048", 2048, 2048 },
+        { "1.24B, gate, up: 2048 to 8192", 2048, 8192 },
     };
     for (int k = 0; k < 2; k++) {
         ft_dtype t = k ? FT_F32 : FT_BF16;

@@ -1,9 +1,10 @@
-/* blocks_short.c -- block formats straight to bf16 (see blocks.h), for processors with AVX-512-BF16.
+/* blocks_short.c -- block formats straight to bf16 (see blocks.h), for processors with
+ * AVX-512-BF16.
  *
- * A block of four-bit codes has sixteen numbers: they are made once, as blocks.c makes each, rounded,
- * and looked up.  The scales are binary16, so that every number is 0 or at least 2^-24: rounding never
- * meets a denormal, which the instruction would take for zero.  Reading weights is most of what
- * generation does.
+ * A block of four-bit codes has sixteen numbers: they are made once, as blocks.c makes each,
+ * rounded, and looked up.  The scales are binary16, so that every number is 0 or at least 2^-24:
+ * rounding never meets a denormal, which the instruction would take for zero.  Reading weights is
+ * most of what generation does.
  * Left out: formats whose scales are other numbers, and those that few files have.
  * Checked against blocks.c with ft_round_to_bf16: test_blocks.c. */
 #include "core/io/blocks.h"

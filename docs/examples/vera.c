@@ -25,8 +25,10 @@ static const ft_param params[] = {
 static ft_val apply(void *self, ft_graph *g, const ft_site *s, ft_val x)
 {
     const config *c = ((const vera *)self)->c;
-    ft_val A = ft_shared(g, "base_model.vera_A", ft_2d(c->r, s->all->max_in), FT_FROZEN, ft_normal(0.02));
-    ft_val B = ft_shared(g, "base_model.vera_B", ft_2d(s->all->max_out, c->r), FT_FROZEN, ft_normal(0.02));
+    ft_val A = ft_shared(g, "base_model.vera_A", ft_2d(c->r, s->all->max_in), FT_FROZEN,
+                         ft_normal(0.02));
+    ft_val B = ft_shared(g, "base_model.vera_B", ft_2d(s->all->max_out, c->r), FT_FROZEN,
+                         ft_normal(0.02));
     ft_val d = ft_parameter(g, s, "vera_lambda_d", ft_1d(c->r), FT_TRAIN, ft_fill(c->d_initial));
     ft_val b = ft_parameter(g, s, "vera_lambda_b", ft_1d(s->out), FT_TRAIN, ft_fill(0));
     ft_val h = ft_mul(g, ft_linear(g, x, ft_slice(g, A, 1, 0, s->in)), d);
@@ -47,7 +49,7 @@ static const ft_adapter adapter = {
 };
 static const ft_plugin plugin = {
     .abi = FT_ABI_INIT, .role = "ft.adapter/1", .name = "vera", .version = "0.1.0",
-    .summary = "vector-based random matrix adaptation", .params = params, .config_size = sizeof(config),
-    .instance_size = sizeof(vera), .open = open_, .vtable = &adapter,
+    .summary = "vector-based random matrix adaptation", .params = params,
+    .config_size = sizeof(config), .instance_size = sizeof(vera), .open = open_, .vtable = &adapter,
 };
 FT_PLUGIN(plugin, "vera")
