@@ -1,5 +1,5 @@
-/* template_errors.h -- templates: what Jinja refuses, each for a reason of its own, and what we alone do not
- * support. */
+/* template_errors.h -- templates: what Jinja refuses, each for a reason of its own, and what we
+ * alone do not support. */
 #ifndef FT_TESTS_TEMPLATE_ERRORS_H
 #define FT_TESTS_TEMPLATE_ERRORS_H
 
