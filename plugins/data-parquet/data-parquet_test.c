@@ -558,7 +558,12 @@ START_TEST(cut_and_changed)
         reads(&got, failed, path);
         file.p[k] ^= (char)(1 << k % 8);
     }
+#if defined(__SANITIZE_ADDRESS__)
+    (void)before;
+    printf("not run: memory of damaged files, which the sanitizer keeps after it is freed\n");
+#else
     ck_assert_int_lt(peak_kib() - before, 64 << 10);
+#endif
     unlink(path);
     ft_buf_free(&file);
     ft_buf_free(&got);
