@@ -11,23 +11,9 @@
 #include <string.h>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-/* Scales of PART blocks are widened first, so that each is then read as a vector of equal lanes.
- * Blocks AHEAD bytes on are asked for, as the processor stops doing so at every page. */
-enum { PART = 32, AHEAD = 2048 };
+#include "core/io/blocks_parts.h"
 
 #define WITH_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,f16c"))) static
-
-/* The two binary16 numbers that each block may begin with; every block has eight bytes. */
-WITH_BF16 inline void scales_of(float *d, const uint8_t *b, size_t n, size_t bytes)
-{
-    for (size_t i = 0; i < n; i++, b += bytes) {
-        __builtin_prefetch(b + AHEAD);
-        __m128i start = _mm_loadl_epi64((const __m128i *)(const void *)b);
-        _mm_storel_pi((__m64 *)(void *)(d + 2 * i), _mm_cvtph_ps(start));
-    }
-}
 
 /* out[j] = number[low nibble of byte j], out[16 + j] = number[high nibble of byte j]. */
 WITH_BF16 inline void look_up(uint16_t *out, __m512 number, const uint8_t *nibbles)
@@ -49,29 +35,21 @@ WITH_BF16 inline __m512 codes(void)
     return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 }
 
-WITH_BF16 void short_q4_0(uint16_t *restrict out, const uint8_t *restrict b, size_t n)
+WITH_BF16 void q4_0_part(uint16_t *restrict out, const uint8_t *restrict b, const float *d,
+                         size_t n)
 {
-    float d[2 * PART];
     __m512 level = _mm512_sub_ps(codes(), _mm512_set1_ps(8));
-    for (size_t k; n; n -= k) {
-        k = n < PART ? n : PART;
-        scales_of(d, b, k, 18);
-        for (size_t i = 0; i < k; i++, out += 32, b += 18)
-            look_up(out, _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level), b + 2);
-    }
+    for (size_t i = 0; i < n; i++, out += 32, b += 18)
+        look_up(out, _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level), b + 2);
 }
 
-WITH_BF16 void short_q4_1(uint16_t *restrict out, const uint8_t *restrict b, size_t n)
+WITH_BF16 void q4_1_part(uint16_t *restrict out, const uint8_t *restrict b, const float *d,
+                         size_t n)
 {
-    float d[2 * PART];
     __m512 level = codes();
-    for (size_t k; n; n -= k) {
-        k = n < PART ? n : PART;
-        scales_of(d, b, k, 20);
-        for (size_t i = 0; i < k; i++, out += 32, b += 20) {
-            __m512 x = _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level);
-            look_up(out, _mm512_add_ps(x, _mm512_set1_ps(d[2 * i + 1])), b + 4);
-        }
+    for (size_t i = 0; i < n; i++, out += 32, b += 20) {
+        __m512 x = _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level);
+        look_up(out, _mm512_add_ps(x, _mm512_set1_ps(d[2 * i + 1])), b + 4);
     }
 }
 
@@ -81,20 +59,20 @@ WITH_BF16 inline __m512 floats_of(const uint8_t *q)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
 }
 
-WITH_BF16 void short_q8_0(uint16_t *restrict out, const uint8_t *restrict b, size_t n)
+WITH_BF16 void q8_0_part(uint16_t *restrict out, const uint8_t *restrict b, const float *d,
+                         size_t n)
 {
-    float d[2 * PART];
-    for (size_t k; n; n -= k) {
-        k = n < PART ? n : PART;
-        scales_of(d, b, k, 34);
-        for (size_t i = 0; i < k; i++, out += 32, b += 34) {
-            __m512 s = _mm512_set1_ps(d[2 * i]);
-            __m512bh x = _mm512_cvtne2ps_pbh(_mm512_mul_ps(floats_of(b + 18), s),
-                                             _mm512_mul_ps(floats_of(b + 2), s));
-            _mm512_storeu_si512(out, (__m512i)x);
-        }
+    for (size_t i = 0; i < n; i++, out += 32, b += 34) {
+        __m512 s = _mm512_set1_ps(d[2 * i]);
+        __m512bh x = _mm512_cvtne2ps_pbh(_mm512_mul_ps(floats_of(b + 18), s),
+                                         _mm512_mul_ps(floats_of(b + 2), s));
+        _mm512_storeu_si512(out, (__m512i)x);
     }
 }
+
+DECODER(short_q4_0, uint16_t, q4_0_part, 18)
+DECODER(short_q4_1, uint16_t, q4_1_part, 20)
+DECODER(short_q8_0, uint16_t, q8_0_part, 34)
 
 static const struct {
     const char *name;

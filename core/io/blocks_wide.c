@@ -8,26 +8,10 @@
 #include "ft/half.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "core/io/blocks_parts.h"
 
-/* A block begins with one or two binary16 numbers; those of PART blocks are widened first, so that
- * each is then read as a vector of equal lanes.  A second one that is none is overwritten.
- * Blocks AHEAD bytes on are asked for, as the processor stops doing so at every page. */
-enum { PART = 32, AHEAD = 2048 };
-
-#define WITH_F16C __attribute__((target("f16c"))) static inline
 #define WITH_512 __attribute__((target("avx512f"))) static
 #define WITH_256 __attribute__((target("avx2"))) static
-
-WITH_F16C void scales_of(float *d, const uint8_t *b, size_t n, size_t bytes, size_t halves)
-{
-    for (size_t i = 0; i < n; i++, b += bytes) {
-        int32_t two;
-        __builtin_prefetch(b + AHEAD);
-        memcpy(&two, b, 4);
-        _mm_storel_pi((__m64 *)(void *)(d + i * halves), _mm_cvtph_ps(_mm_cvtsi32_si128(two)));
-    }
-}
 
 static inline __m128i bytes_at(const uint8_t *p)
 {
@@ -47,7 +31,7 @@ WITH_512 void q4_0_512(float *restrict out, const uint8_t *restrict b, const flo
 {
     __m512 zero = _mm512_set1_ps(8);
     for (size_t i = 0; i < n; i++, out += 32, b += 18) {
-        __m512 s = _mm512_set1_ps(d[i]);
+        __m512 s = _mm512_set1_ps(d[2 * i]);
         __m128i q = bytes_at(b + 2);
         _mm512_storeu_ps(out, _mm512_mul_ps(s, _mm512_sub_ps(floats_512(low_half(q)), zero)));
         _mm512_storeu_ps(out + 16, _mm512_mul_ps(s, _mm512_sub_ps(floats_512(high_half(q)), zero)));
@@ -69,7 +53,8 @@ WITH_512 void q8_0_512(float *restrict out, const uint8_t *restrict b, const flo
     for (size_t i = 0; i < n; i++, out += 32, b += 34) {
         for (int j = 0; j < 32; j += 16) {
             __m512i q = _mm512_cvtepi8_epi32(bytes_at(b + 2 + j));
-            _mm512_storeu_ps(out + j, _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(d[i])));
+            _mm512_storeu_ps(out + j,
+                             _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(d[2 * i])));
         }
     }
 }
@@ -91,7 +76,7 @@ WITH_256 void q4_0_256(float *restrict out, const uint8_t *restrict b, const flo
         floats_256(x + 2, high_half(bytes_at(b + 2)));
         for (int j = 0; j < 4; j++)
             _mm256_storeu_ps(out + 8 * j,
-                             _mm256_mul_ps(_mm256_set1_ps(d[i]), _mm256_sub_ps(x[j], zero)));
+                             _mm256_mul_ps(_mm256_set1_ps(d[2 * i]), _mm256_sub_ps(x[j], zero)));
     }
 }
 
@@ -114,7 +99,7 @@ WITH_256 void q8_0_256(float *restrict out, const uint8_t *restrict b, const flo
         for (int j = 0; j < 32; j += 8) {
             __m128i q = _mm_loadl_epi64((const __m128i *)(const void *)(b + 2 + j));
             _mm256_storeu_ps(out + j, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
-                                                    _mm256_set1_ps(d[i])));
+                                                    _mm256_set1_ps(d[2 * i])));
         }
     }
 }
@@ -135,32 +120,14 @@ WITH_256 void round_256(uint16_t *out, const float *in, size_t n)
     }
 }
 
-/* ---- a run of blocks, part by part ----------------------------------------------------------- */
+/* ---- runs of blocks -------------------------------------------------------------------------- */
 
-typedef void part_decoder(float *restrict, const uint8_t *restrict, const float *, size_t);
-
-static inline void in_parts(float *restrict out, const uint8_t *restrict b, size_t n, size_t bytes,
-                            size_t halves, part_decoder *decode)
-{
-    float d[2 * PART + 1];
-    for (size_t k; n; n -= k, out += k * 32, b += k * bytes) {
-        k = n < PART ? n : PART;
-        scales_of(d, b, k, bytes, halves);
-        decode(out, b, d, k);
-    }
-}
-
-#define DECODER(name, part, bytes, halves)                                              \
-    static void name(float *restrict out, const uint8_t *restrict b, size_t n)          \
-    {                                                                                   \
-        in_parts(out, b, n, bytes, halves, part);                                       \
-    }
-DECODER(wide_q4_0, q4_0_512, 18, 1)
-DECODER(wide_q4_1, q4_1_512, 20, 2)
-DECODER(wide_q8_0, q8_0_512, 34, 1)
-DECODER(half_wide_q4_0, q4_0_256, 18, 1)
-DECODER(half_wide_q4_1, q4_1_256, 20, 2)
-DECODER(half_wide_q8_0, q8_0_256, 34, 1)
+DECODER(wide_q4_0, float, q4_0_512, 18)
+DECODER(wide_q4_1, float, q4_1_512, 20)
+DECODER(wide_q8_0, float, q8_0_512, 34)
+DECODER(half_wide_q4_0, float, q4_0_256, 18)
+DECODER(half_wide_q4_1, float, q4_1_256, 20)
+DECODER(half_wide_q8_0, float, q8_0_256, 34)
 
 /* ---- which -------------------------------------------------------------------------------- */
 

@@ -1,0 +1,38 @@
+/* blocks_parts.h -- what the decoders of blocks_wide.c and blocks_short.c share: a run of blocks of
+ * 32 numbers, part by part, the scales of a part first.
+ *
+ * A block begins with one or two binary16 numbers; those of PART blocks are widened together, so
+ * that each is then read as a vector of equal lanes.  Blocks AHEAD bytes on are asked for, as the
+ * processor stops doing so at every page. */
+#ifndef FT_CORE_BLOCKS_PARTS_H
+#define FT_CORE_BLOCKS_PARTS_H
+#include <immintrin.h>
+#include <stdint.h>
+
+enum { PART = 32, AHEAD = 2048 };
+
+/* d[2 i], d[2 i + 1]: the first two binary16 numbers of block i, of which the second may be none.
+ * Every block has eight bytes at least. */
+__attribute__((target("f16c"))) static inline void scales_of(float *d, const uint8_t *b, size_t n,
+                                                             size_t bytes)
+{
+    for (size_t i = 0; i < n; i++, b += bytes) {
+        __builtin_prefetch(b + AHEAD);
+        __m128i start = _mm_loadl_epi64((const __m128i *)(const void *)b);
+        _mm_storel_pi((__m64 *)(void *)(d + 2 * i), _mm_cvtph_ps(start));
+    }
+}
+
+/* A decoder of n blocks into numbers of a type: part(out, block, scales, blocks) takes PART at
+ * most. */
+#define DECODER(name, type, part, bytes)                                        \
+    static void name(type *restrict out, const uint8_t *restrict b, size_t n)   \
+    {                                                                           \
+        float d[2 * PART];                                                      \
+        for (size_t k; n; n -= k, out += k * 32, b += k * (bytes)) {            \
+            k = n < PART ? n : PART;                                            \
+            scales_of(d, b, k, bytes);                                          \
+            part(out, b, d, k);                                                 \
+        }                                                                       \
+    }
+#endif
