@@ -182,18 +182,23 @@ __attribute__((always_inline)) static inline void do_strip(const ft_call *k, con
     }
 }
 
-/* Columns 32 begin … 32 end where every row is one more token of a text. */
+/* Columns 32 begin … 32 end where every row is one more token of a text.  The only term's rows are
+ * made ready once. */
 static void few_rows(const ft_call *k, const layout *l, int64_t begin, int64_t end, ft_dtype t,
                      bool logits)
 {
     int64_t rows = ft_rows(k, &k->out[0]);
-    for (int64_t p = begin; p < end; p++) {
-        for (int64_t r = 0, n; r < rows; r += n) {
-            n = least(rows - r, STRIP);
+    float *left = (float *)(void *)l->left;
+    bool one = terms_of(k) == 1;
+    for (int64_t r = 0, n; r < rows; r += n) {
+        n = least(rows - r, STRIP);
+        if (one) FT_NAME(linear_few_left)(left, &k->in[0], r, n, t, l->tmp);
+        for (int64_t p = begin; p < end; p++) {
             memset(l->sum, 0, (size_t)n * GEMM_N * sizeof *l->sum);
-            for (int i = 0; i < terms_of(k); i++)
-                FT_NAME(linear_few)(l->sum, &k->in[2 * i], r, n, &k->in[2 * i + 1], p * GEMM_N, t,
-                    (float *)(void *)l->left, (float *)(void *)l->tmp);
+            for (int i = 0; i < terms_of(k); i++) {
+                if (!one) FT_NAME(linear_few_left)(left, &k->in[2 * i], r, n, t, l->tmp);
+                FT_NAME(linear_few)(l->sum, left, n, &k->in[2 * i + 1], p * GEMM_N, t, l->tmp);
+            }
             finish(k, l, r, n, p * GEMM_N, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
         }
     }

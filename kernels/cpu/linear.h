@@ -3,9 +3,13 @@
 #define FT_CPU_LINEAR_H
 #include "gemm.h"
 
-/* sums[r * GEMM_N + j] += row first + r of x times row col + j of W, for `rows` rows and those of
- * the 32 columns from col on that there are.  left: room for the rows of x as floats, each of whole
- * runs of 32; tmp: for four rows of W. */
-void FT_NAME(linear_few)(float *sums, const ft_arg *x, int64_t first, int64_t rows, const ft_arg *w,
-                         int64_t col, ft_dtype t, float *left, float *tmp);
+/* Rows first … of x as linear_few reads them: floats, in whole runs of 32, of a bf16 run the even
+ * ones first.  tmp: room for a row. */
+void FT_NAME(linear_few_left)(float *left, const ft_arg *x, int64_t first, int64_t rows,
+                              ft_dtype t, void *tmp);
+
+/* sums[r * GEMM_N + j] += row r of left times row col + j of W, for `rows` rows and those of the 32
+ * columns from col on that there are.  tmp: room for four rows of W. */
+void FT_NAME(linear_few)(float *sums, const float *left, int64_t rows, const ft_arg *w, int64_t col,
+                         ft_dtype t, void *tmp);
 #endif

@@ -51,22 +51,6 @@ __attribute__((always_inline)) static inline void dots(float *sums, const float 
     }
 }
 
-/* Rows of x as floats, in whole runs, in bf16 each in halves. */
-static void fetch_left(float *left, const ft_arg *x, int64_t first, int64_t rows, ft_dtype t,
-                       void *tmp)
-{
-    int64_t depth = x->cols, ld = (depth + RUN - 1) / RUN * RUN, size = t == FT_BF16 ? 2 : 4;
-    for (int64_t r = 0; r < rows; r++, left += ld) {
-        char *row = t == FT_BF16 ? (char *)tmp : (char *)left;
-        memset(row + depth * size, 0, (size_t)((ld - depth) * size));
-        FT_NAME(gemm_fetch)(row, ld, x, first + r, 1, 0, depth, t);
-        for (int64_t c = 0; c < ld && t == FT_BF16; c += RUN) {
-            v_store(left + c, v_load_even_bf16((const uint16_t *)(void *)row + c));
-            v_store(left + c + 16, v_load_odd_bf16((const uint16_t *)(void *)row + c));
-        }
-    }
-}
-
 /* Rows row … row+FETCH-1 of W: where they lie if they can be read there, else as t in tmp.  Rows
  * that W does not have are zero. */
 static rows_of rows_at(const ft_arg *w, int64_t row, ft_dtype t, void *tmp)
@@ -80,14 +64,28 @@ static rows_of rows_at(const ft_arg *w, int64_t row, ft_dtype t, void *tmp)
     return (rows_of){ tmp, ld };
 }
 
-void FT_NAME(linear_few)(float *sums, const ft_arg *x, int64_t first, int64_t rows, const ft_arg *w,
-                         int64_t col, ft_dtype t, float *left, float *tmp)
+void FT_NAME(linear_few_left)(float *left, const ft_arg *x, int64_t first, int64_t rows,
+                              ft_dtype t, void *tmp)
 {
-    int64_t n = w->rows - col < GEMM_N ? w->rows - col : GEMM_N, depth = x->cols;
-    fetch_left(left, x, first, rows, t, tmp);
+    int64_t depth = x->cols, ld = (depth + RUN - 1) / RUN * RUN, size = t == FT_BF16 ? 2 : 4;
+    for (int64_t r = 0; r < rows; r++, left += ld) {
+        char *row = t == FT_BF16 ? (char *)tmp : (char *)left;
+        memset(row + depth * size, 0, (size_t)((ld - depth) * size));
+        FT_NAME(gemm_fetch)(row, ld, x, first + r, 1, 0, depth, t);
+        for (int64_t c = 0; c < ld && t == FT_BF16; c += RUN) {
+            v_store(left + c, v_load_even_bf16((const uint16_t *)(void *)row + c));
+            v_store(left + c + 16, v_load_odd_bf16((const uint16_t *)(void *)row + c));
+        }
+    }
+}
+
+void FT_NAME(linear_few)(float *sums, const float *left, int64_t rows, const ft_arg *w, int64_t col,
+                         ft_dtype t, void *tmp)
+{
+    int64_t n = w->rows - col < GEMM_N ? w->rows - col : GEMM_N;
     for (int64_t j = 0; j < n; j += FETCH) {
         rows_of b = rows_at(w, col + j, t, tmp);
-        if (t == FT_BF16) dots(sums + j, left, b, depth, rows, FT_BF16);
-        else dots(sums + j, left, b, depth, rows, FT_F32);
+        if (t == FT_BF16) dots(sums + j, left, b, w->cols, rows, FT_BF16);
+        else dots(sums + j, left, b, w->cols, rows, FT_F32);
     }
 }
