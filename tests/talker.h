@@ -156,6 +156,21 @@ static inline float talker_logit(const ft_tensor *t, int64_t row, int64_t id)
     return f;
 }
 
+/* The largest difference of two models' logits for n ids, the first with an adapter perhaps. */
+static inline double talker_apart(const char *a, const char *adapter, const char *b,
+                                  const int32_t *ids, int64_t n)
+{
+    vectors v, w;
+    double most = 0;
+    ft_tensor x = talker_logits(&v, a, adapter, ids, n), y = talker_logits(&w, b, NULL, ids, n);
+    ck_assert_uint_eq(x.bytes, y.bytes);
+    for (int64_t i = 0; i < n * TALKER_VOCAB; i++)
+        most = fmax(most, fabs((double)talker_logit(&x, 0, i) - (double)talker_logit(&y, 0, i)));
+    vectors_close(&v);
+    vectors_close(&w);
+    return most;
+}
+
 /* The likeliest id after a row of the logits, the lowest of equals. */
 static inline int32_t talker_argmax(const ft_tensor *t, int64_t row)
 {

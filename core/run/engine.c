@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "core/base/file.h"
 #include "core/base/random.h"
 #include "ft/half.h"
 
@@ -87,9 +88,8 @@ static int map_state(ft_engine *e, ft_err *err)
 
 void ft_engine_let_state_go(const ft_engine *e, uint64_t from, uint64_t n)
 {
-    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    if (e->state_dir && n)
-        madvise((char *)e->state + from / page * page, n + from % page, MADV_DONTNEED);
+    const ft_map_file state = { .p = e->state, .n = e->state_bytes };
+    if (e->state_dir) ft_file_forget(&state, from, n);
 }
 
 /* ---- start and stop -------------------------------------------------------------------------- */

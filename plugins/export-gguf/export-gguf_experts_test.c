@@ -71,20 +71,6 @@ static const char *model(int i)
     return tiny_path("%s", kind);
 }
 
-static double apart(const char *a, const char *adapter, const char *b)
-{
-    vectors v, w;
-    double most = 0;
-    ft_tensor x = talker_logits(&v, a, adapter, ids, N_IDS),
-              y = talker_logits(&w, b, NULL, ids, N_IDS);
-    ck_assert_uint_eq(x.bytes, y.bytes);
-    for (int64_t i = 0; i < N_IDS * TALKER_VOCAB; i++)
-        most = fmax(most, fabs((double)talker_logit(&x, 0, i) - (double)talker_logit(&y, 0, i)));
-    vectors_close(&v);
-    vectors_close(&w);
-    return most;
-}
-
 /* ---- tests ----------------------------------------------------------------------------------- */
 
 /* Exact in f32, and exact again as the folder that is made of the file. */
@@ -96,11 +82,11 @@ START_TEST(the_same_model)
     snprintf(out, sizeof out, "%s-plain", models[_i].kind);
     snprintf(back, sizeof back, "%s-back", models[_i].kind);
     ck_assert_msg(!talker_pipeline(&said, base, out, "  - use: export-gguf\n"), "%s", said.p);
-    ck_assert(apart(base, NULL, tiny_path("%s/gguf/model.gguf", out)) == 0);
+    ck_assert(talker_apart(base, NULL, tiny_path("%s/gguf/model.gguf", out), ids, N_IDS) == 0);
     ck_assert_msg(!talker_pipeline(&said, tiny_path("%s/gguf/model.gguf", out), back,
                                    "  - use: export-hf\n"),
                   "%s", said.p);
-    ck_assert(apart(base, NULL, tiny_path("%s/model", back)) == 0);
+    ck_assert(talker_apart(base, NULL, tiny_path("%s/model", back), ids, N_IDS) == 0);
     ft_buf_free(&said);
 }
 END_TEST
@@ -125,8 +111,8 @@ START_TEST(tuned)
                  rows, ways[k]);
         ck_assert_msg(!talker_pipeline(&said, base, out, stages), "%s", said.p);
         const char *file = tiny_path("%s/gguf/model.gguf", out);
-        double merged = apart(base, tiny_path("%s/adapter", out), file);
-        double learned = apart(base, NULL, file);
+        double merged = talker_apart(base, tiny_path("%s/adapter", out), file, ids, N_IDS);
+        double learned = talker_apart(base, NULL, file, ids, N_IDS);
         ck_assert_msg(merged < 1e-4 && learned > 0.1, "merged: within %g; learned: %g", merged,
                       learned);
     }

@@ -126,21 +126,6 @@ static void export(ft_buf *said, const char *out, const char *with)
     ck_assert_msg(status == 0, "%s", said->p);
 }
 
-/* The largest difference of two models' logits, the first with an adapter perhaps. */
-static double apart(const char *a, const char *adapter, const char *b)
-{
-    vectors v, w;
-    double most = 0;
-    ft_tensor x = talker_logits(&v, a, adapter, ids, N_IDS),
-              y = talker_logits(&w, b, NULL, ids, N_IDS);
-    ck_assert_uint_eq(x.bytes, y.bytes);
-    for (int64_t i = 0; i < N_IDS * TALKER_VOCAB; i++)
-        most = fmax(most, fabs((double)talker_logit(&x, 0, i) - (double)talker_logit(&y, 0, i)));
-    vectors_close(&v);
-    vectors_close(&w);
-    return most;
-}
-
 static void tokenize(ft_buf *out, const char *model, const char *rows)
 {
     const char *argv[] = { "tokenize", "--model", model, "--chat", rows, NULL };
@@ -159,7 +144,7 @@ START_TEST(the_same_model)
     ft_err e = { 0 };
     export(&said, "plain", "");
     const char *file = tiny_path("plain/gguf/model.gguf");
-    ck_assert_msg(apart(model(), NULL, file) == 0, "%s", said.p);
+    ck_assert_msg(talker_apart(model(), NULL, file, ids, N_IDS) == 0, "%s", said.p);
     talker_chats(tiny_path("chats.jsonl"), 0, 12);
     tokenize(&a, model(), tiny_path("chats.jsonl"));
     tokenize(&b, file, tiny_path("chats.jsonl"));
@@ -224,8 +209,8 @@ START_TEST(tuned)
              tiny_path("train.jsonl"));
     ck_assert_msg(talker_pipeline(&said, model(), "tuned", stages) == 0, "%s", said.p);
     const char *file = tiny_path("tuned/gguf/model.gguf");
-    double merged = apart(model(), tiny_path("tuned/adapter"), file);
-    double learned = apart(model(), NULL, file);
+    double merged = talker_apart(model(), tiny_path("tuned/adapter"), file, ids, N_IDS);
+    double learned = talker_apart(model(), NULL, file, ids, N_IDS);
     ck_assert_msg(merged < 1e-4 && learned > 0.1, "merged: within %g; learned: %g", merged,
                   learned);
     ft_buf_free(&said);
@@ -259,7 +244,8 @@ START_TEST(lossy)
         char with[100];
         snprintf(with, sizeof with, "    with: { type: %s, lossy: true }\n", all[i].type);
         export(&said, all[i].type, with);
-        double off = apart(model(), NULL, tiny_path("%s/gguf/model.gguf", all[i].type));
+        double off = talker_apart(model(), NULL, tiny_path("%s/gguf/model.gguf", all[i].type), ids,
+                                  N_IDS);
         ck_assert_msg(off > 0 && off < all[i].most, "%s: logits differ by %g", all[i].type, off);
         ck_assert_double_gt(receipt(all[i].type, "kl"), 0);
         ck_assert_double_gt(receipt(all[i].type, "max_logit_difference"), 0);
@@ -300,8 +286,8 @@ START_TEST(recipe)
     const char *argv[] = { "run", "pipelines/export-gguf.yaml", model_is, out, data,
                            "tokenizer-bpe.max_length=64", "train-sft.eval_steps=0", NULL };
     talker_run(&said, argv);
-    double moved = apart(model(), tiny_path("recipe/adapter"),
-                         tiny_path("recipe/gguf/model.gguf"));
+    double moved = talker_apart(model(), tiny_path("recipe/adapter"),
+                                tiny_path("recipe/gguf/model.gguf"), ids, N_IDS);
     ck_assert_msg(moved > 0 && moved < 0.5, "logits differ by %g", moved);
     ck_assert_double_gt(receipt("recipe", "positions"), 0);
     ft_buf_free(&said);
