@@ -244,15 +244,14 @@ static void add_member(member *all, size_t *n, const char *key, const char *text
     ft_buf_puts(&all[(*n)++].value, text);
 }
 
-static int write_config(const char *dir, const ft_method *m, const ft_instance *adapter,
-                        const char *base_model, ft_err *err)
+void ft_adapter_config_text(ft_buf *out, const ft_method *m, const ft_instance *adapter,
+                            const char *base_model)
 {
     const ft_loaded *p = ft_instance_plugin(adapter);
     const ft_adapter *vt = ft_instance_vtable(adapter);
     member all[96];
     size_t n = 0;
-    char path[4096];
-    ft_buf out = { 0 }, quoted = { 0 };
+    ft_buf quoted = { 0 };
     put_text(&quoted, base_model);
     add_member(all, &n, "base_model_name_or_path", quoted.p ? quoted.p : "null");
     add_member(all, &n, "auto_mapping", "null");
@@ -277,19 +276,27 @@ static int write_config(const char *dir, const ft_method *m, const ft_instance *
     }
     qsort(all, n, sizeof *all, by_key);
     const char *extra = vt->peft_extra ? vt->peft_extra(ft_instance_self(adapter)) : NULL;
-    ft_buf_puts(&out, "{");
+    ft_buf_puts(out, "{");
     for (size_t i = 0; i < n; i++) {
-        ft_buf_printf(&out, "%s\n  \"%s\": %s", i ? "," : "", all[i].key,
+        ft_buf_printf(out, "%s\n  \"%s\": %s", i ? "," : "", all[i].key,
                       all[i].value.p ? all[i].value.p : "null");
-        out.oom |= all[i].value.oom;
+        out->oom |= all[i].value.oom;
         ft_buf_free(&all[i].value);
     }
-    if (extra) ft_buf_printf(&out, ",\n  %s", extra);
-    ft_buf_puts(&out, "\n}\n");
-    int code = ft_path_join(path, sizeof path, dir, "adapter_config.json", err);
-    if (!code) code = ft_file_write_buf(path, &out, err);
-    ft_buf_free(&out);
+    if (extra) ft_buf_printf(out, ",\n  %s", extra);
+    ft_buf_puts(out, "\n}\n");
     ft_buf_free(&quoted);
+}
+
+static int write_config(const char *dir, const ft_method *m, const ft_instance *adapter,
+                        const char *base_model, ft_err *err)
+{
+    char path[4096];
+    ft_buf text = { 0 };
+    ft_adapter_config_text(&text, m, adapter, base_model);
+    int code = ft_path_join(path, sizeof path, dir, "adapter_config.json", err);
+    if (!code) code = ft_file_write_buf(path, &text, err);
+    ft_buf_free(&text);
     return code;
 }
 

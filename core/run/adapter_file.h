@@ -17,6 +17,9 @@ int ft_adapter_fill(void *out, const ft_loaded *p, const ft_json *config, const 
 /* The tensors of the folder. */
 ft_tensors *ft_adapter_tensors(const char *dir, ft_err *e);
 
+/* Its configuration as it is written. */
+void ft_adapter_config_text(ft_buf *out, const ft_method *m, const ft_instance *adapter,
+                            const char *base_model);
 /* Writes the trained parameters (and frozen ones an adapter made) of a run with one adapter.  The
  * folder is made; files are written aside and renamed, the configuration last. */
 int ft_adapter_save(const char *dir, const ft_engine *e, const ft_method *m,

@@ -8,107 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include "core/base/file.h"
-#include "core/base/json.h"
 #include "core/io/dtype.h"
 #include "core/run/adapter_file.h"
-#include "core/run/chat.h"
-#include "core/run/model_file.h"
-#include "core/run/receipt.h"
-#include "ft/export.h"
-
-typedef struct {
-    ft_export pub; /* first */
-    ft_run *run;
-    ft_stage *stage;
-    ft_instance *plugin;
-    ft_merge merge;
-    ft_chat chat;
-    ft_rounding rounding;
-    ft_json_doc *adapter;  /* adapter_config.json, or NULL */
-    ft_aside file;         /* begun, not ended, when open */
-    bool open;
-    char dir[4096];
-} exporting;
-
-/* The first error of a service goes to the plugin's instance, which adds stage and plugin. */
-static int failed(const exporting *x, int code, const ft_err *e)
-{
-    const ft_host *h = ft_instance_host(x->plugin);
-    return code ? h->fail(h, code, "%s", e->msg) : 0;
-}
-
-/* ---- files ----------------------------------------------------------------------------------- */
-
-static int path_of(const exporting *x, char out[4096], const char *name, ft_err *e)
-{
-    if (strchr(name, '/') || *name == '.' || !*name)
-        return ft_errf(e, FT_EINVAL, "\"%s\" is no plain file name", name);
-    return ft_path_join(out, 4096, x->dir, name, e);
-}
-
-static int api_put(const ft_export *pub, const char *name, const void *p, size_t n)
-{
-    const exporting *x = pub->ctx;
-    ft_err e = { 0 };
-    char path[4096];
-    int code = path_of(x, path, name, &e);
-    if (!code) code = ft_file_write(path, p, n, &e);
-    return failed(x, code, &e);
-}
-
-static int api_copy(const ft_export *pub, const char *name)
-{
-    const exporting *x = pub->ctx;
-    ft_err e = { 0 };
-    char from[4096];
-    ft_map_file m;
-    int code = strchr(name, '/') ? ft_errf(&e, FT_EINVAL, "%s is no plain file name", name) : 0;
-    if (!code) code = ft_path_join(from, sizeof from, pub->source->path, name, &e);
-    if (code || !ft_file_exists(from)) return failed(x, code, &e);
-    code = ft_file_map(&m, from, &e);
-    if (code) return failed(x, code, &e);
-    code = api_put(pub, name, m.p, m.n);
-    ft_file_unmap(&m);
-    return code;
-}
-
-static int api_begin(const ft_export *pub, const char *name)
-{
-    exporting *x = pub->ctx;
-    ft_err e = { 0 };
-    char path[4096];
-    int code = x->open ? ft_errf(&e, FT_EINVAL, "%s is begun while another file is open", name)
-                       : path_of(x, path, name, &e);
-    if (!code) code = ft_aside_open(&x->file, path, &e);
-    if (!code) x->open = true;
-    return failed(x, code, &e);
-}
-
-static int api_append(const ft_export *pub, const void *p, size_t n)
-{
-    exporting *x = pub->ctx;
-    ft_err e = { 0 };
-    int code = x->open ? ft_aside_write(&x->file, p, n, &e)
-                       : ft_errf(&e, FT_EINVAL, "no file has been begun");
-    return failed(x, code, &e);
-}
-
-static int api_end(const ft_export *pub)
-{
-    exporting *x = pub->ctx;
-    ft_err e = { 0 };
-    int code = x->open ? ft_aside_commit(&x->file, &e)
-                       : ft_errf(&e, FT_EINVAL, "no file has been begun");
-    x->open = false;
-    return failed(x, code, &e);
-}
+#include "core/run/exporting.h"
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 static void api_tensor(const ft_export *pub, size_t i, ft_export_tensor *out)
 {
-    const exporting *x = pub->ctx;
+    const ft_exporting *x = pub->ctx;
     const g_weight *w = x->run->scan.g->weight;
     const ft_shape *s = x->merge.item ? &x->merge.item[i].shape : &w[i].shape;
     *out = (ft_export_tensor){ .name = x->merge.item ? x->merge.item[i].name : w[i].name,
@@ -116,7 +24,7 @@ static void api_tensor(const ft_export *pub, size_t i, ft_export_tensor *out)
     memcpy(out->dim, s->dim, sizeof out->dim);
 }
 
-typedef struct { ft_export_sink sink; void *ctx; exporting *x; } handing;
+typedef struct { ft_export_sink sink; void *ctx; ft_exporting *x; } handing;
 
 /* The plugin's own error is kept by its instance. */
 static int hand_over(void *ctx, const float *v, int64_t n, ft_err *e)
@@ -128,17 +36,17 @@ static int hand_over(void *ctx, const float *v, int64_t n, ft_err *e)
 
 static int api_values(const ft_export *pub, size_t i, ft_export_sink sink, void *ctx)
 {
-    exporting *x = pub->ctx;
+    ft_exporting *x = pub->ctx;
     handing h = { sink, ctx, x };
     ft_err e = { 0 };
     int code = ft_merge_values(&x->merge, i, hand_over, &h, &e);
     ft_progress_update(&x->run->progress, "tensors", (int64_t)i + 1, (int64_t)pub->n_tensors);
     if (!code && ft_cancelled()) code = ft_errf(&e, FT_ECANCEL, "stopped on request");
-    return failed(x, code, &e);
+    return ft_exporting_failed(x, code, &e);
 }
 
 /* A piece of an experts' weight, or, before there are pieces, that weight. */
-static bool is_piece(const exporting *x, const char *name, ft_gguf_name *out)
+static bool is_piece(const ft_exporting *x, const char *name, ft_gguf_name *out)
 {
     const ft_model_run *m = &x->run->model;
     ft_piece p;
@@ -153,7 +61,7 @@ static bool is_piece(const exporting *x, const char *name, ft_gguf_name *out)
 
 static int api_gguf_name(const ft_export *pub, const char *name, ft_gguf_name *out)
 {
-    const exporting *x = pub->ctx;
+    const ft_exporting *x = pub->ctx;
     const ft_model_run *m = &x->run->model;
     ft_err e = { 0 };
     if (is_piece(x, name, out)) return 0;
@@ -161,25 +69,30 @@ static int api_gguf_name(const ft_export *pub, const char *name, ft_gguf_name *o
                                 : ft_errf(&e, FT_EUNSUP, "models of family %s have no GGUF form",
                                           m->info.family);
     if (code && m->vt->gguf_name) ft_instance_error(m->plugin, code, &e);
-    return failed(x, code, &e);
+    return ft_exporting_failed(x, code, &e);
 }
 
 static int api_gguf_words(const ft_export *pub, uint64_t rows, ft_bytes *keys, uint64_t *n_keys)
 {
-    const exporting *x = pub->ctx;
+    const ft_exporting *x = pub->ctx;
     const ft_tokenizer *vt = pub->tokenizer;
     ft_err e = { 0 };
     if (!vt || !FT_HAS(vt, gguf) || !vt->gguf)
-        return failed(x, ft_errf(&e, FT_EUNSUP, "the tokenizer of %s has no form in GGUF; export "
-                                 "it with export-hf", pub->source->path), &e);
+        return ft_exporting_failed(x,
+                                   ft_errf(&e, FT_EUNSUP,
+                                           "the tokenizer of %s has no form in GGUF; export "
+                                           "it with export-hf",
+                                           pub->source->path),
+                                   &e);
     int code = vt->gguf(pub->tokenizer_self, pub->source, rows, keys, n_keys);
     if (code) ft_instance_error(x->chat.tok.plugin, code, &e);
-    return failed(x, code, &e);
+    return ft_exporting_failed(x, code, &e);
 }
 
 static const ft_tensor *api_adapter_tensor(const ft_export *pub, size_t i)
 {
-    exporting *x = pub->ctx;
+    ft_exporting *x = pub->ctx;
+    if (x->plan.n) return &x->plan.tensor[i];
     const ft_tensor *t = ft_tensors_at(x->merge.lineup.init, i);
     ft_merge_used(&x->merge, t->name, "an adapter by itself");
     return t;
@@ -187,7 +100,7 @@ static const ft_tensor *api_adapter_tensor(const ft_export *pub, size_t i)
 
 /* ---- the whole model ------------------------------------------------------------------------- */
 
-static int save_model(exporting *x, ft_model_form *form, ft_err *e)
+static int save_model(ft_exporting *x, ft_model_form *form, ft_err *e)
 {
     form->dir = x->dir;
     if (form->dtype == FT_NO_DTYPE) form->dtype = x->pub.own;
@@ -200,17 +113,17 @@ static int save_model(exporting *x, ft_model_form *form, ft_err *e)
 
 static int api_model(const ft_export *pub, ft_dtype dtype, uint64_t max_shard)
 {
-    exporting *x = pub->ctx;
+    ft_exporting *x = pub->ctx;
     ft_err e = { 0 };
     ft_model_form form = { .dtype = dtype, .max_shard = max_shard };
     int code = save_model(x, &form, &e);
-    return failed(x, code, &e);
+    return ft_exporting_failed(x, code, &e);
 }
 
 static int api_model_packed(const ft_export *pub, ft_dtype dtype, uint64_t max_shard,
                             const char *quantizer, const char *parameters)
 {
-    exporting *x = pub->ctx;
+    ft_exporting *x = pub->ctx;
     ft_err e = { 0 };
     ft_arena arena = { 0 };
     ft_model_form form = { .dtype = dtype, .max_shard = max_shard };
@@ -224,7 +137,7 @@ static int api_model_packed(const ft_export *pub, ft_dtype dtype, uint64_t max_s
     }
     ft_instance_close(form.packer);
     ft_arena_free(&arena);
-    return failed(x, code, &e);
+    return ft_exporting_failed(x, code, &e);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -235,7 +148,7 @@ const char *ft_export_folder(const ft_stage *s)
     return FT_HAS(vt, folder) && vt->folder ? vt->folder : "model";
 }
 
-static int open_words(exporting *x, const ft_exporter *vt, ft_err *e)
+static int open_words(ft_exporting *x, const ft_exporter *vt, ft_err *e)
 {
     ft_run *r = x->run;
     if (!r->model.source->gguf && !(FT_HAS(vt, words) && vt->words)) return 0;
@@ -247,8 +160,21 @@ static int open_words(exporting *x, const ft_exporter *vt, ft_err *e)
     return 0;
 }
 
-/* The adapter that was trained, or started from; none while only checking. */
-static int open_adapter(exporting *x, ft_err *e)
+/* While checking: the adapter that will be trained, for an exporter that writes it by itself. */
+static int plan_adapter(ft_exporting *x, const ft_exporter *vt, const ft_stage *trained, ft_err *e)
+{
+    bool alone = false;
+    if (FT_HAS(vt, opens) && vt->opens) vt->opens(ft_instance_self(x->plugin), &alone);
+    if (!alone || x->stage->input[FT_MERGED] > x->stage->input[FT_TRAINED]) return 0;
+    int code = ft_adapter_plan_open(&x->plan, x->run, trained, e);
+    if (code) return code;
+    x->pub.adapter_config = ft_json_root(x->plan.config);
+    x->pub.n_adapter = x->plan.n;
+    return 0;
+}
+
+/* The adapter that was trained, or will be. */
+static int open_adapter(ft_exporting *x, const ft_exporter *vt, ft_err *e)
 {
     ft_run *r = x->run;
     char dir[4096];
@@ -257,7 +183,9 @@ static int open_adapter(exporting *x, ft_err *e)
     if (!a) return 0;
     x->pub.adapter = a->conf->plugin->name;
     x->pub.adapter_tensor = api_adapter_tensor;
-    if (!x->merge.lineup.init || !trained) return 0;
+    bool checking = !x->merge.run;
+    if (checking && trained) return plan_adapter(x, vt, trained, e);
+    if (!trained || !x->merge.lineup.init) return 0;
     int code = ft_path_join(dir, sizeof dir, trained->dir, "adapter", e);
     if (!code) x->adapter = ft_adapter_config(dir, e);
     if (!x->adapter) return e->code;
@@ -267,7 +195,7 @@ static int open_adapter(exporting *x, ft_err *e)
 }
 
 /* Everything but the files, for check() and write() alike. */
-static int open_export(exporting *x, const ft_exporter *vt, ft_err *e)
+static int open_export(ft_exporting *x, const ft_exporter *vt, ft_err *e)
 {
     ft_run *r = x->run;
     ft_dtype own = ft_merge_own_dtype(r);
@@ -275,29 +203,26 @@ static int open_export(exporting *x, const ft_exporter *vt, ft_err *e)
                           .ctx = x,
                           .source = r->model.source,
                           .context = r->model.info.context,
-                          .put = api_put,
-                          .copy = api_copy,
                           .model = api_model,
                           .model_packed = api_model_packed,
                           .own = own == FT_NO_DTYPE ? FT_BF16 : own,
                           .tensor = api_tensor,
                           .values = api_values,
                           .gguf_name = api_gguf_name,
-                          .gguf_words = api_gguf_words,
-                          .begin = api_begin,
-                          .append = api_append,
-                          .end = api_end };
+                          .gguf_words = api_gguf_words };
+    ft_exporting_offer_files(&x->pub);
     x->pub.n_tensors = x->merge.item ? x->merge.n : r->scan.g->n_weight;
     x->pub.config = x->merge.config ? ft_json_root(x->merge.config) : r->model.source->config;
-    int code = open_adapter(x, e);
+    int code = open_adapter(x, vt, e);
     return code ? code : open_words(x, vt, e);
 }
 
-static void close_export(exporting *x)
+static void close_export(ft_exporting *x)
 {
     if (x->open) ft_aside_drop(&x->file);
     ft_chat_close(&x->chat);
     ft_merge_close(&x->merge);
+    ft_adapter_plan_close(&x->plan);
     ft_json_done(x->adapter);
     free(x);
 }
@@ -305,7 +230,7 @@ static void close_export(exporting *x)
 /* ---- before anything runs -------------------------------------------------------------------- */
 
 /* The form that is asked for; an error when it is lossy and nobody has said so. */
-static int form_of(ft_receipt *out, const exporting *x, const ft_exporter *vt, ft_err *e)
+static int form_of(ft_receipt *out, const ft_exporting *x, const ft_exporter *vt, ft_err *e)
 {
     const char *config = x->stage->conf->config;
     *out = (ft_receipt){ .form = ft_dtype_name(x->pub.own) };
@@ -324,7 +249,7 @@ int ft_export_check(ft_run *r, ft_stage *s, ft_instance *plugin, ft_err *e)
 {
     const ft_exporter *vt = ft_instance_vtable(plugin);
     ft_receipt form;
-    exporting *x = calloc(1, sizeof *x);
+    ft_exporting *x = calloc(1, sizeof *x);
     if (!x) return ft_errf(e, FT_ENOMEM, "out of memory while exporting");
     x->run = r;
     x->stage = s;
@@ -341,8 +266,8 @@ int ft_export_check(ft_run *r, ft_stage *s, ft_instance *plugin, ft_err *e)
 
 /* ---- the stage ------------------------------------------------------------------------------- */
 
-static int make_receipt(exporting *x, const ft_exporter *vt, ft_receipt *receipt, const char *dir,
-                        ft_err *e)
+static int make_receipt(ft_exporting *x, const ft_exporter *vt, ft_receipt *receipt,
+                        const char *dir, ft_err *e)
 {
     char path[4096];
     bool adapter = false;
@@ -364,7 +289,7 @@ static int make_receipt(exporting *x, const ft_exporter *vt, ft_receipt *receipt
     return ft_receipt_make(receipt, x->run, x->stage, &written, dir, e);
 }
 
-static int run_export(exporting *x, const char *dir, ft_err *e)
+static int run_export(ft_exporting *x, const char *dir, ft_err *e)
 {
     const ft_exporter *vt = ft_instance_vtable(x->plugin);
     ft_receipt receipt;
@@ -383,7 +308,7 @@ static int run_export(exporting *x, const char *dir, ft_err *e)
 
 int ft_stage_export(ft_run *r, ft_stage *s, const char *dir, ft_err *e)
 {
-    exporting *x = calloc(1, sizeof *x);
+    ft_exporting *x = calloc(1, sizeof *x);
     if (!x) return ft_errf(e, FT_ENOMEM, "out of memory while exporting");
     x->run = r;
     x->stage = s;

@@ -80,8 +80,9 @@ struct ft_export {
     int (*begin)(const ft_export *, const char *name);
     int (*append)(const ft_export *, const void *p, size_t n);
     int (*end)(const ft_export *);
-    /* The adapter by itself: its plugin ("lora"; NULL: there is none), and once it has been trained
-     * its files as PEFT names them: adapter_config.json and tensors. */
+    /* The adapter by itself: its plugin ("lora"; NULL: there is none), and its files as PEFT names
+     * them: adapter_config.json (NULL: nothing is trained, or it has been merged) and tensors.
+     * check() sees them when opens() asks for an adapter: as they will be, tensors without data. */
     const char *adapter;
     const ft_json *adapter_config;
     size_t n_adapter;

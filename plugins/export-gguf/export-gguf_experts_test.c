@@ -180,6 +180,28 @@ START_TEST(refused)
 }
 END_TEST
 
+/* A LoRA by itself: an adapter on experts is refused before anything runs. */
+START_TEST(adapter_alone)
+{
+    ft_buf said = { 0 };
+    char base[600], stages[700];
+    int32_t row[24];
+    for (int i = 0; i < 24; i++) row[i] = 3 + i * 17 % 400;
+    snprintf(base, sizeof base, "%s", model(_i));
+    snprintf(stages, sizeof stages,
+             "  - use: data-tokens\n    with: { path: %s }\n  - use: lora\n    with: { r: 2, "
+             "target_modules: [q_proj], target_parameters: [mlp.experts.down_proj] }\n"
+             "  - use: train-sft\n    with: { max_steps: 1 }\n"
+             "  - use: export-gguf\n    with: { adapter: true }\n",
+             talker_rows(tiny_path("rows.safetensors"), row, NULL, 1, 24));
+    ck_assert_int_ne(talker_pipeline(&said, base, "alone", stages), 0);
+    ck_assert_msg(strstr(said.p, "mlp.experts.lora_A.weight has no form in GGUF") != NULL, "%s",
+                  said.p);
+    ck_assert(!ft_file_exists(tiny_path("alone")));
+    ft_buf_free(&said);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("export-gguf-experts");
@@ -190,6 +212,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, tuned, 0, 2);
     tcase_add_loop_test(t, blocks, 0, 2);
     tcase_add_loop_test(t, refused, 0, 4);
+    tcase_add_loop_test(t, adapter_alone, 0, 2);
     suite_add_tcase(s, t);
     return s;
 }

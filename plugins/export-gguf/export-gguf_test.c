@@ -361,6 +361,37 @@ START_TEST(modelfile)
 }
 END_TEST
 
+/* Refused before anything is trained. */
+START_TEST(not_alone)
+{
+    static const struct { const char *lora, *says; } cases[] = {
+        { "alpha_pattern: { q_proj: 3 }", "alpha_pattern has no form in GGUF" },
+        { "modules_to_save: [down_proj]", "mlp.down_proj.weight has no form in GGUF" },
+        { "target_modules: [embed_tokens]", "embed_tokens.lora_embedding_A has no form in GGUF" },
+        { "target_modules: [lm_head]", "lm_head.lora_A.weight has no form in GGUF" },
+    };
+    ft_buf said = { 0 };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char lora[200];
+        snprintf(lora, sizeof lora, "  - use: lora\n    with: { %s }\n", cases[i].lora);
+        ck_assert_msg(train_and_export(&said, "alone", lora, "adapter: true"), "%s", lora);
+        ck_assert_msg(strstr(said.p, cases[i].says) != NULL, "%s", said.p);
+        ck_assert(!ft_file_exists(tiny_path("alone")));
+    }
+    static const char *const before[] = { "", "  - use: lora\n  - use: merge\n" };
+    for (int i = 0; i < 2; i++) {
+        char stages[200];
+        snprintf(stages, sizeof stages, "%s  - use: export-gguf\n    with: { adapter: true }\n",
+                 before[i]);
+        ck_assert_int_ne(talker_pipeline(&said, model(), "alone", stages), 0);
+        ck_assert_msg(strstr(said.p, i ? "none is handed on to this stage" : "there is none"), "%s",
+                      said.p);
+        ck_assert(!ft_file_exists(tiny_path("alone")));
+    }
+    ft_buf_free(&said);
+}
+END_TEST
+
 /* ---- what has no form ------------------------------------------------------------------------ */
 
 /* Instead of what stands from `from` to before `until`: `to`. */
@@ -405,6 +436,7 @@ static Suite *suite(void)
     tcase_add_test(t, exact);
     tcase_add_test(t, recipe);
     tcase_add_test(t, lora_alone);
+    tcase_add_test(t, not_alone);
     tcase_add_test(t, modelfile);
     tcase_add_test(t, refused);
     suite_add_tcase(s, t);

@@ -52,7 +52,7 @@ const gguf_type *gguf_type_asked(const gguf_config *c, ft_dtype own);
 /* Writes the file through x->begin, append and end. */
 int gguf_write_file(exporter *e, const ft_export *x, const char *name, const gguf_type *type);
 /* Likewise the adapter alone; checked before it runs. */
-int gguf_check_lora(const exporter *e, const ft_export *x);
+int gguf_check_lora(exporter *e, const ft_export *x);
 int gguf_write_lora(exporter *e, const ft_export *x, const char *name);
 /* The Modelfile for the file that is written; an error where it has no form for the template. */
 int gguf_make_modelfile(const exporter *e, const ft_export *x, const char *file, ft_buf *out);

@@ -5,8 +5,9 @@
  *
  * llama.cpp adds alpha / r B A x.  One alpha serves all: with rank-stabilized scaling, and where
  * ranks differ, what is left of a layer's own factor goes into its B.  Rows of B lie as those of
- * the weight do.  Left out, refused by name: DoRA and other adapters, embeddings, modules and
- * biases trained whole, alpha_pattern. */
+ * the weight do.  Left out, refused by name before anything runs: DoRA and other adapters,
+ * embeddings and heads that share their weight, experts, modules and biases trained whole,
+ * alpha_pattern. */
 #include <math.h>
 #include "ft/ck.h"
 #include "ft/half.h"
@@ -36,16 +37,6 @@ static int no_memory(const lora *l)
     return l->e->host->fail(l->e->host, FT_ENOMEM, "out of memory while writing a LoRA");
 }
 
-int gguf_check_lora(const exporter *e, const ft_export *x)
-{
-    if (x->adapter && !strcmp(x->adapter, "lora")) return 0;
-    return e->host
-        ->fail(e->host, FT_EUNSUP,
-               "adapter: GGUF holds LoRA alone, and %s%s; leave `adapter` out to merge and "
-               "export the whole model",
-               x->adapter ? "the adapter is " : "there is none", x->adapter ? x->adapter : "");
-}
-
 /* ---- what is written ------------------------------------------------------------------------- */
 
 static bool is_empty(const ft_json *v)
@@ -58,14 +49,25 @@ static int read_config(lora *l)
     const ft_host *h = l->e->host;
     const ft_json *c = l->x->adapter_config, *rs = ft_json_get(c, "use_rslora");
     if (!c)
-        return h->fail(h, FT_EINVAL, "adapter: nothing has been trained: put a training stage "
-                                     "before this one");
+        return h->fail(h, FT_EINVAL, "adapter: none is handed on to this stage: put a training "
+                                     "stage before it, and a merge stage behind it");
     if (!is_empty(ft_json_get(c, "alpha_pattern")))
         return h->fail(h, FT_EUNSUP, "adapter: alpha_pattern has no form in GGUF; leave `adapter` "
                                      "out to merge and export the whole model");
     l->stabilized = rs && rs->type == FT_JSON_BOOL && rs->truth;
     if (ft_json_as_real(ft_json_get(c, "lora_alpha"), &l->alpha)) return 0;
     return h->fail(h, FT_EFORMAT, "adapter_config.json has no lora_alpha");
+}
+
+/* A matrix of the model, no piece of experts. */
+static bool has_matrix(const ft_export *x, const char *name)
+{
+    for (size_t i = 0; i < x->n_tensors; i++) {
+        ft_export_tensor t;
+        x->tensor(x, i, &t);
+        if (t.ndim == 2 && !strcmp(t.name, name)) return true;
+    }
+    return false;
 }
 
 /* "base_model.model." MODULE ".lora_A.weight" as the weight's name in GGUF, or an error. */
@@ -76,14 +78,15 @@ static int place(lora *l, piece *p)
     char weight[300];
     bool right = !strncmp(name, head, sizeof head - 1) && end &&
                  (!strcmp(end, ".lora_A.weight") || !strcmp(end, ".lora_B.weight"));
-    if (!right || p->t->ndim != 2 || p->t->scheme)
+    if (right)
+        snprintf(weight, sizeof weight, "%.*s.weight", (int)(end - name) - (int)(sizeof head - 1),
+                 name + sizeof head - 1);
+    if (!right || !has_matrix(l->x, weight))
         return l->e->host->fail(l->e->host, FT_EUNSUP,
                                 "adapter: tensor %s has no form in GGUF; leave `adapter` out to "
                                 "merge and export the whole model",
                                 name);
     p->b = end[6] == 'B';
-    snprintf(weight, sizeof weight, "%.*s.weight", (int)(end - name) - (int)(sizeof head - 1),
-             name + sizeof head - 1);
     return l->x->gguf_name(l->x, weight, &p->name);
 }
 
@@ -93,7 +96,11 @@ static int64_t rank_of(const piece *p) { return p->t->dim[p->b ? 1 : 0]; }
 static int plan(lora *l)
 {
     size_t n = l->x->n_adapter;
-    int code = 0;
+    int code = read_config(l);
+    if (!code && n > MOST)
+        code = l->e->host->fail(l->e->host, FT_EUNSUP,
+                                "adapter: %zu tensors; at most %d are written", n, MOST);
+    if (!code && !(l->piece = calloc(n + 1, sizeof *l->piece))) code = no_memory(l);
     for (size_t i = 0; i < n && !code; i++) {
         l->piece[i].t = l->x->adapter_tensor(l->x, i);
         code = place(l, &l->piece[i]);
@@ -107,6 +114,20 @@ static int plan(lora *l)
         p->factor = p->b && l->alpha != 0 ? (float)(own / l->alpha) : 1;
     }
     return 0;
+}
+
+int gguf_check_lora(exporter *e, const ft_export *x)
+{
+    lora l = { .e = e, .x = x };
+    if (!x->adapter || strcmp(x->adapter, "lora"))
+        return e->host->fail(e->host, FT_EUNSUP,
+                             "adapter: GGUF holds LoRA alone, and %s%s; leave `adapter` out to "
+                             "merge and export the whole model",
+                             x->adapter ? "the adapter is " : "there is none",
+                             x->adapter ? x->adapter : "");
+    int code = plan(&l);
+    free(l.piece);
+    return code;
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -180,12 +201,7 @@ static int put_header(lora *l)
 int gguf_write_lora(exporter *e, const ft_export *x, const char *name)
 {
     lora l = { .e = e, .x = x };
-    int code = read_config(&l);
-    if (!code && x->n_adapter > MOST)
-        code = e->host->fail(e->host, FT_EUNSUP, "adapter: %zu tensors; at most %d are written",
-                             x->n_adapter, MOST);
-    if (!code && !(l.piece = calloc(x->n_adapter + 1, sizeof *l.piece))) code = no_memory(&l);
-    if (!code) code = plan(&l);
+    int code = plan(&l);
     if (!code) code = make_keys(&l);
     if (!code) code = x->begin(x, name);
     if (!code) code = put_header(&l);

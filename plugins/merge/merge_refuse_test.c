@@ -4,6 +4,7 @@
 #include "core/io/safetensors_write.h"
 #include "core/io/tensors.h"
 #include "tests/harness.h"
+#include "tests/talker.h"
 #include "tests/training.h"
 
 static const char rows_and[] =
@@ -69,13 +70,17 @@ END_TEST
 START_TEST(nothing_is_lost)
 {
     static const char lora[] = "  - use: lora\n    with: { r: 2, lora_alpha: 8 }\n";
-    static const struct { const char *what, *says; } cases[] = {
+    static const struct { const char *what, *says;
+    } cases[] = {
         { "tensor", "adapter tensor base_model.model.model.layers.1.mlp.up_proj.lora_A.weight has "
                     "gone into no weight" },
         { "training", "what was written is not what was trained: logits differ" },
+        { "twice",
+          "adapter tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight has "
+          "gone into an adapter by itself and into model.layers.0.self_attn.q_proj" },
     };
     ft_buf said = { 0 };
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char stage[128];
         snprintf(stage, sizeof stage, "  - use: export-wrong\n    with: { what: %s }\n",
                  cases[i].what);
@@ -88,6 +93,33 @@ START_TEST(nothing_is_lost)
     ck_assert_int_eq(run_with(&said, "lost", lora,
                               "  - use: export-wrong\n    with: { what: training, lossy: true }\n"),
                      0);
+    ft_buf_free(&said);
+}
+END_TEST
+
+/* A template that leaves out who speaks, beside weights as they were: other ids than the model's
+ * own. */
+START_TEST(words_are_kept)
+{
+    static const char *const with[] = { "what: turns", "what: turns, lossy: true" };
+    ft_buf said = { 0 };
+    char so[600], model[600];
+    snprintf(model, sizeof model, "%s", talker_model());
+    snprintf(so, sizeof so, "--plugin-dir=%s/tests/so", test_build());
+    for (int i = 0; i < 2; i++) {
+        const char *yaml = tiny_file(tiny_path("words.yaml"),
+                                     "version: 1\nmodel: %s\noutput_dir: %s/words\nstages:\n"
+                                     "  - use: export-wrong\n    with: { %s }\n",
+                                     model, tiny_dir, with[i]);
+        const char *argv[] = { so, "run", yaml, NULL };
+        ck_assert_msg(tiny_run(&said, argv) == !i, "%s", said.p);
+        ck_assert_msg(strstr(said.p, i ? "the same token ids in 0 of 6 rendered conversations"
+                                       : "export-wrong: the words that were written give other "
+                                         "token ids in 6 of 6 rendered conversations; write "
+                                         "`lossy: true` to accept that"),
+                      "%s", said.p);
+        ck_assert(ft_is_dir(tiny_path("words/model")) == i);
+    }
     ft_buf_free(&said);
 }
 END_TEST
@@ -258,6 +290,7 @@ static Suite *suite(void)
     tcase_add_unchecked_fixture(t, tiny_begin, tiny_end);
     tcase_add_test(t, refusals);
     tcase_add_test(t, nothing_is_lost);
+    tcase_add_test(t, words_are_kept);
     tcase_add_test(t, every_tensor_is_used);
     tcase_add_test(t, onto_what_was_trained);
     tcase_add_test(t, onto_the_original);

@@ -192,7 +192,12 @@ def make_tree(build):
     return tree
 
 
-def limited(): resource.setrlimit(resource.RLIMIT_AS, (32 << 30, 32 << 30))
+def limited(seconds):
+    """For preexec_fn: bounds of memory and of processor time, which no other process's work shortens."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (32 << 30, 32 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    return limit
 
 
 def cpu_seconds():
@@ -210,9 +215,9 @@ class Test:
         if self.name: env["RULE_TEST"] = self.name
         before = cpu_seconds()
         p = subprocess.Popen([self.program], cwd=self.tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             stdin=subprocess.DEVNULL, preexec_fn=limited, start_new_session=True)
+                             stdin=subprocess.DEVNULL, preexec_fn=limited(int(max(20, 10 * self.seconds))), start_new_session=True)
         try:
-            output = p.communicate(timeout=max(60, 30 * self.seconds))[0]
+            output = p.communicate(timeout=max(600, 60 * self.seconds))[0]
             self.output, passed = output.decode("utf-8", "replace"), p.returncode == 0
         except subprocess.TimeoutExpired:
             os.killpg(p.pid, signal.SIGKILL)  # with what it has forked

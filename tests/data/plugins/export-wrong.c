@@ -1,13 +1,14 @@
-/* export-wrong.c -- an exporter that leaves things out: every tensor but one, or the training. */
+/* export-wrong.c -- an exporter that leaves things out: every tensor but one, the training, turns
+ * of conversations; or that has an adapter's tensor go into two. */
 #include <string.h>
 #include "ft/export.h"
 
 typedef struct { const char *what; ft_export_args args; } config;
 typedef struct { const config *c; } self_t;
 
-static const char *const ways[] = { "tensor", "training", NULL };
+static const char *const ways[] = { "tensor", "training", "turns", "twice", NULL };
 static const ft_param params[] = {
-    { "what", FT_STR, offsetof(config, what), "tensor", 0, 0, ways, "is left out" },
+    { "what", FT_STR, offsetof(config, what), "tensor", 0, 0, ways, "is wrong" },
     FT_EXPORT_PARAMS(config, args),
     { 0 }
 };
@@ -25,11 +26,24 @@ static int drop(void *ctx, const float *v, int64_t n)
     return 0;
 }
 
+/* The words with a template that knows nothing of who speaks. */
+static int put_words(const ft_export *x)
+{
+    static const char words[] =
+        "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"eos_token\": \"<|end|>\", "
+        "\"chat_template\": \"{% for m in messages %}{{ m.content }}{% endfor %}\"}";
+    int code = x->put(x, "tokenizer_config.json", words, sizeof words - 1);
+    return code ? code : x->copy(x, "tokenizer.json");
+}
+
 /* The model as it was before, whatever has been read. */
 static int write_(void *self, const ft_export *x)
 {
-    bool all = !strcmp(((const self_t *)self)->c->what, "training");
+    const char *what = ((const self_t *)self)->c->what;
+    bool all = strcmp(what, "tensor");
     int code = 0;
+    if (!strcmp(what, "turns")) code = put_words(x);
+    if (!strcmp(what, "twice")) x->adapter_tensor(x, 0);
     for (size_t i = 0; i < x->n_tensors && !code; i++) {
         ft_export_tensor t;
         x->tensor(x, i, &t);
