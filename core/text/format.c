@@ -106,8 +106,8 @@ static void put_percent(percent *p, ftj_out *out, ftj_val v, ftj_spec *spec)
         return;
     }
     if (!strchr("dxXoeEfFgGc", t) || !t) {
-        ftj_fail(run, "unsupported format character '%c' (0x%x) at index %zu", t, (unsigned)t,
-                 p->at - 1);
+        ftj_fail(run, "unsupported format character '%c' (0x%x) at index %zu", t ? t : '?',
+                 (unsigned)t, p->at - 1);
     }
     if (!ftj_is_number(v))
         ftj_fail(run, "%%%c format: a number is required, not %s", t, ftj_type_name(v));

@@ -45,19 +45,15 @@ static ftj_node *parse_string(ftj_parser *p)
     return n;
 }
 
-/* Integers keep all their digits. */
+/* Integers keep all their digits.  The lexer has seen to it that this is a number. */
 static ftj_node *parse_number(ftj_parser *p)
 {
     const ftj_token *t = p->now++;
     const ftj_str *s = ftj_str_text(p->run, t->p, t->n);
-    ftj_val v;
+    ftj_val v = ftj_none();
     double f = 0;
-    if (t->type == FTJ_T_INTEGER) {
-        if (!ftj_parse_int(p->run, s, 0, &v)) ftj_parse_fail(p, t, "invalid number");
-    } else {
-        if (!ftj_parse_float(p->run, s, &f)) ftj_parse_fail(p, t, "invalid number");
-        v = ftj_float(f);
-    }
+    if (t->type == FTJ_T_INTEGER) ftj_parse_int(p->run, s, 0, &v);
+    else if (ftj_parse_float(p->run, s, &f)) v = ftj_float(f);
     ftj_node *n = constant(p, v);
     n->line = t->line;
     return n;

@@ -57,7 +57,7 @@ void *ftj_grow(ftj_run *run, void *p, size_t n, uint32_t *cap, size_t size)
 
 void ftj_work(ftj_run *run, uint64_t cost)
 {
-    if (cost > FTJ_MAX_STEPS || (run->steps += (int64_t)cost) > FTJ_MAX_STEPS)
+    if ((run->steps += (int64_t)cost) > FTJ_MAX_STEPS)
         ftj_fail(run, "takes more than %d steps; does a loop never end?", FTJ_MAX_STEPS);
 }
 

@@ -63,13 +63,14 @@ const ftj_str *ftj_str_case(ftj_run *run, const ftj_str *s, int how)
 /* ---- ends ----------------------------------------------------------------------------------- */
 
 /* Whether c is one of chars, or white space. */
-static bool is_in(const ftj_str *chars, uint32_t c)
+static bool is_in(ftj_run *run, const ftj_str *chars, uint32_t c)
 {
+    bool found = false;
     if (!chars) return ftj_char_space(c);
-    for (size_t at = 0; at < chars->n;) {
-        if (ftj_next_char(chars, &at) == c) return true;
-    }
-    return false;
+    size_t at = 0;
+    while (at < chars->n && !found) found = ftj_next_char(chars, &at) == c;
+    ftj_work(run, at / 16);
+    return found;
 }
 
 const ftj_str *ftj_str_strip(ftj_run *run, const ftj_str *s, const ftj_str *chars, int ends)
@@ -79,15 +80,15 @@ const ftj_str *ftj_str_strip(ftj_run *run, const ftj_str *s, const ftj_str *char
     size_t from = 0, to = s->n, next;
     while (ends & FTJ_LEFT && from < to) {
         next = from;
-        if (!is_in(chars, ftj_next_char(s, &next))) break;
+        if (!is_in(run, chars, ftj_next_char(s, &next))) break;
         from = next;
     }
     while (ends & FTJ_RIGHT && to > from) {
         next = to;
-        if (!is_in(chars, previous_char(s, &next))) break;
+        if (!is_in(run, chars, previous_char(s, &next))) break;
         to = next;
     }
-    ftj_work(run, (s->n - (to - from)) / 16 * (chars ? 1 + chars->n / 16 : 1));
+    ftj_work(run, (s->n - (to - from)) / 16);
     return ftj_sub(run, s, from, to);
 }
 

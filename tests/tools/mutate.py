@@ -35,7 +35,7 @@ READERS = {  # name: (sources, tests)
     "tokenizer": ("plugins/tokenizer-common/*.c plugins/tokenizer-bpe/m*.c plugins/tokenizer-bpe/scores.c "
                   "plugins/tokenizer-unigram/*.c plugins/tokenizer-wordpiece/*.c", "plugins/tokenizer-bpe_test plugins/tokenizer-bpe_hostile_test "
                   "plugins/tokenizer-unigram_test plugins/tokenizer-wordpiece_test"),
-    "template": ("core/text/*.c", "unit/test_template unit/test_cmd_render"),
+    "template": ("core/text/*.c", "unit/test_template unit/test_template_refused unit/test_cmd_render"),
     "rows": ("plugins/data-chatml/*.c", "plugins/data-chatml_test plugins/data-chatml_files_test unit/test_cmd_tokenize"),
     "parquet": ("plugins/data-parquet/*.c", "plugins/data-parquet_test"),
     "adapter": ("core/run/adapter_file.c core/run/lora_gguf.c core/run/method.c", "unit/test_adapters unit/test_refused plugins/merge_refuse_test"),
