@@ -84,14 +84,15 @@ static bool hex4(const char *s, size_t left, uint32_t *out)
 /* \uXXXX with r->at on the 'u'; a high surrogate must be followed by its low one. */
 static int check_unicode_escape(reader *r)
 {
-    uint32_t u, low;
+    uint32_t u, low = 0;
     if (!hex4(r->s + r->at + 1, r->n - r->at - 1, &u))
         return fail(r, "\\u needs four hexadecimal digits");
     size_t end = r->at + 5;
     if (u >= 0xDC00 && u <= 0xDFFF) return fail(r, "lone low surrogate");
     if (u >= 0xD800 && u <= 0xDBFF) {
-        if (end + 6 > r->n || r->s[end] != '\\' || r->s[end + 1] != 'u' ||
-            !hex4(r->s + end + 2, r->n - end - 2, &low) || low < 0xDC00 || low > 0xDFFF)
+        bool two = end + 6 <= r->n && r->s[end] == '\\' && r->s[end + 1] == 'u';
+        if (two) hex4(r->s + end + 2, r->n - end - 2, &low);
+        if (low < 0xDC00 || low > 0xDFFF)
             return fail(r, "lone high surrogate");
         end += 6;
     }

@@ -138,7 +138,7 @@ static ft_config_file *read_text(reader *r, const char *path, ft_mark by)
 /* Notes the file as being read; false (reported at `by`) when that must not be. */
 static bool enter(reader *r, const char *path, ft_mark by, int depth)
 {
-    struct stat st;
+    struct stat st = { 0 };
     if (depth > DEPTH) {
         ft_diag(r->d, by, "extends: goes more than %d files deep", DEPTH);
         return false;
@@ -147,10 +147,7 @@ static bool enter(reader *r, const char *path, ft_mark by, int depth)
         ft_diag(r->d, by, "extends: reads more than %d files", FILES);
         return false;
     }
-    if (stat(path, &st) < 0) {
-        ft_diag(r->d, by, "cannot open %s: %s", path, ft_errno_text(errno));
-        return false;
-    }
+    stat(path, &st); /* what is not there is told of when it is read */
     for (int i = 0; i < depth; i++) {
         if (r->open[i].dev != st.st_dev || r->open[i].ino != st.st_ino) continue;
         ft_diag(r->d, by, "extends: goes round in a circle: %s is being read already", path);

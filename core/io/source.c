@@ -206,13 +206,14 @@ static int gguf_token(source *s, const char **out, const char *key, ft_err *e)
 {
     const ft_meta *id_meta = ft_tensors_meta(s->gguf, key);
     const ft_meta *tokens = ft_tensors_meta(s->gguf, "tokenizer.ggml.tokens");
-    int64_t id;
+    int64_t id = -1;
     *out = "";
     if (!id_meta || !tokens) return 0;
-    if (tokens->type != FT_META_ARRAY || tokens->item != FT_META_STRING)
+    if (tokens->item != FT_META_STRING)
         return ft_errf(e, FT_EFORMAT, "%s: tokenizer.ggml.tokens is not a list of strings",
                        s->view.path);
-    if (!ft_meta_int(id_meta, &id) || id < 0 || (uint64_t)id >= tokens->n)
+    ft_meta_int(id_meta, &id);
+    if ((uint64_t)id >= tokens->n)
         return ft_errf(e, FT_EFORMAT, "%s: %s is not the id of one of the %" PRIu64 " tokens",
                        s->view.path, key, tokens->n);
     const void *cursor = tokens->data;

@@ -223,7 +223,7 @@ static int fill_from_adapter(void *at, const ft_desc *d, const g_param *p, const
                              ft_err *err)
 {
     int64_t n = g_rows(d) * g_cols(d);
-    if (t->scheme || (t->dtype != FT_F32 && t->dtype != FT_BF16 && t->dtype != FT_F16))
+    if (t->dtype != FT_F32 && t->dtype != FT_BF16 && t->dtype != FT_F16)
         return ft_errf(err, FT_EUNSUP, "adapter tensor %s must be F32, BF16 or F16", p->name);
     for (int64_t i = 0; i < n; i++) {
         float f;

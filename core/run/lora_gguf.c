@@ -43,8 +43,8 @@ static bool find_pair(const unpacking *u, const ft_site *s, const ft_tensor *pai
 static int check_pair(const ft_site *s, const ft_tensor *const pair[2], ft_err *e)
 {
     const ft_tensor *a = pair[0], *b = pair[1];
-    if (a->scheme || a->dtype != FT_F32 || a->ndim != 2 || b->scheme || b->dtype != FT_F32 ||
-        b->ndim != 2 || a->dim[1] != s->in || b->dim[0] != s->out || a->dim[0] != b->dim[1])
+    if (a->dtype != FT_F32 || a->ndim != 2 || b->dtype != FT_F32 || b->ndim != 2 ||
+        a->dim[1] != s->in || b->dim[0] != s->out || a->dim[0] != b->dim[1])
         return ft_errf(e, FT_EFORMAT, "%s and %s are no F32 update of %s", a->name, b->name,
                        s->name);
     return 0;

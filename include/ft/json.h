@@ -59,6 +59,15 @@ static inline const char *ft_json_str(const ft_json *o, const char *key, const c
     return ft_json_is_text(v) ? v->text : other;
 }
 
+/* A value for messages: numbers and strings as they are written, else what kind it is. */
+static inline const char *ft_json_shown(const ft_json *v)
+{
+    if (v->type == FT_JSON_NUMBER || v->type == FT_JSON_STRING) return v->text;
+    return v->type == FT_JSON_NULL    ? "null"
+           : v->type == FT_JSON_BOOL  ? "a truth value"
+           : v->type == FT_JSON_ARRAY ? "a list" : "an object";
+}
+
 /* A number as an integer: false when it has a fraction or an exponent, or does not fit. */
 static inline bool ft_json_as_int(const ft_json *v, int64_t *out)
 {

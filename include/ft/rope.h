@@ -67,7 +67,7 @@ static inline bool ft_rope_number(ft_rope_spec *r, const ft_json *o, const char 
         return true;
     }
     snprintf(r->why, sizeof r->why, "rotary positions: %s is %.40s; it must be a number above %g",
-             key, v->text ? v->text : "no number", above < 0 ? 0 : above);
+             key, ft_json_shown(v), above < 0 ? 0 : above);
     return false;
 }
 

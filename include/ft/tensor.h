@@ -36,7 +36,7 @@ typedef enum {
 typedef struct {
     const char *key;
     ft_meta_type type;
-    ft_meta_type item; /* ARRAY: type of the items (never ARRAY itself) */
+    ft_meta_type item; /* ARRAY: type of the items (never ARRAY itself); else U8 */
     uint64_t n;        /* ARRAY: number of items; else 1 */
     const void *data;  /* values as in the file, little-endian, unaligned; strings: u64 length and
                           bytes; BOOL: a byte, true unless 0.  All lengths have been checked. */

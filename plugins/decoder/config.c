@@ -8,14 +8,6 @@
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-/* A value for messages. */
-static const char *shown(const ft_json *v)
-{
-    static const char *const kind[] = { "null", "a truth value", "a number", "text", "a list",
-                                        "an object" };
-    return v->text ? v->text : kind[v->type];
-}
-
 const ft_json *decoder_value(const ft_json *c, const char *key)
 {
     const ft_json *v = ft_json_get(c, key);
@@ -25,14 +17,14 @@ const ft_json *decoder_value(const ft_json *c, const char *key)
 int decoder_wrong(decoder *m, const char *key, const ft_json *v, const char *must)
 {
     return m->host->fail(m->host, FT_EFORMAT, "config.json: \"%s\" is %.60s; it must be %s", key,
-                         shown(v), must);
+                         ft_json_shown(v), must);
 }
 
 /* A whole number from `least` to 2^31 - 1; absent: *out stays. */
 int decoder_int(decoder *m, const ft_json *c, const char *key, int64_t least, int64_t *out)
 {
     const ft_json *v = decoder_value(c, key);
-    int64_t i;
+    int64_t i = 0;
     if (!v) return 0;
     if (!ft_json_as_int(v, &i) || i < least || i > INT32_MAX)
         return decoder_wrong(m, key, v,
@@ -48,7 +40,7 @@ int decoder_real(decoder *m, const ft_json *c, const char *key, double *out)
     const ft_json *v = decoder_value(c, key);
     double d;
     if (!v) return 0;
-    if (!ft_json_as_real(v, &d) || !(d > 0)) return decoder_wrong(m, key, v, "a number above 0");
+    if (!(ft_json_as_real(v, &d) && d > 0)) return decoder_wrong(m, key, v, "a number above 0");
     *out = d;
     return 0;
 }
@@ -159,7 +151,7 @@ static int refuse(decoder *m, const ft_json *c)
         return m->host->fail(m->host, FT_EUNSUP,
                              "config.json: \"%s\" is %.60s, which is not supported for models of "
                              "type %s; without it (0, false or null) the model can be used",
-                             off[i], v->type == FT_JSON_BOOL ? "true" : shown(v),
+                             off[i], v->type == FT_JSON_BOOL ? "true" : ft_json_shown(v),
                              m->family->model_type);
     }
     return 0;
@@ -169,7 +161,7 @@ static int refuse(decoder *m, const ft_json *c)
 
 void decoder_set_windows(decoder *m, int64_t from, int64_t every)
 {
-    for (int64_t l = 0; m->window > 0 && l < m->layers && l < DECODER_MAX_LAYERS; l++) {
+    for (int64_t l = 0; m->window > 0 && l < m->layers; l++) {
         decoder_windows w = m->family->windows;
         m->slides[l] = w == DECODER_ALL_LAYERS || w == DECODER_ALL_IF_USED ||
                        (w == DECODER_UPPER_LAYERS && l >= from) ||
@@ -180,8 +172,7 @@ void decoder_set_windows(decoder *m, int64_t from, int64_t every)
 /* "layer_types": one entry a layer. */
 static int read_layer_types(decoder *m, const ft_json *list)
 {
-    if (list->type != FT_JSON_ARRAY || (int64_t)list->len != m->layers ||
-        m->layers > DECODER_MAX_LAYERS)
+    if (list->type != FT_JSON_ARRAY || (int64_t)list->len != m->layers)
         return decoder_wrong(m, "layer_types", list, "a list with an entry for each layer");
     for (int64_t l = 0; l < m->layers; l++) {
         const ft_json *v = &list->item[l];
@@ -234,6 +225,7 @@ int decoder_read_config(decoder *m, const ft_source *s)
 {
     const ft_json *c = s->config;
     int e = read_sizes(m, c);
+    if (!e) e = decoder_check_sizes(m, s->path);
     if (!e) e = read_biases(m, c);
     if (!e) e = read_numbers(m, c);
     if (!e) e = refuse(m, c);

@@ -106,6 +106,8 @@ static inline bool decoder_is(const decoder *m, unsigned trait)
 /* Fill the sizes and switches from config.json, or from the keys of a GGUF. */
 int decoder_read_config(decoder *, const ft_source *);
 int decoder_read_gguf(decoder *, const ft_source *);
+/* What both check of their sizes before anything is made of them (model.c). */
+int decoder_check_sizes(const decoder *, const char *path);
 /* Values of config.json (config.c).  decoder_value: NULL for what is absent or null.  The others
  * leave *out as it is then, and say what is wrong: a whole number from `least` to 2^31 - 1, a
  * number above 0, a truth value. */

@@ -1,7 +1,7 @@
-/* decoder_test.c -- what model plugins share: rotary tables against transformers' own; values of
- * config.json that nobody computes are errors by name; every family adapted on all its linear
- * layers, merged, exported and read again, as a folder and as GGUF and back; parameters counted
- * from config.json alone.  Logits and gradients of the families: tests/unit/test_model.c. */
+/* decoder_test.c -- what model plugins share: rotary tables against transformers' own; every family
+ * adapted on all its linear layers, merged, exported and read again, as a folder and as GGUF and
+ * back; parameters counted from config.json alone.  Logits and gradients of the families:
+ * tests/unit/test_model.c; what is refused: decoder_refused_test.c. */
 #include "ft/rope.h"
 #include "tests/talker.h"
 #include "tests/training.h"
@@ -74,80 +74,7 @@ START_TEST(rotary_tables)
 }
 END_TEST
 
-/* ---- changed configurations ------------------------------------------------------------------ */
-
-/* The tiny checkpoint `kind` as a folder of another name, with texts of its config.json replaced
- * (pairs, ended by NULL). */
-static const char *changed(const char *kind, const char *name, const char *const *pair)
-{
-    ft_buf text = { 0 };
-    ft_err e = { 0 };
-    char from[600];
-    const char *dir = tiny_path("%s", name), *model = tiny_model(kind);
-    tiny_must(ft_make_dirs(dir, &e), &e);
-    snprintf(from, sizeof from, "%s/model.safetensors", model);
-    tiny_copy(from, tiny_path("%s/model.safetensors", name));
-    snprintf(from, sizeof from, "%s/config.json", model);
-    tiny_must(ft_file_read(&text, from, 1 << 20, &e), &e);
-    for (; *pair; pair += 2) {
-        ft_buf next = { 0 };
-        ft_buf_putc(&text, 0);
-        const char *at = strstr(text.p, pair[0]);
-        ck_assert_msg(at != NULL, "no %s in the config.json of %s", pair[0], kind);
-        ft_buf_add(&next, text.p, (size_t)(at - text.p));
-        ft_buf_puts(&next, pair[1]);
-        ft_buf_puts(&next, at + strlen(pair[0]));
-        ft_buf_free(&text);
-        text = next;
-    }
-    tiny_file(tiny_path("%s/config.json", name), "%.*s", (int)text.n, text.p);
-    ft_buf_free(&text);
-    return dir;
-}
-
-static const struct { const char *kind, *from, *to, *says; } wrong[] = {
-    { "tied", "\"silu\"", "\"mish\"", "activation \"mish\" is not supported" },
-    { "tied", "\"silu\"", "7", "\"hidden_act\" is 7" },
-    { "tied", "\"attention_dropout\": 0.0", "\"attention_dropout\": 0.1",
-      "\"attention_dropout\" is 0.1" },
-    { "tied", "\"hidden_size\": 64", "\"hidden_size\": \"64\"", "\"hidden_size\" is 64; it must be" },
-    { "tied", "\"vocab_size\": 96", "\"vocab\": 96", "\"vocab_size\" is missing" },
-    { "tied", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3",
-      "4 attention heads are no multiple of 3" },
-    { "tied", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 2000", "at most 1024" },
-    { "tied", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": 1",
-      "it must be true or false" },
-    { "tied", "\"default\"", "\"ntk\"", "rope_type \"ntk\" is not supported" },
-    { "tied", "\"default\"", "\"linear\"", "\"linear\" needs factor, which is missing" },
-    { "tied", "\"rope_type\": \"default\"", "\"partial_rotary_factor\": 0.5",
-      "8 of the 16 features of a head are rotated" },
-    { "tied", "\"rope_theta\": 10000.0", "\"rope_theta\": 0", "rope_theta is 0" },
-    { "tied", "\"model_type\": \"llama\"", "\"model_type\": \"gemma3\"",
-      "no plugin knows model_type \"gemma3\"" },
-    { "qwen2", "\"sliding_attention\"", "\"chunked_attention\"", "\"layer_types\" is chunked_" },
-    { "qwen2", "\"sliding_window\": 5", "\"sliding_window\": null", "there is no sliding_window" },
-    { "phi3", "\"partial_rotary_factor\": 0.75", "\"partial_rotary_factor\": 1.5", "is above 1" },
-    { "phi3", "\"partial_rotary_factor\": 0.75", "\"partial_rotary_factor\": 0.5",
-      "have 6 numbers; the model has 4" },
-    { "gemma3", "\"use_bidirectional_attention\": false", "\"use_bidirectional_attention\": true",
-      "\"use_bidirectional_attention\" is true" },
-    { "gemma3", "\"attn_logit_softcapping\": null", "\"attn_logit_softcapping\": 50.0",
-      "\"attn_logit_softcapping\" is 50.0" },
-};
-
-START_TEST(wrong_configurations)
-{
-    const char *const pair[] = { wrong[_i].from, wrong[_i].to, NULL };
-    const char *rows = tiny_rows(tiny_path("rows.safetensors"), 1, 8, 1, 1);
-    const char *argv[] = { "score", "--model", changed(wrong[_i].kind, "wrong", pair),
-                           "--tokens", rows, NULL };
-    ft_buf said = { 0 };
-    int status = tiny_run(&said, argv);
-    ck_assert_msg(status == 1 && strstr(said.p, wrong[_i].says), "status %d, no \"%s\" in %s",
-                  status, wrong[_i].says, said.p);
-    ft_buf_free(&said);
-}
-END_TEST
+/* ---- long rows ------------------------------------------------------------------------------- */
 
 /* Longrope's short_factor holds up to the original context, 64 here. */
 START_TEST(rows_that_are_too_long)
@@ -278,7 +205,6 @@ static Suite *suite(void)
     tcase_set_timeout(t, 300);
     tcase_add_unchecked_fixture(t, tiny_begin, tiny_end);
     tcase_add_test(t, rotary_tables);
-    tcase_add_loop_test(t, wrong_configurations, 0, sizeof wrong / sizeof *wrong);
     tcase_add_test(t, rows_that_are_too_long);
     tcase_add_loop_test(t, adapted_and_merged, 0, sizeof families / sizeof *families);
     tcase_add_loop_test(t, counted_from_the_configuration, 0, sizeof counts / sizeof *counts);

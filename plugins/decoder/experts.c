@@ -34,14 +34,15 @@ static int read_dense(decoder *m, const ft_json *c)
     const ft_json *list = decoder_value(c, "mlp_only_layers");
     int64_t step = 1;
     int e = decoder_int(m, c, "decoder_sparse_step", 1, &step);
-    for (int64_t l = 0; l < m->layers && l < DECODER_MAX_LAYERS; l++)
+    for (int64_t l = 0; l < m->layers; l++)
         m->dense[l] = (l + 1) % step != 0;
     if (e || !list) return e;
     if (list->type != FT_JSON_ARRAY)
         return decoder_wrong(m, "mlp_only_layers", list, "a list of layers");
     for (size_t i = 0; i < list->len; i++) {
-        int64_t l;
-        if (!ft_json_as_int(&list->item[i], &l) || l < 0 || l >= DECODER_MAX_LAYERS)
+        int64_t l = -1;
+        ft_json_as_int(&list->item[i], &l); /* of anything else: stays -1 */
+        if (l < 0 || l >= DECODER_MAX_LAYERS)
             return decoder_wrong(m, "mlp_only_layers", &list->item[i], "a number of a layer");
         m->dense[l] = true;
     }

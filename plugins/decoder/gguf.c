@@ -27,9 +27,10 @@ int decoder_meta_int(decoder *m, const ft_source *s, const char *name, int64_t *
 {
     char key[96];
     const ft_meta *v = ft_source_meta(s, key_of(m, key, name));
-    int64_t i;
+    int64_t i = 0;
     if (!v) return 0;
-    if (!ft_meta_int(v, &i) || i < 1 || i > INT32_MAX)
+    ft_meta_int(v, &i); /* of another type: stays 0 */
+    if (i < 1 || i > INT32_MAX)
         return wrong(m, s, name, "is no whole number from 1 to 2147483647");
     *out = i;
     return 0;
@@ -42,7 +43,7 @@ int decoder_meta_real(decoder *m, const ft_source *s, const char *name, double *
     const ft_meta *v = ft_source_meta(s, key_of(m, key, name));
     double d;
     if (!v) return 0;
-    if (!ft_meta_real(v, &d) || !(d > 0 && d - d == 0))
+    if (!(ft_meta_real(v, &d) && d > 0 && d - d == 0))
         return wrong(m, s, name, "is no number above 0");
     *out = d;
     return 0;
@@ -137,7 +138,7 @@ static int read_pattern(decoder *m, const ft_source *s)
     char key[96];
     const ft_meta *v = ft_source_meta(s, key_of(m, key, name));
     if (v && v->type == FT_META_ARRAY) {
-        if (v->item != FT_META_BOOL || (int64_t)v->n != m->layers || v->n > DECODER_MAX_LAYERS)
+        if (v->item != FT_META_BOOL || (int64_t)v->n != m->layers)
             return wrong(m, s, name, "is no list with a truth value for each layer");
         for (uint64_t l = 0; l < v->n; l++)
             m->slides[l] = m->window > 0 && ((const char *)v->data)[l] != 0;
@@ -168,7 +169,7 @@ static int read_windows(decoder *m, const ft_source *s)
 /* The n numbers of a list of divisors, which must be F32. */
 static int read_divisors(decoder *m, const ft_source *s, const ft_tensor *t, double *out, int64_t n)
 {
-    if (t->scheme || t->dtype != FT_F32 || t->ndim != 1 || t->dim[0] != n)
+    if (t->dtype != FT_F32 || t->ndim != 1 || t->dim[0] != n)
         return m->host->fail(m->host, FT_EFORMAT, "%s: tensor %s is no list of %lld F32 numbers",
                              s->path, t->name, (long long)n);
     for (int64_t i = 0; i < n; i++) {
@@ -286,6 +287,7 @@ static int read_rope(decoder *m, const ft_source *s)
 int decoder_read_gguf(decoder *m, const ft_source *s)
 {
     int e = read_sizes(m, s);
+    if (!e) e = decoder_check_sizes(m, s->path);
     if (!e) e = read_vocabulary(m, s);
     if (!e) e = read_switches(m, s);
     if (!e) e = refuse(m, s);

@@ -17,7 +17,7 @@ static const decoder_family *family_of(const ft_source *s)
 
 static bool claims(const ft_source *s) { return family_of(s) != NULL; }
 
-static int check_heads(const decoder *m, const char *path)
+int decoder_check_sizes(const decoder *m, const char *path)
 {
     if (m->heads % m->kv_heads)
         return m->host->fail(m->host, FT_EFORMAT,
@@ -56,7 +56,6 @@ static int load(void *self, const ft_source *s, ft_model_info *out)
     decoder *m = self;
     m->family = family_of(s);
     int e = s->gguf ? decoder_read_gguf(m, s) : decoder_read_config(m, s);
-    if (!e) e = check_heads(m, s->path);
     m->longest = m->context;
     for (int i = 0; i < (decoder_is(m, DECODER_LOCAL_ROPE) ? 2 : 1) && !e; i++)
         e = make_rope(m, i, s->path);

@@ -38,8 +38,10 @@ READERS = {  # name: (sources, tests)
     "template": ("core/text/*.c", "unit/test_template unit/test_template_refused unit/test_cmd_render"),
     "rows": ("plugins/data-chatml/*.c", "plugins/data-chatml_test plugins/data-chatml_files_test unit/test_cmd_tokenize"),
     "parquet": ("plugins/data-parquet/*.c", "plugins/data-parquet_test"),
-    "adapter": ("core/run/adapter_file.c core/run/lora_gguf.c core/run/method.c", "unit/test_adapters unit/test_refused plugins/merge_refuse_test"),
-    "model": ("plugins/decoder/config.c plugins/decoder/gguf.c", "plugins/decoder_test unit/test_model unit/test_refused"),
+    "adapter": ("core/run/adapter_file.c core/run/lora_gguf.c core/run/method.c core/run/engine.c",
+                "unit/test_adapter_refused unit/test_refused plugins/merge_refuse_test"),
+    "model": ("plugins/decoder/config.c plugins/decoder/gguf.c plugins/decoder/experts.c plugins/decoder/model.c "
+              "include/ft/rope.h", "plugins/decoder_refused_test plugins/decoder_test"),
 }
 
 CALL = r"(?:\w+(?:->|\.))*\w*(?:fail|errf|refuse|error|bad|ended|wrong)\w*\("
@@ -47,7 +49,9 @@ REFUSES = re.compile(rf"(?:^|[{{;=]|\breturn)\s*(?:\(void\))?{CALL}|\bbad = \"|\
 HANDS_ON = re.compile(r"!?\w[\w.>-]*(?:\(.*\))?(?: < 0)?")  # a call or a variable alone
 ENDS = re.compile(r"\breturn \w*ended\(\w+, code\);")  # hands on as well
 MEMORY = re.compile(r"ENOMEM|memory|oom\b|no_room|no_space")
-HEAD = """#include <errno.h>
+HEAD = """#ifndef RULE_IS_OUT
+#define RULE_IS_OUT
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +71,7 @@ static inline int rule_is_out(int k)
     }
     return out && atoi(out) == k;
 }
+#endif
 #line 1
 """
 
