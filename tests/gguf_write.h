@@ -6,14 +6,20 @@
 
 typedef struct {
     const char *name;
-    int64_t dim[2];  /* outermost first; the second 0: one axis */
+    int64_t dim[3];  /* outermost first; 0: no more axes */
     uint32_t type;   /* 0 F32, 1 F16 */
     double fill;
 } gguf_tensor;
 
+static inline uint32_t gguf_axes(const gguf_tensor *t)
+{
+    return t->dim[1] ? t->dim[2] ? 3 : 2 : 1;
+}
+
 static inline uint64_t gguf_tensor_bytes(const gguf_tensor *t)
 {
-    uint64_t n = (uint64_t)(t->dim[0] * (t->dim[1] ? t->dim[1] : 1));
+    uint64_t n = 1;
+    for (uint32_t i = 0; i < gguf_axes(t); i++) n *= (uint64_t)t->dim[i];
     return (n * (t->type ? 2 : 4) + 31) / 32 * 32;
 }
 
@@ -29,7 +35,7 @@ static inline void gguf_write(const char *path, const ft_gguf_keys *k, const ggu
     ft_gguf_u64(&b, k->n);
     ft_buf_add(&b, k->bytes.p, k->bytes.n);
     for (size_t i = 0; i < n; i++) {
-        uint32_t axes = t[i].dim[1] ? 2 : 1;
+        uint32_t axes = gguf_axes(&t[i]);
         ft_gguf_text(&b, t[i].name, strlen(t[i].name));
         ft_gguf_u32(&b, axes);
         while (axes--) ft_gguf_u64(&b, (uint64_t)t[i].dim[axes]);

@@ -12,6 +12,9 @@
 
 /* ---- a host --------------------------------------------------------------------------------- */
 
+/* An interface that the host does not have, or NULL. */
+static const char *not_there;
+
 typedef struct {
     const ft_plugin *plugin;
     const ft_format *format;
@@ -66,6 +69,7 @@ static inline const void *host_get(const ft_host *h, const char *iface)
                                       ft_json_done, ft_json_as_int, ft_json_as_real };
     static const ft_source_api source = { sizeof source, api_model };
     (void)h;
+    if (not_there && !strcmp(iface, not_there)) return NULL;
     return !strcmp(iface, "ft.json/1") ? (const void *)&json
          : !strcmp(iface, "ft.source/1") ? (const void *)&source
          : !strcmp(iface, "ft.template/1") ? (const void *)&ft_template_interface : NULL;
@@ -189,5 +193,39 @@ static inline void check_row(const char *template, const char *eos, const char *
     ck_assert_str_eq(got.p ? got.p : "", want);
     ft_buf_free(&got);
     teardown(&b);
+}
+
+/* ---- files of other kinds -------------------------------------------------------------------- */
+
+/* Everything ends with [mark], so that a reply has an end. */
+static const char plain[] = "{% for m in messages %}<{{ m.role[0] }}>{{ m.content }}{% if m.role "
+                            "== 'assistant' %}[e]{% endif %}{% endfor %}"
+                            "{% if add_generation_prompt %}<a>{% endif %}";
+
+/* The rows of a file as read_all writes them, or what failed; status of the last next(). */
+static inline void read_file_rows(ft_buf *got, char failed[2048], const char *path, const char *key,
+                           const char *value, const char *bad)
+{
+    bench b;
+    setup(&b, plain, "[e]", "path", path, "on_bad_row", bad, key, value, NULL);
+    got->n = 0;
+    ft_buf_puts(got, "");
+    if (!open_bench(&b)) {
+        read_all(&b, got);
+        teardown(&b);
+    } else {
+        free(b.self);
+        free(b.config);
+    }
+    snprintf(failed, 2048, "%s", b.failed);
+}
+
+/* A file of that name's ending. */
+static inline void write_as(char path[300], const char *ending, const void *p, size_t n)
+{
+    ft_err e = { 0 };
+    const char *dir = getenv("TMPDIR");
+    snprintf(path, 300, "%s/chatml-files-%d%s", dir ? dir : "/tmp", (int)getpid(), ending);
+    ck_assert_msg(!ft_file_write(path, p, n, &e), "%s", e.msg);
 }
 #endif

@@ -82,7 +82,7 @@ static const struct { const char *kind, *from, *to, *says;
     { "tied", "\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": true",
       "\"rms_norm_eps\" is a truth value; it must be a number above 0" },
     { "tied", "\"head_dim\": 16", "\"head_dim\": 2048", "2048 features of a head are rotated" },
-    { "qwen2", "\"layer_types\": [", "\"layer_types\": 5, \"was\": [", "\"layer_types\" is 5" },
+    { "qwen2", "\"layer_types\": [", "\"layer_types\": 50, \"was\": [", "\"layer_types\" is 50" },
     { "qwen2", "\"layer_types\": [", "\"layer_types\": [\"full_attention\", ",
       "\"layer_types\" is a list; it must be a list with an entry for each layer" },
     { "phi3", "\"partial_rotary_factor\": 0.75", "\"partial_rotary_factor\": 0.07",

@@ -6,8 +6,8 @@
 A rule is a condition that leads to a refusal: each part between || of the condition of an `if` whose statement
 refuses, each part between && of `return CONDITION ? … : REFUSAL`, and so on.  A refusal is a call of something that
 fails (fail, ft_errf, file_fail, …) or a text of blame; with --all also a plain false, NULL or -1, unless it only hands
-on that something called has failed.  Refusals for want of memory are passed over: tests that let allocations fail
-are others.
+on that something called has failed.  Refusals for want of memory, or when an open file has no size, are passed over:
+tests that let those fail are others.
 
 All rules of a reader are switched in one build, a copy of the tree under BUILD/mutants: each condition asks
 whether it is the one that is out.  A first run of every test function notes which rules it makes refuse; then each rule is taken
@@ -36,19 +36,19 @@ READERS = {  # name: (sources, tests)
                   "plugins/tokenizer-unigram/*.c plugins/tokenizer-wordpiece/*.c", "plugins/tokenizer-bpe_test plugins/tokenizer-bpe_hostile_test "
                   "plugins/tokenizer-unigram_test plugins/tokenizer-wordpiece_test"),
     "template": ("core/text/*.c", "unit/test_template unit/test_template_refused unit/test_cmd_render"),
-    "rows": ("plugins/data-chatml/*.c", "plugins/data-chatml_test plugins/data-chatml_files_test unit/test_cmd_tokenize"),
-    "parquet": ("plugins/data-parquet/*.c", "plugins/data-parquet_test"),
+    "rows": ("plugins/data-chatml/*.c", "plugins/data-chatml_test plugins/data-chatml_files_test plugins/data-chatml_packed_test unit/test_cmd_tokenize"),
+    "parquet": ("plugins/data-parquet/*.c", "plugins/data-parquet_test plugins/data-parquet_made_test"),
     "adapter": ("core/run/adapter_file.c core/run/lora_gguf.c core/run/method.c core/run/engine.c",
                 "unit/test_adapter_refused unit/test_refused plugins/merge_refuse_test"),
     "model": ("plugins/decoder/config.c plugins/decoder/gguf.c plugins/decoder/experts.c plugins/decoder/model.c "
-              "include/ft/rope.h", "plugins/decoder_refused_test plugins/decoder_test"),
+              "include/ft/rope.h", "plugins/decoder_refused_test plugins/decoder_test plugins/export-gguf_experts_test"),
 }
 
 CALL = r"(?:\w+(?:->|\.))*\w*(?:fail|errf|refuse|error|bad|ended|wrong)\w*\("
 REFUSES = re.compile(rf"(?:^|[{{;=]|\breturn)\s*(?:\(void\))?{CALL}|\bbad = \"|\breturn (?:\"|false;|-1;|NULL;|FT_E\w+;)")
 HANDS_ON = re.compile(r"!?\w[\w.>-]*(?:\(.*\))?(?: < 0)?")  # a call or a variable alone
 ENDS = re.compile(r"\breturn \w*ended\(\w+, code\);")  # hands on as well
-MEMORY = re.compile(r"ENOMEM|memory|oom\b|no_room|no_space")
+MEMORY = re.compile(r"ENOMEM|memory|oom\b|no_room|no_space|fstat\(")
 HEAD = """#ifndef RULE_IS_OUT
 #define RULE_IS_OUT
 #include <errno.h>

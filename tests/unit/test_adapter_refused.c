@@ -71,9 +71,9 @@ static const char q_a[] = "blk.0.attn_q.weight.lora_a", q_b[] = "blk.0.attn_q.we
 static const struct { gguf_tensor t[3]; const char *alpha, *says; } ggufs[] = {
     { { { q_a, { 2, 64 }, 0, 0 }, { q_b, { 64, 2 }, 0, 0 } }, "8", NULL },
     { { { q_a, { 2, 64 }, 1, 0 }, { q_b, { 64, 2 }, 0, 0 } }, "8", "are no F32 update of" },
-    { { { q_a, { 64, 0 }, 0, 0 }, { q_b, { 64, 2 }, 0, 0 } }, "8", "are no F32 update of" },
+    { { { q_a, { 2, 64, 3 }, 0, 0 }, { q_b, { 64, 2 }, 0, 0 } }, "8", "are no F32 update of" },
     { { { q_a, { 2, 64 }, 0, 0 }, { q_b, { 64, 2 }, 1, 0 } }, "8", "are no F32 update of" },
-    { { { q_a, { 2, 64 }, 0, 0 }, { q_b, { 64, 0 }, 0, 0 } }, "8", "are no F32 update of" },
+    { { { q_a, { 2, 64 }, 0, 0 }, { q_b, { 64, 2, 3 }, 0, 0 } }, "8", "are no F32 update of" },
     { { { q_a, { 2, 32 }, 0, 0 }, { q_b, { 64, 2 }, 0, 0 } }, "8", "are no F32 update of" },
     { { { q_a, { 2, 64 }, 0, 0 }, { q_b, { 32, 2 }, 0, 0 } }, "8", "are no F32 update of" },
     { { { q_a, { 2, 64 }, 0, 0 }, { q_b, { 64, 4 }, 0, 0 } }, "8", "are no F32 update of" },
