@@ -121,7 +121,7 @@ typedef struct {
     const ft_json *(*root)(const ft_json_doc *);
     void (*done)(ft_json_doc *); /* NULL is fine */
     /* Number as integer: false when it has a fraction or does not fit.  As real: false when
-     * it is not a number or not finite. */
+     * it is not a number or not finite.  NULL is no number. */
     bool (*to_int)(const ft_json *, int64_t *out);
     bool (*to_real)(const ft_json *, double *out);
 } ft_json_api;

@@ -82,6 +82,7 @@ static const struct { const char *json, *error;
       "empty text" },
     { "\"normalizer\":{\"type\":\"Unheard\"}," MODEL, "normalizer \"Unheard\" is not supported" },
     { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":5}," MODEL, "base64" },
+    { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":{}}," MODEL, "base64" },
     { "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":5}," MODEL, "a text of at most" },
     { "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"}," MODEL,
       "base64" },

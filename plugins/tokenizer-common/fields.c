@@ -45,7 +45,7 @@ int tok_get_count(tok *t, const ft_json *o, const char *key, uint32_t *out)
 {
     int64_t v = 0;
     const ft_json *j = ft_json_get(o, key);
-    if (!j || !t->json->to_int(j, &v) || v < 0 || v > UINT32_MAX / 2)
+    if (!t->json->to_int(j, &v) || v < 0 || v > UINT32_MAX / 2)
         return tok_wrong_field(t, o, key, "a number");
     *out = (uint32_t)v;
     return 0;
