@@ -7,7 +7,7 @@
 typedef struct {
     const char *name;
     int64_t dim[3];  /* outermost first; 0: no more axes */
-    uint32_t type;   /* 0 F32, 1 F16 */
+    uint32_t type;   /* 0 F32, 1 F16, 26 I32 */
     double fill;
 } gguf_tensor;
 
@@ -20,7 +20,7 @@ static inline uint64_t gguf_tensor_bytes(const gguf_tensor *t)
 {
     uint64_t n = 1;
     for (uint32_t i = 0; i < gguf_axes(t); i++) n *= (uint64_t)t->dim[i];
-    return (n * (t->type ? 2 : 4) + 31) / 32 * 32;
+    return (n * (t->type == 1 ? 2 : 4) + 31) / 32 * 32;
 }
 
 static inline void gguf_write(const char *path, const ft_gguf_keys *k, const gguf_tensor *t,

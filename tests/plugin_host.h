@@ -19,6 +19,7 @@ typedef struct {
     ft_arena arena;
     int threads;         /* 0: the host offers no "ft.threads/1" */
     bool no_memory;      /* host->alloc gives NULL */
+    const char *lacks;   /* an interface that the host does not offer, or NULL */
     const char *offer;   /* a further interface that the test offers, by name, or NULL */
     const void *offered;
 } plugin_host;
@@ -88,8 +89,9 @@ static inline const void *ph_get(const ft_host *h, const char *iface)
     static const ft_json_api json = { sizeof json, ph_parse, ft_json_root, ft_json_done,
                                       ft_json_as_int, ft_json_as_real };
     static const ft_threads_api threads = { sizeof threads, ph_each };
-    if (strcmp(iface, "ft.json/1") == 0) return &json;
     const plugin_host *p = h->ctx;
+    if (p->lacks && !strcmp(iface, p->lacks)) return NULL;
+    if (strcmp(iface, "ft.json/1") == 0) return &json;
     if (p->offer && !strcmp(iface, p->offer)) return p->offered;
     bool some = p->threads > 0;
     return some && strcmp(iface, "ft.threads/1") == 0 ? &threads : NULL;

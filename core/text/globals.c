@@ -101,9 +101,8 @@ static void read_clock(ftj_run *run, struct tm *tm, long *microseconds)
     *microseconds = 0;
     if (epoch && *epoch) {
         char *end;
-        errno = 0;
         time_t t = (time_t)strtoll(epoch, &end, 10);
-        if (errno || *end || !gmtime_r(&t, tm))
+        if (*end || !gmtime_r(&t, tm))
             ftj_fail(run, "SOURCE_DATE_EPOCH is '%.40s', not a number of seconds", epoch);
         return;
     }

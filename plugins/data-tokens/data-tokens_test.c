@@ -1,7 +1,7 @@
 /* data-tokens_test.c -- ready rows: shapes [N, S] and [N, B, S], I64 and I32, documents within a
  * row (their losses as if each stood alone, nothing from the last token of one to the first of the
  * next), batches taken in order, and every wrong file by name. */
-#include "tests/harness.h"
+#include "tests/plugin_host.h"
 #include "tests/talker.h"
 
 enum { N = 4, S = 12 };
@@ -186,6 +186,7 @@ END_TEST
 START_TEST(wrong_files)
 {
     static const int64_t negative[] = { 5, 6, -1, 7 }, large[] = { 5, 6, 7, 1000 },
+                         wide[] = { 5, 6, (int64_t)1 << 31, 7 },
                          odd[] = { -100, 6, -5, 7 };
     static const struct { const char *says; column c[3];
     } cases[] = {
@@ -205,6 +206,8 @@ START_TEST(wrong_files)
             { "seq_ids", FT_F32, 2, { 1, 4, 0 }, NULL } } },
         { "row 0, token 2: input_ids has -1",
           { { "input_ids", FT_I64, 2, { 1, 4, 0 }, negative } } },
+        { "row 0, token 2: input_ids has 2147483648",
+          { { "input_ids", FT_I64, 2, { 1, 4, 0 }, wide } } },
         { "token id 1000 is outside of the model's vocabulary of 96",
           { { "input_ids", FT_I64, 2, { 1, 4, 0 }, large } } },
         { "row 0, token 2: labels has -5",
@@ -225,6 +228,15 @@ START_TEST(wrong_files)
 }
 END_TEST
 
+START_TEST(a_host_without_files)
+{
+    plugin_host h = { .lacks = "ft.tensors/1" };
+    ck_assert_int_eq(plugin_open(&h, "data-tokens", NULL), FT_EUNSUP);
+    ck_assert_str_eq(h.err.msg, "this host cannot open tensor files");
+    ft_arena_free(&h.arena);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("data-tokens");
@@ -236,6 +248,7 @@ static Suite *suite(void)
     tcase_add_test(t, batches);
     tcase_add_test(t, steps_in_order);
     tcase_add_test(t, wrong_files);
+    tcase_add_test(t, a_host_without_files);
     suite_add_tcase(s, t);
     return s;
 }

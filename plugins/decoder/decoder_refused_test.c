@@ -199,7 +199,12 @@ static const char *write_gguf(const gguf_case *c)
 
 #define NOT_WHOLE " is no whole number from 1 to 2147483647"
 static const gguf_case wrong_gguf[] = {
-    { .arch = "llama", .says = "blk.0." },
+    { .arch = "llama", .says = "tensor blk.0.attn_norm.weight is missing" },
+    { .arch = "llama", .says = " more" },
+    { .arch = "llama", .tensor = "token_embd.weight", .type = 26, .dim = { 96, 64 },
+      .says = "tensor token_embd.weight has format I32, whose numbers cannot be decoded" },
+    { .arch = "llama", .tensor = "token_embd.weight", .dim = { 96, 65 },
+      .says = "tensor token_embd.weight has shape (96, 65) where the model needs (96, 64)" },
     { .arch = "llama",
       .key = "embedding_length",
       .value = "'64'",

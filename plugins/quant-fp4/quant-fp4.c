@@ -80,29 +80,25 @@ static int wrong(const opening *o, int i, const char *what)
     return quant_wrong(o->host, &o->part[CODES], suffix[i], what);
 }
 
-static bool get_int(const ft_json_api *json, const ft_json *o, const char *key, int64_t *out)
-{
-    const ft_json *v = ft_json_get(o, key);
-    return v && json->to_int(v, out);
-}
-
+/* What is not there, or no whole number, stays what is not allowed. */
 static int check_state(opening *o, const ft_json_api *json, const ft_json *s, const int64_t *dim)
 {
     const ft_json *shape = ft_json_get(s, "shape"), *offset = ft_json_get(s, "nested_offset");
-    int64_t a, b;
+    static const char other[] = "\"shape\" is not the one that config.json gives this weight";
+    int64_t a = -1, b = -1, nest = -1;
     if (strcmp(ft_json_str(s, "quant_type", ""), "fp4"))
         return wrong(o, STATE, "\"quant_type\" must be \"fp4\"");
-    if (!get_int(json, s, "blocksize", &o->size) || o->size < 64 || o->size > 4096 ||
-        (o->size & (o->size - 1)))
+    json->to_int(ft_json_get(s, "blocksize"), &o->size);
+    if (o->size < 64 || o->size > 4096 || (o->size & (o->size - 1)))
         return wrong(o, STATE, "\"blocksize\" must be a power of two from 64 to 4096");
-    if (!shape || shape->type != FT_JSON_ARRAY || shape->len != 2 ||
-        !json->to_int(&shape->item[0], &a) || !json->to_int(&shape->item[1], &b) || a != dim[0] ||
-        b != dim[1])
-        return wrong(o, STATE, "\"shape\" is not the one that config.json gives this weight");
+    if (!shape || shape->type != FT_JSON_ARRAY || shape->len != 2) return wrong(o, STATE, other);
+    json->to_int(&shape->item[0], &a);
+    json->to_int(&shape->item[1], &b);
+    if (a != dim[0] || b != dim[1]) return wrong(o, STATE, other);
     if (!o->nested) return 0;
-    if (!get_int(json, s, "nested_blocksize", &a) || a != NEST)
-        return wrong(o, STATE, "\"nested_blocksize\" must be 256");
-    if (!offset || !json->to_real(offset, &o->offset) || !isfinite((float)o->offset))
+    json->to_int(ft_json_get(s, "nested_blocksize"), &nest);
+    if (nest != NEST) return wrong(o, STATE, "\"nested_blocksize\" must be 256");
+    if (!json->to_real(offset, &o->offset) || !isfinite((float)o->offset))
         return wrong(o, STATE, "\"nested_offset\" must be a number that fits fp32");
     return 0;
 }
@@ -155,7 +151,7 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
     uint64_t n;
     (void)ndim;
     o.nested = part[NESTED].data || part[MAP].data;
-    if (!ck_numel(&n, dim, 2) || n > INT64_MAX / 8)
+    if (!(ck_numel(&n, dim, 2) && n <= INT64_MAX / 8))
         return wrong(&o, CODES, "is too large");
     o.numel = (int64_t)n;
     int code = read_state(&o, dim);

@@ -64,6 +64,99 @@ static void check_refused(const char *word)
     ck_assert_msg(strstr(host.err.msg, word) != NULL, "no %s in: %s", word, host.err.msg);
 }
 
+/* With a second level of scales: what stands behind the shape, and the parts of that level. */
+static uint8_t scale_codes[BLOCKS];
+static float scales[1] = { 2 }, map[256];
+
+static void start_nested(const char *more)
+{
+    start();
+    snprintf(state, sizeof state,
+             "{\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": [%d, %d]%s}", ROWS, COLS,
+             more);
+    part[STATE].bytes = strlen(state);
+    part[ABSMAX] = (ft_tensor){ .dtype = FT_U8, .data = scale_codes, .bytes = sizeof scale_codes };
+    part[NESTED] = (ft_tensor){ .dtype = FT_F32, .data = scales, .bytes = sizeof scales };
+    part[MAP] = (ft_tensor){ .dtype = FT_F32, .data = map, .bytes = sizeof map };
+}
+
+#define SECOND ", \"nested_blocksize\": 256, \"nested_offset\": 0.5"
+
+START_TEST(refused_states)
+{
+    static const struct { const char *state, *says; } plain[] = {
+        { "\"quant_type\": \"fp4\"", "\"blocksize\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 32, \"shape\": [3, 50]", "\"blocksize\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 96, \"shape\": [3, 50]", "\"blocksize\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 8192, \"shape\": [3, 50]", "\"blocksize\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 64", "\"shape\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": 50", "\"shape\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": [3, 50, 1]", "\"shape\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": [3, \"50\"]", "\"shape\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": [3, 51]", "\"shape\"" },
+    };
+    static const char *const second[][2] = {
+        { "", "nested_blocksize" },
+        { ", \"nested_blocksize\": 128, \"nested_offset\": 0.5", "nested_blocksize" },
+        { ", \"nested_blocksize\": 256", "nested_offset" },
+        { ", \"nested_blocksize\": 256, \"nested_offset\": 1e300", "nested_offset" },
+    };
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        start();
+        snprintf(state, sizeof state, "{%s}", plain[i].state);
+        part[STATE].bytes = strlen(state);
+        check_refused(plain[i].says);
+        plugin_close(&host);
+    }
+    for (size_t i = 0; i < sizeof second / sizeof *second; i++) {
+        start_nested(second[i][0]);
+        check_refused(second[i][1]);
+        plugin_close(&host);
+    }
+}
+END_TEST
+
+START_TEST(refused_parts)
+{
+    static char long_state[(64 << 10) + 1];
+    static const int64_t wide[2] = { INT64_MAX, 2 }, large[2] = { (int64_t)1 << 40, 1 << 21 };
+    ft_packed p;
+    ft_part of[FT_MAX_PARTS];
+    start();
+    ck_assert_int_eq(quant->parts(host.self, shape, 3, of), FT_EUNSUP);
+    ck_assert_int_eq(quant->open(host.self, wide, 2, part, &p), FT_EFORMAT);
+    ck_assert_msg(strstr(host.err.msg, "is too large") != NULL, "%s", host.err.msg);
+    ck_assert_int_eq(quant->open(host.self, large, 2, part, &p), FT_EFORMAT);
+    ck_assert_msg(strstr(host.err.msg, "is too large") != NULL, "%s", host.err.msg);
+    memset(long_state, ' ', sizeof long_state);
+    memcpy(long_state, state, strlen(state));
+    part[STATE].data = long_state;
+    part[STATE].bytes = sizeof long_state;
+    check_refused("larger than 64 KiB");
+    part[STATE].data = NULL;
+    check_refused("is not in the file");
+    set_state("fp4", 64, ROWS);
+    host.lacks = "ft.json/1";
+    check_refused("is not in the file");
+    host.lacks = NULL;
+    part[CODES].bytes--;
+    check_refused("is not of the size that its shape needs");
+    part[CODES].bytes++;
+    part[ABSMAX].dtype = FT_BF16;
+    check_refused(".absmax");
+    plugin_close(&host);
+    for (int i = 0; i < 3; i++) {
+        start_nested(SECOND);
+        ck_assert_msg(!quant->open(host.self, shape, 2, part, &p), "%s", host.err.msg);
+        if (i == 0) part[ABSMAX].data = NULL;
+        if (i == 1) part[ABSMAX].dtype = FT_I8;
+        if (i == 2) part[ABSMAX].bytes--;
+        check_refused("is not of the size that its blocks need");
+        plugin_close(&host);
+    }
+}
+END_TEST
+
 START_TEST(refused)
 {
     start();
@@ -150,6 +243,8 @@ static Suite *suite(void)
     TCase *t = tcase_create("quant-fp4");
     tcase_add_test(t, numbers);
     tcase_add_test(t, refused);
+    tcase_add_test(t, refused_states);
+    tcase_add_test(t, refused_parts);
     tcase_add_test(t, bitsandbytes);
     suite_add_tcase(s, t);
     return s;

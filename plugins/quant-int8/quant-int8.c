@@ -46,7 +46,7 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
     const ft_tensor *q = &part[CODES], *s = &part[SCALE], *f = &part[FORMAT];
     uint64_t n;
     (void)ndim;
-    if (!ck_numel(&n, dim, 2) || q->bytes != n || q->ndim != 2 || q->dim[0] != dim[0])
+    if (!(ck_numel(&n, dim, 2) && q->bytes == n) || q->ndim != 2 || q->dim[0] != dim[0])
         return quant_wrong(self->host, q, "",
                            "its shape is not the one that config.json gives this weight");
     if (!s->data || s->dtype != FT_F32 || s->bytes != (uint64_t)dim[0] * 4)

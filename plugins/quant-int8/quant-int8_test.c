@@ -53,9 +53,26 @@ static void check_refused(const char *word)
 
 START_TEST(refused)
 {
+    ft_part of[FT_MAX_PARTS];
     start();
+    ck_assert_int_eq(quant->parts(host.self, shape, 1, of), FT_EUNSUP);
+    ck_assert_msg(strstr(host.err.msg, "1 dimensions") != NULL, "%s", host.err.msg);
     part[0].bytes--;
     check_refused("shape");
+    start();
+    part[0].ndim = 3;
+    part[0].dim[2] = 1;
+    check_refused("shape");
+    start();
+    part[0].dim[0] = COLS;
+    part[0].dim[1] = ROWS;
+    check_refused("shape");
+    start();
+    part[1].dtype = FT_BF16;
+    check_refused("SCB");
+    start();
+    part[1].bytes -= 4;
+    check_refused("SCB");
     start();
     part[1].data = NULL;
     check_refused("SCB");

@@ -92,7 +92,7 @@ static int open_parts(void *me, const int64_t *dim, int ndim, const ft_tensor pa
 {
     const instance *self = me;
     const ft_tensor *blocks = &part[BLOCKS], *scales = &part[SCALES];
-    if (ndim != 3 || dim[1] % BLOCK || dim[1] <= 0)
+    if (ndim != 3 || dim[1] % BLOCK)
         return wrong(self, blocks, "_blocks", "belongs to no experts' weight");
     int64_t stored[4] = { dim[0], dim[2], dim[1] / BLOCK, BLOCK / 2 };
     if (!quant_part_is(blocks, FT_U8, stored, 4))

@@ -72,8 +72,25 @@ static void check_refused(const char *word)
     plugin_close(&host);
 }
 
+static void check_shape_refused(const int64_t *dim, int ndim)
+{
+    ft_packed p;
+    ft_part of[FT_MAX_PARTS];
+    start();
+    ck_assert_int_eq(quant->open(host.self, dim, ndim, part, &p), FT_EFORMAT);
+    ck_assert_msg(strstr(host.err.msg, "belongs to no experts' weight") != NULL, "%s",
+                  host.err.msg);
+    ck_assert_int_eq(quant->parts(host.self, dim, ndim, of), FT_EUNSUP);
+    ck_assert_msg(strstr(host.err.msg, "only experts' weights whose inputs are") != NULL, "%s",
+                  host.err.msg);
+    plugin_close(&host);
+}
+
 START_TEST(refused)
 {
+    static const int64_t uneven[3] = { EXPERTS, IN + 1, OUT };
+    check_shape_refused(shape, 2);
+    check_shape_refused(uneven, 3);
     start();
     part[0].bytes--;
     check_refused("X_blocks");

@@ -272,6 +272,8 @@ START_TEST(states)
     memset(big, ' ', 100000);
     part[STATE].data = big, part[STATE].bytes = 100000;
     check_open(FT_EFORMAT, "64 KiB");
+    host.lacks = "ft.json/1";
+    check_open(FT_EUNSUP, "does not offer ft.json/1");
     free(big);
     plugin_close(&host);
 }

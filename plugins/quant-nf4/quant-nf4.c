@@ -151,12 +151,12 @@ static int check_input(const ft_host *h, const ft_tensor *w, job *j)
 {
     uint64_t n, bytes;
     const char *name = w->name ? w->name : "weight";
-    if (w->scheme || (w->dtype != FT_F32 && w->dtype != FT_BF16 && w->dtype != FT_F16)) {
+    if (w->dtype != FT_F32 && w->dtype != FT_BF16 && w->dtype != FT_F16) {
         return h->fail(h, FT_EDTYPE, "%s: only plain F32, BF16 and F16 weights are quantized",
                        name);
     }
     j->width = w->dtype == FT_F32 ? 4 : 2;
-    if (!ck_numel(&n, w->dim, w->ndim) || !ck_mul(&bytes, n, j->width) || bytes != w->bytes) {
+    if (!(ck_numel(&n, w->dim, w->ndim) && ck_mul(&bytes, n, j->width) && bytes == w->bytes)) {
         return h->fail(h, FT_ESHAPE, "%s: %llu bytes do not fit its shape", name,
                        (unsigned long long)w->bytes);
     }

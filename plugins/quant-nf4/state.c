@@ -170,7 +170,7 @@ static int check_state(opening *o, const ft_json_api *json, const ft_json *s)
         return bad_state(o, "nested_dtype", "\"float32\"");
     }
     const ft_json *v = ft_json_get(s, "nested_offset");
-    if (!v || !json->to_real(v, &o->offset) || fabs(o->offset) > (double)FLT_MAX) {
+    if (!json->to_real(v, &o->offset) || fabs(o->offset) > (double)FLT_MAX) {
         return bad_state(o, "nested_offset", "a number that fits fp32");
     }
     return 0;

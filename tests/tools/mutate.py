@@ -38,16 +38,19 @@ READERS = {  # name: (sources, tests)
     "template": ("core/text/*.c", "unit/test_template unit/test_template_refused unit/test_cmd_render"),
     "rows": ("plugins/data-chatml/*.c", "plugins/data-chatml_test plugins/data-chatml_files_test plugins/data-chatml_packed_test unit/test_cmd_tokenize"),
     "parquet": ("plugins/data-parquet/*.c", "plugins/data-parquet_test plugins/data-parquet_made_test"),
+    "tokens": ("plugins/data-tokens/data-tokens.c core/run/tokens.c", "plugins/data-tokens_test unit/test_data_stages"),
+    "packed": ("plugins/quant-*/*.c", "plugins/quant-nf4_test plugins/nf4_open_test plugins/quant-mxfp4_test "
+               "plugins/quant-int8_test plugins/quant-fp4_test"),
     "adapter": ("core/run/adapter_file.c core/run/lora_gguf.c core/run/method.c core/run/engine.c",
                 "unit/test_adapter_refused unit/test_refused plugins/merge_refuse_test"),
-    "model": ("plugins/decoder/config.c plugins/decoder/gguf.c plugins/decoder/experts.c plugins/decoder/model.c "
+    "model": ("plugins/decoder/config.c plugins/decoder/gguf.c plugins/decoder/experts.c plugins/decoder/model.c core/run/weights.c "
               "include/ft/rope.h", "plugins/decoder_refused_test plugins/decoder_test plugins/export-gguf_experts_test"),
 }
 
 CALL = r"(?:\w+(?:->|\.))*\w*(?:fail|errf|refuse|error|bad|ended|wrong)\w*\("
 REFUSES = re.compile(rf"(?:^|[{{;=]|\breturn)\s*(?:\(void\))?{CALL}|\bbad = \"|\breturn (?:\"|false;|-1;|NULL;|FT_E\w+;)")
 HANDS_ON = re.compile(r"!?\w[\w.>-]*(?:\(.*\))?(?: < 0)?")  # a call or a variable alone
-ENDS = re.compile(r"\breturn \w*ended\(\w+, code\);")  # hands on as well
+ENDS = re.compile(r"\breturn \w*(?:ended|instance_error)\(.*, code\b.*\);")  # hands on as well
 MEMORY = re.compile(r"ENOMEM|memory|oom\b|no_room|no_space|fstat\(")
 HEAD = """#ifndef RULE_IS_OUT
 #define RULE_IS_OUT
