@@ -201,7 +201,7 @@ static const struct { const char *source, *says;
     { "{{ namespace(_a=1) }}",
       "a namespace cannot hold the attribute '_a': it starts with an underscore" },
     { "{{ '\\N{DASH}' }}", "this escape in a string is not supported" },
-    { "{{ {}[1:2] }}", "unhashable type: 'slice'" },
+    { "{% set d = {} %}{{ d[1:2] }}", "unhashable type: 'slice'" },
     { "{{ 'a'.partition('') }}", "empty separator" },
     { "{{ 'f' ~ 'fffffffffffffffffff'|int(0, 16) }}", "integer of more than 64 bits in base 16" },
     { "{{ '%d' % ('nan'|float) }}", "cannot convert float NaN to integer" },
@@ -242,6 +242,11 @@ static const struct { const char *source, *says;
     { "{% for a b in [] %}{% endfor %}", "'in' must stand here" },
     { "{% set a b = 1 %}", "'%}' must stand here" },
     { "{{ a[1 2] }}", "',' must stand here" },
+    { "{{ {(1, 2): 3}|tojson }}", "keys must be str, int, float, bool or None, not tuple" },
+    { "{{ [1]|tojson(separators=(',',)) }}", "tojson: separators must be two strings" },
+    { "{{ [1][5] + 1 }}", "list object has no element 5" },
+    { "{{ -('a'|safe) }}", "bad operand type for unary -: 'Markup'" },
+    { "{{ {{'a': 1}.keys(): 1} }}", "unhashable type: 'dict_keys'" },
 };
 
 #endif

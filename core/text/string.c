@@ -191,7 +191,7 @@ size_t ftj_str_rfind(ftj_run *run, const ftj_str *s, const ftj_str *what, size_t
 /* Room for n more bytes. */
 static void make_room(ftj_run *run, ftj_out *out, size_t n)
 {
-    if (n > FTJ_MAX_OUTPUT || out->n > FTJ_MAX_OUTPUT - n)
+    if (out->n + n > FTJ_MAX_OUTPUT)
         ftj_fail(run, "writes more than %d MiB", FTJ_MAX_OUTPUT >> 20);
     if (out->n + n <= out->cap) return;
     size_t cap = out->cap ? out->cap : 64;

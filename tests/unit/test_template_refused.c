@@ -169,6 +169,23 @@ START_TEST(clock_that_is_none)
 }
 END_TEST
 
+START_TEST(variables)
+{
+    ft_err e = { 0 };
+    ft_text out;
+    ft_json_doc *list = parse("[1]", 3);
+    ft_template *t = ft_template_compile("t", "{{ a }}", 7, &e);
+    const ft_json *const wrong[] = { NULL, ft_json_root(list) };
+    for (int i = 0; i < 2; i++) {
+        e = (ft_err){ 0 };
+        ck_assert_int_ne(ft_template_render(t, wrong[i], &out, &e), 0);
+        ck_assert_msg(strstr(e.msg, "the variables must be a JSON object") != NULL, "%s", e.msg);
+    }
+    ft_json_done(list);
+    ft_template_done(t);
+}
+END_TEST
+
 /* One bracket more than are followed. */
 START_TEST(brackets)
 {
@@ -258,6 +275,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, hostile_templates, 0, sizeof hostile / sizeof *hostile);
     tcase_add_test(c, zero_byte);
     tcase_add_test(c, clock_that_is_none);
+    tcase_add_test(c, variables);
     tcase_add_test(c, brackets);
     tcase_add_test(c, deep_templates);
     tcase_add_test(c, out_of_memory);
