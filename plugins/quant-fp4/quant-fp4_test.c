@@ -84,13 +84,15 @@ static void start_nested(const char *more)
 
 START_TEST(refused_states)
 {
-    static const struct { const char *state, *says; } plain[] = {
+    static const struct { const char *state, *says;
+    } plain[] = {
         { "\"quant_type\": \"fp4\"", "\"blocksize\"" },
         { "\"quant_type\": \"fp4\", \"blocksize\": 32, \"shape\": [3, 50]", "\"blocksize\"" },
         { "\"quant_type\": \"fp4\", \"blocksize\": 96, \"shape\": [3, 50]", "\"blocksize\"" },
         { "\"quant_type\": \"fp4\", \"blocksize\": 8192, \"shape\": [3, 50]", "\"blocksize\"" },
         { "\"quant_type\": \"fp4\", \"blocksize\": 64", "\"shape\"" },
-        { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": 50", "\"shape\"" },
+        { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": {\"a\": 3, \"b\": 50}",
+          "\"shape\"" },
         { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": [3, 50, 1]", "\"shape\"" },
         { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": [3, \"50\"]", "\"shape\"" },
         { "\"quant_type\": \"fp4\", \"blocksize\": 64, \"shape\": [3, 51]", "\"shape\"" },
@@ -133,6 +135,7 @@ START_TEST(refused_parts)
     part[STATE].data = long_state;
     part[STATE].bytes = sizeof long_state;
     check_refused("larger than 64 KiB");
+    set_state("fp4", 64, ROWS);
     part[STATE].data = NULL;
     check_refused("is not in the file");
     set_state("fp4", 64, ROWS);
