@@ -360,6 +360,50 @@ START_TEST(names_of_weights)
 }
 END_TEST
 
+static int nameless(void *self, const char *name, ft_gguf_name *out)
+{
+    (void)self, (void)name, (void)out;
+    return FT_EUNSUP;
+}
+
+/* Models of others, which know no names in GGUF, or not this one. */
+START_TEST(models_without_names)
+{
+    static const ft_model models[] = { { .size = sizeof *models },
+                                       { .size = sizeof *models, .gguf_name = nameless } };
+    static const char *const says[] = { "x.gguf: this model cannot be read from GGUF",
+                                        "x.gguf: weight odd.weight has no name in GGUF files" };
+    const ft_shape shape = ft_1d(4);
+    for (int i = 0; i < 2; i++) {
+        ft_weights w = { .model = &models[i], .gguf = true, .path = "x.gguf" };
+        ft_arg a;
+        ft_err e = { 0 };
+        ck_assert_int_eq(ft_weights_find(&w, "odd.weight", &shape, &a, &e), FT_EUNSUP);
+        ck_assert_str_eq(e.msg, says[i]);
+    }
+}
+END_TEST
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+/* A folder whose embedding is of whole numbers. */
+START_TEST(numbers_of_no_weight)
+{
+    static const char *const none[] = { NULL };
+    static const uint64_t zeros[96 * 64];
+    static const int64_t dim[2] = { 96, 64 };
+    ft_err e = { 0 };
+    const char *dir = changed("tied", "whole", none);
+    ft_st_writer *w = ft_st_new(&e);
+    ft_st_declare(w, "model.embed_tokens.weight", FT_U64, dim, 2, &e);
+    tiny_must(ft_st_begin(w, tiny_path("whole/model.safetensors"), 0, &e), &e);
+    tiny_must(ft_st_write(w, 0, zeros, sizeof zeros, &e), &e);
+    tiny_must(ft_st_commit(w, &e), &e);
+    ft_st_free(w);
+    check_refused(dir, "model.embed_tokens.weight has format U64, whose numbers cannot be decoded");
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("decoder-refused");
@@ -370,6 +414,8 @@ static Suite *suite(void)
     tcase_add_test(t, wrong_upper_layers);
     tcase_add_loop_test(t, wrong_ggufs, 0, sizeof wrong_gguf / sizeof *wrong_gguf);
     tcase_add_test(t, names_of_weights);
+    tcase_add_test(t, models_without_names);
+    tcase_add_test(t, numbers_of_no_weight);
     suite_add_tcase(s, t);
     return s;
 }
