@@ -404,6 +404,28 @@ START_TEST(numbers_of_no_weight)
 }
 END_TEST
 
+/* A mixture's folder without the matrix of one expert, and with one of another shape. */
+START_TEST(pieces_of_experts)
+{
+    static const char piece[] = "model.layers.1.mlp.experts.3.up_proj.weight";
+    static const char *const none[] = { NULL };
+    char says[2][160];
+    snprintf(says[0], sizeof says[0], "tensor %s is missing", piece);
+    snprintf(says[1], sizeof says[1], "tensor %s does not fit", piece);
+    for (int shorter = 0; shorter < 2; shorter++) {
+        tiny_tensor t[TINY_TENSORS];
+        const char *dir = changed("mixture", "piece", none);
+        int n = tiny_list(t, TINY_TENSORS, "mixture"), k = 0;
+        while (k < n && strcmp(t[k].name, piece)) k++;
+        ck_assert_int_lt(k, n);
+        if (shorter) t[k].dim[0]--;
+        else t[k] = t[--n];
+        tiny_write(dir, t, n);
+        check_refused(dir, says[shorter]);
+    }
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("decoder-refused");
@@ -416,6 +438,7 @@ static Suite *suite(void)
     tcase_add_test(t, names_of_weights);
     tcase_add_test(t, models_without_names);
     tcase_add_test(t, numbers_of_no_weight);
+    tcase_add_test(t, pieces_of_experts);
     suite_add_tcase(s, t);
     return s;
 }

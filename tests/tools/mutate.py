@@ -6,8 +6,8 @@
 A rule is a condition that leads to a refusal: each part between || of the condition of an `if` whose statement
 refuses, each part between && of `return CONDITION ? … : REFUSAL`, and so on.  A refusal is a call of something that
 fails (fail, ft_errf, file_fail, …) or a text of blame; with --all also a plain false, NULL or -1, unless it only hands
-on that something called has failed.  Refusals for want of memory, or when an open file has no size, are passed over:
-tests that let those fail are others.
+on that something called has failed.  Refusals for want of memory, when an open file has no size, or
+when a name cannot be given to what has been written are passed over: tests that let those fail are others.
 
 All rules of a reader are switched in one build, a copy of the tree under BUILD/mutants: each condition asks
 whether it is the one that is out.  A first run of every test function notes which rules it makes refuse; then each rule is taken
@@ -41,17 +41,18 @@ READERS = {  # name: (sources, tests)
     "tokens": ("plugins/data-tokens/data-tokens.c core/run/tokens.c", "plugins/data-tokens_test unit/test_data_stages"),
     "packed": ("plugins/quant-*/*.c", "plugins/quant-nf4_test plugins/nf4_open_test plugins/quant-mxfp4_test "
                "plugins/quant-int8_test plugins/quant-fp4_test"),
+    "checkpoint": ("core/run/checkpoint.c", "unit/test_checkpoint"),
     "adapter": ("core/run/adapter_file.c core/run/lora_gguf.c core/run/method.c core/run/engine.c",
                 "unit/test_adapter_refused unit/test_refused plugins/merge_refuse_test"),
-    "model": ("plugins/decoder/config.c plugins/decoder/gguf.c plugins/decoder/experts.c plugins/decoder/model.c core/run/weights.c "
-              "include/ft/rope.h", "plugins/decoder_refused_test plugins/decoder_test plugins/export-gguf_experts_test"),
+    "model": ("plugins/decoder/config.c plugins/decoder/gguf.c plugins/decoder/experts.c plugins/decoder/model.c core/run/weights.c core/run/pieces.c "
+              "include/ft/rope.h", "unit/test_pieces plugins/decoder_refused_test plugins/decoder_test plugins/export-gguf_experts_test"),
 }
 
-CALL = r"(?:\w+(?:->|\.))*\w*(?:fail|errf|refuse|error|bad|ended|wrong)\w*\("
+CALL = r"(?:\w+(?:->|\.))*\w*(?:fail|errf|refuse|error|bad|ended|wrong|misfit)\w*\("
 REFUSES = re.compile(rf"(?:^|[{{;=]|\breturn)\s*(?:\(void\))?{CALL}|\bbad = \"|\breturn (?:\"|false;|-1;|NULL;|FT_E\w+;)")
 HANDS_ON = re.compile(r"!?\w[\w.>-]*(?:\(.*\))?(?: < 0)?")  # a call or a variable alone
 ENDS = re.compile(r"\breturn \w*(?:ended|instance_error)\(.*, code\b.*\);")  # hands on as well
-MEMORY = re.compile(r"ENOMEM|memory|oom\b|no_room|no_space|fstat\(")
+MEMORY = re.compile(r"ENOMEM|memory|oom\b|no_room|no_space|fstat\(|rename\(")
 HEAD = """#ifndef RULE_IS_OUT
 #define RULE_IS_OUT
 #include <errno.h>
