@@ -17,7 +17,7 @@
  * is part of the op. */
 #include "attention.h"
 
-enum { STRIP = 14, MANY = 8 };
+enum { STRIP = 12, MANY = 8 };
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
@@ -209,10 +209,9 @@ static inline void do_strip(const ft_attention *a, const layout *l, const piece 
     range all = seen_by_rows(a, p, b, r0, n);
     if (all.from >= all.to) return;
     gemm_a q = { l->q + r0 * a->even * size, a->even * size, 4 };
-    for (int64_t j = all.from; j < all.to; j += GEMM_N)
-        FT_NAME(gemm_first)(l->score + j, ATT_KEYS, q, l->keys + j / GEMM_N * gemm_panel_bytes(t,
-            a->hd), n,
-         gemm_steps(t, a->hd), t);
+    int64_t key_panel = gemm_panel_bytes(t, a->hd), value_panel = gemm_panel_bytes(t, ATT_KEYS);
+    gemm_b keys = { l->keys + all.from / GEMM_N * key_panel, key_panel, all.to - all.from };
+    FT_NAME(gemm_first)(l->score + all.from, ATT_KEYS, q, keys, n, gemm_steps(t, a->hd), t);
     float m[16] = { 0 }, by[16];
     for (int64_t i = 0; i < n; i++) {
         float greatest = score_row(a, l->score + i * ATT_KEYS, all, seen_by(a, p, b, r0 + i));
@@ -226,11 +225,9 @@ static inline void do_strip(const ft_attention *a, const layout *l, const piece 
         if (by[i] != 1) rescale_row(l->sum + (r0 + i) * a->wide, a->wide, by[i]);
     }
     gemm_a e = { (const char *)l->score + all.from * size, ATT_KEYS * 4, 4 };
-    for (int64_t c = 0; c < a->wide; c += GEMM_N)
-        FT_NAME(gemm_tile)(l->sum + r0 * a->wide + c, a->wide, e,
-         l->values + c / GEMM_N * gemm_panel_bytes(t, ATT_KEYS) +
-             all.from / per * gemm_step_bytes(t),
-         n, gemm_steps(t, all.to - all.from), t);
+    gemm_b values = { l->values + all.from / per * gemm_step_bytes(t), value_panel, a->wide };
+    FT_NAME(gemm_tile)(l->sum + r0 * a->wide, a->wide, e, values, n,
+        gemm_steps(t, all.to - all.from), t);
 }
 
 /* ---- an item --------------------------------------------------------------------------------- */

@@ -216,10 +216,9 @@ static inline void add_dq(const ft_attention *a, const layout *l, const queries 
     gemm_a ds = { (const char *)(l->pairs + step * GEMM_N), 4, GEMM_N * 4 };
     if (t == FT_F32)
         ds = (gemm_a){ l->ds + (seen.from * QUERIES + panel * GEMM_N) * 4, 4, QUERIES * 4 };
-    for (int64_t c = 0; c < a->wide; c += GEMM_N)
-        FT_NAME(gemm_tile)(b->dq + panel * GEMM_N * a->wide + c, a->wide, ds,
-         l->kc + c / GEMM_N * gemm_panel_bytes(t, KEYS) + step * gemm_step_bytes(t), n,
-         gemm_steps(t, seen.to - seen.from), t);
+    gemm_b k = { l->kc + step * gemm_step_bytes(t), gemm_panel_bytes(t, KEYS), a->wide };
+    FT_NAME(gemm_tile)(b->dq + panel * GEMM_N * a->wide, a->wide, ds, k, n,
+        gemm_steps(t, seen.to - seen.from), t);
 }
 
 /* sum (dk or dv) += left (dS^T or P^T) times right (Q or dO), strip by strip over the queries that
@@ -235,11 +234,10 @@ static inline void add_dkv(const ft_attention *a, const queries *q, const block 
         int64_t from = first * GEMM_N, n = att_least(last * GEMM_N, q->n) - from;
         if (first >= last) continue;
         gemm_a x = { left + (r * QUERIES + from) * size, QUERIES * size, 4 };
-        for (int64_t c = 0; c < a->wide; c += GEMM_N)
-            FT_NAME(gemm_tile)(sum + r * a->wide + c, a->wide, x,
-             right + c / GEMM_N * gemm_panel_bytes(t, QUERIES) +
-                 gemm_steps(t, from) * gemm_step_bytes(t),
-             att_least(STRIP, b->n - r), gemm_steps(t, n), t);
+        gemm_b y = { right + gemm_steps(t, from) * gemm_step_bytes(t), gemm_panel_bytes(t, QUERIES),
+                     a->wide };
+        FT_NAME(gemm_tile)(sum + r * a->wide, a->wide, x, y, att_least(STRIP, b->n - r),
+            gemm_steps(t, n), t);
     }
 }
 
@@ -258,10 +256,12 @@ static inline void do_block(const ft_attention *a, const layout *l, const querie
         range s = seen[i] = seen_by_panel(a, q, &b, i);
         int64_t n = s.to - s.from;
         if (n == 0) continue;
-        FT_NAME(gemm_first)(l->s + s.from * GEMM_N, GEMM_N, skip_rows(key, s.from), l->qt[i], n,
+        FT_NAME(gemm_first)(l->s + s.from * GEMM_N, GEMM_N, skip_rows(key, s.from),
+            gemm_one(l->qt[i]), n,
             gemm_steps(t, a->hd),
          t);
-        FT_NAME(gemm_first)(l->dp + s.from * GEMM_N, GEMM_N, skip_rows(value, s.from), l->dot[i], n,
+        FT_NAME(gemm_first)(l->dp + s.from * GEMM_N, GEMM_N, skip_rows(value, s.from),
+            gemm_one(l->dot[i]), n,
          gemm_steps(t, a->hd), t);
         do_rows(a, l, q, &b, i, s, t);
         if (b.dq) add_dq(a, l, q, &b, i, s, t);

@@ -144,7 +144,7 @@ __attribute__((always_inline)) static inline void grouped(const ft_call *k, int6
             n = x.start[e + 1] - i < STRIP ? x.start[e + 1] - i : STRIP;
             gemm_a a = gather(k, &s, &l, x.row + i, n, t);
             memset(l.sum, 0, (size_t)n * GEMM_N * sizeof *l.sum);
-            FT_NAME(gemm_tile)(l.sum, GEMM_N, a, l.panel, n, gemm_steps(t, s.in), t);
+            FT_NAME(gemm_tile)(l.sum, GEMM_N, a, gemm_one(l.panel), n, gemm_steps(t, s.in), t);
             scatter(k, &s, &l, x.row + i, n, e, col, t);
         }
     }

@@ -143,7 +143,7 @@ __attribute__((always_inline)) static inline void add_block(float *to, const siz
         ft_arg part = { .data = l->part, .rows = m, .cols = n, .ld = n, .dtype = t };
         FT_NAME(gemm_pack_cols)(l->panel, &part, 0, m, 0, t, l->tmp);
         memset(l->sum, 0, (size_t)nr * GEMM_N * sizeof *l->sum);
-        FT_NAME(gemm_tile)(l->sum, GEMM_N, a, l->panel, nr, gemm_steps(t, m), t);
+        FT_NAME(gemm_tile)(l->sum, GEMM_N, a, gemm_one(l->panel), nr, gemm_steps(t, m), t);
         add_sums(to + c, s, l->sum, nr, n);
     }
 }

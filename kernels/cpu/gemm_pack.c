@@ -5,6 +5,8 @@
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
+enum { AHEAD = 16 }; /* rows */
+
 void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int64_t nr, int64_t c0,
                          int64_t nc, ft_dtype t)
 {
@@ -12,8 +14,12 @@ void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int
         w->packed->tile(w->packed, r0, nr, c0, nc, t, dst, ld);
         return;
     }
+    int64_t size = w->dtype == FT_F32 ? 4 : 2, row = w->ld * size;
+    const char *from = (const char *)w->data + (r0 * w->ld + c0) * size;
     for (int64_t r = 0; r < nr; r++) {
         int64_t at = (r0 + r) * w->ld + c0;
+        /* a piece of a row is too short for the processor to foresee the next */
+        if (r + AHEAD < nr) __builtin_prefetch(from + (r + AHEAD) * row);
         void *to = (char *)dst + r * ld * (t == FT_BF16 ? 2 : 4);
         if (w->dtype == t) {
             memcpy(to, (const char *)w->data + at * (t == FT_BF16 ? 2 : 4),

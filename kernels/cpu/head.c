@@ -81,14 +81,14 @@ static engine open_engine(const ft_call *k, int op, ft_dtype t)
 static layout lay_out(const ft_call *k, int op, ft_dtype t, void *scratch)
 {
     layout l = { .panel = (char *)scratch };
-    int64_t panels = 0, longest = CHUNK;
+    int64_t longest = CHUNK;
     for (int i = 0; i < terms_of(k); i++) {
         int64_t c = inputs_of(k, op)[2 * i].cols;
-        panels += gemm_panel_bytes(t, c);
+        l.panels += gemm_panel_bytes(t, c);
         if (c > longest) longest = c;
     }
-    if (panels < gemm_panel_bytes(t, CHUNK)) panels = gemm_panel_bytes(t, CHUNK);
-    l.tmp = l.panel + panels;
+    if (l.panels < gemm_panel_bytes(t, CHUNK)) l.panels = gemm_panel_bytes(t, CHUNK);
+    l.tmp = l.panel + PANELS * l.panels;
     l.left = l.tmp + gemm_pack_bytes(longest);
     int64_t left = FT_TOKEN_BLOCK * LEFT * 4, strip = STRIP * (longest + 1) * 4;
     l.sum = (float *)(void *)(l.left + ((left > strip ? left : strip) + 63) / 64 * 64);
@@ -109,17 +109,17 @@ static gemm_a left_rows(const engine *e, const layout *l, int i, int64_t r, int6
     return (gemm_a){ l->left, (x->cols + 1) * 2, 4 };
 }
 
-/* Sums of one panel become logits: bias, softcap, rounding. */
+/* Sums of PANELS panels become logits: bias, softcap, rounding. */
 static void store_logits(const engine *e, const layout *l, int64_t r, int64_t n, int64_t chunk,
                          int64_t col)
 {
     float cap = (float)e->k->attr[CAP];
     int64_t m = columns_of(e, chunk) - col;
-    for (int64_t j = 0; j < GEMM_N && j < m; j += 16) {
+    for (int64_t j = 0; j < WIDTH && j < m; j += 16) {
         v16 b = e->bias ? v_in((const float *)e->bias->data + chunk * CHUNK + col, FT_F32, j, m - j)
                         : v_zero();
         for (int64_t i = 0; i < n; i++) {
-            v16 x = v_add(v_load(l->sum + i * GEMM_N + j), b);
+            v16 x = v_add(v_load(l->sum + i * WIDTH + j), b);
             if (cap > 0) x = v_mul(v_set(cap), v_tanh(v_div(x, v_set(cap))));
             v_out(logit_row(e, chunk, r + i), e->t, col + j, m - j, x);
         }
@@ -140,25 +140,31 @@ static void measure_row(const engine *e, int64_t chunk, int64_t row)
     e->stats[row * e->chunks + chunk] = (stat){ greatest, v_sum(s) };
 }
 
+/* Packs a panel of every term: columns col … of the chunk. */
+static void pack_terms(const engine *e, const layout *l, char *panel, int64_t chunk, int64_t col)
+{
+    for (int i = 0; i < e->terms; i++) {
+        const ft_arg *w = &e->in[2 * i + 1];
+        FT_NAME(gemm_pack_rows)(panel, w, chunk * CHUNK + col, 0, w->cols, e->t, l->tmp);
+        panel += gemm_panel_bytes(e->t, w->cols);
+    }
+}
+
 static void make_logits(const engine *e, const layout *l, int64_t chunk)
 {
-    for (int64_t col = 0; col < columns_of(e, chunk); col += GEMM_N) {
-        char *panel = l->panel;
-        for (int i = 0; i < e->terms; i++) {
-            const ft_arg *w = &e->in[2 * i + 1];
-            FT_NAME(gemm_pack_rows)(panel, w, chunk * CHUNK + col, 0, w->cols, e->t, l->tmp);
-            panel += gemm_panel_bytes(e->t, w->cols);
-        }
+    for (int64_t col = 0, nc = columns_of(e, chunk); col < nc; col += WIDTH) {
+        int64_t width = nc - col < WIDTH ? nc - col : WIDTH;
+        for (int64_t j = 0; j < width; j += GEMM_N)
+            pack_terms(e, l, l->panel + j / GEMM_N * l->panels, chunk, col + j);
         for (int64_t r = 0, n; r < n_rows(e); r += n) {
+            gemm_b b = { l->panel, l->panels, width };
             n = n_rows(e) - r < STRIP ? n_rows(e) - r : STRIP;
-            memset(l->sum, 0, (size_t)n * GEMM_N * sizeof *l->sum);
-            panel = l->panel;
             for (int i = 0; i < e->terms; i++) {
-                int64_t c = e->in[2 * i].cols;
-                FT_NAME(gemm_tile)(l->sum, GEMM_N, left_rows(e, l, i, e->rows.begin + r, n), panel,
-                    n,
-                 gemm_steps(e->t, c), e->t);
-                panel += gemm_panel_bytes(e->t, c);
+                int64_t c = e->in[2 * i].cols, steps = gemm_steps(e->t, c);
+                gemm_a a = left_rows(e, l, i, e->rows.begin + r, n);
+                if (i == 0) FT_NAME(gemm_first)(l->sum, WIDTH, a, b, n, steps, e->t);
+                else FT_NAME(gemm_tile)(l->sum, WIDTH, a, b, n, steps, e->t);
+                b.panel = (const char *)b.panel + gemm_panel_bytes(e->t, c);
             }
             store_logits(e, l, r, n, chunk, col);
         }

@@ -5,9 +5,9 @@
 #include "gemm.h"
 
 enum { TERMS, BIAS, CAP, COEF, TERM };
-enum { GROUP = FT_TOKEN_BLOCK, CHUNK = 1024, PAD = 32, STRIP = 56, LEFT = 256 };
-/* Panels of dx in an item at most: they meet a chunk of z while it is in the second-level cache. */
-enum { PANELS = 4 };
+enum { GROUP = FT_TOKEN_BLOCK, CHUNK = 1024, PAD = 32, STRIP = 2 * GEMM_STRIP, LEFT = 256 };
+/* Panels at a time, at most, and their columns: all meet a strip of x, or a chunk of z. */
+enum { PANELS = 4, WIDTH = PANELS * GEMM_N };
 
 static inline int terms_of(const ft_call *k) { return (int)k->attr[TERMS]; }
 
@@ -40,9 +40,9 @@ static inline char *logit_row(const engine *e, int64_t chunk, int64_t row)
     return e->logits + chunk * chunk_bytes(e->size) + row * (CHUNK + PAD) * e->size;
 }
 
-/* Scratch: panels of all terms (of CHUNK steps for dx), room for packing, a strip or group of
- * sums. */
-typedef struct { char *panel, *tmp, *left; float *sum; size_t bytes; } layout;
+/* Scratch: PANELS panels of all terms, `panels` bytes each (of CHUNK steps for dx), room for
+ * packing, a strip or group of sums. */
+typedef struct { char *panel, *tmp, *left; float *sum; int64_t panels; size_t bytes; } layout;
 
 /* Round 2: the columns of dx of an item.  Round 3: the rows of one dW of an item. */
 int64_t FT_NAME(head_dx_items)(const engine *e);

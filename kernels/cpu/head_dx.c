@@ -34,31 +34,25 @@ static dx_part dx_part_of(const engine *e, int64_t item)
     return (dx_part){ i, item * n / groups, (item + 1) * n / groups };
 }
 
-/* Sums of the panels lie one after the other, each for the rows of the group. */
 void FT_NAME(head_dx)(const engine *e, const layout *l, int op, int64_t item)
 {
     dx_part part = dx_part_of(e, item);
-    int64_t rows = n_rows(e), size = rows * GEMM_N;
-    const ft_arg *dx = &e->k->out[op == XENT ? 2 + part.i : part.i];
-    memset(l->sum, 0, (size_t)((part.last - part.first) * size) * sizeof *l->sum);
+    const ft_arg *dx = &e->k->out[op == XENT ? 2 + part.i : part.i], *w = &e->in[2 * part.i + 1];
+    int64_t rows = n_rows(e), col = part.first * GEMM_N, ld = (part.last - part.first) * GEMM_N;
+    gemm_b b = { l->panel, l->panels, dx->cols - col < ld ? dx->cols - col : ld };
+    memset(l->sum, 0, (size_t)(rows * ld) * sizeof *l->sum);
     for (int64_t chunk = 0; chunk < e->chunks; chunk++) {
         int64_t n = columns_of(e, chunk);
         gemm_a z = { logit_row(e, chunk, 0), (CHUNK + PAD) * e->size, 4 };
-        for (int64_t p = part.first; p < part.last; p++) {
-            FT_NAME(gemm_pack_cols)(l->panel, &e->in[2 * part.i + 1], chunk * CHUNK, n, p * GEMM_N,
+        for (int64_t j = 0; j < b.n; j += GEMM_N)
+            FT_NAME(gemm_pack_cols)(l->panel + j / GEMM_N * l->panels, w, chunk * CHUNK, n, col + j,
                 e->t, l->tmp);
-            FT_NAME(gemm_tile)(l->sum + (p - part.first) * size, GEMM_N, z, l->panel, rows,
-                gemm_steps(e->t, n), e->t);
-        }
+        FT_NAME(gemm_tile)(l->sum, ld, z, b, rows, gemm_steps(e->t, n), e->t);
     }
-    for (int64_t p = part.first; p < part.last; p++) {
-        const float *sum = l->sum + (p - part.first) * size;
-        int64_t col = p * GEMM_N, m = dx->cols - col;
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t j = 0; j < GEMM_N && j < m; j += 16)
-                v_out(ft_row(dx, e->rows.begin + r), e->t, col + j, m - j,
-                      v_load(sum + r * GEMM_N + j));
-        }
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t j = 0; j < b.n; j += 16)
+            v_out(ft_row(dx, e->rows.begin + r), e->t, col + j, b.n - j,
+                  v_load(l->sum + r * ld + j));
     }
 }
 
@@ -112,17 +106,18 @@ void FT_NAME(head_dw)(const engine *e, const layout *l, int op, int64_t item)
         }
         const char *z = logit_row(e, v0 / CHUNK, b.begin - e->rows.begin) + v0 % CHUNK * e->size;
         gemm_a a = FT_NAME(gemm_pack_left)(l->left, z, CHUNK + PAD, b.end - b.begin, nv, e->t);
-        for (int64_t col = 0; col < dw->cols; col += GEMM_N) {
-            int64_t m = dw->cols - col;
-            FT_NAME(gemm_pack_cols)(l->panel, x, b.begin, b.end - b.begin, col, e->t, l->tmp);
-            memset(l->sum, 0, (size_t)nv * GEMM_N * sizeof *l->sum);
-            FT_NAME(gemm_tile)(l->sum, GEMM_N, a, l->panel, nv, gemm_steps(e->t, b.end - b.begin),
-                e->t);
+        for (int64_t col = 0; col < dw->cols; col += WIDTH) {
+            int64_t m = dw->cols - col < WIDTH ? dw->cols - col : WIDTH;
+            for (int64_t j = 0; j < m; j += GEMM_N)
+                FT_NAME(gemm_pack_cols)(l->panel + j / GEMM_N * l->panels, x, b.begin,
+                    b.end - b.begin, col + j, e->t, l->tmp);
+            FT_NAME(gemm_first)(l->sum, WIDTH, a, (gemm_b){ l->panel, l->panels, m }, nv,
+                gemm_steps(e->t, b.end - b.begin), e->t);
             for (int64_t v = 0; v < nv; v++) {
                 float *to = (float *)dw->data + (v0 + v) * dw->ld + col;
-                for (int64_t j = 0; j < GEMM_N && j < m; j += 16)
+                for (int64_t j = 0; j < m; j += 16)
                     v_out(to, FT_F32, j, m - j,
-                          v_add(v_in(to, FT_F32, j, m - j), v_load(l->sum + v * GEMM_N + j)));
+                          v_add(v_in(to, FT_F32, j, m - j), v_load(l->sum + v * WIDTH + j)));
             }
         }
     }

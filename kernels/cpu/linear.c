@@ -1,6 +1,6 @@
 /* linear.c -- linear, linear_dx, linear_logits: sums of products over shared panels of the weights.
  *
- *   linear     y = sum_i x_i W_i^T + bias        items: 32 columns of y by a run of rows
+ *   linear     y = sum_i x_i W_i^T + bias        items: a group of columns of y by a run of rows
  *   linear_dx  x = sum_i d_i W_i
  *   linear_logits  as linear, in fp32, softcapped: cap tanh(y / cap)
  *
@@ -11,8 +11,8 @@
 #include "linear.h"
 
 /* Panels of a group: as many as GROUP_BYTES hold, so that they stay in the second-level cache
- * beside a strip, and at most GROUP. */
-enum { STRIP = 56, GROUP = 4, GROUP_BYTES = 512 << 10 };
+ * beside a strip, in pairs, and at most GROUP. */
+enum { STRIP = 2 * GEMM_STRIP, GROUP = 4, GROUP_BYTES = 512 << 10 };
 
 static int terms_of(const ft_call *k) { return (int)k->attr[0]; }
 static const ft_arg *bias_of(const ft_call *k)
@@ -67,6 +67,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t panels_of(const ft_call *k) { return (k->out[0].cols + GEMM_N - 1) / GEMM_N; }
+static int64_t pairs_of(const ft_call *k) { return (panels_of(k) + 1) / 2; }
 
 /* Bytes of the panels of all terms for 32 columns of the result. */
 static int64_t panel_bytes(const ft_call *k, ft_dtype t, bool dx)
@@ -77,11 +78,11 @@ static int64_t panel_bytes(const ft_call *k, ft_dtype t, bool dx)
     return n;
 }
 
-/* Groups of panels: of one size, or one less. */
+/* Groups of panels: of one number of pairs, or one less. */
 static int64_t groups_of(const ft_call *k, ft_dtype t, bool dx)
 {
-    int64_t group = most(least(GROUP_BYTES / most(panel_bytes(k, t, dx), 1), GROUP), 1);
-    return (panels_of(k) + group - 1) / group;
+    int64_t group = most(least(GROUP_BYTES / most(panel_bytes(k, t, dx), 1), GROUP) / 2, 1);
+    return (pairs_of(k) + group - 1) / group;
 }
 
 /* Scratch of a thread: a group's panels, room for packing, a strip of the left operand, a strip of
@@ -93,10 +94,11 @@ static layout lay_out(const ft_call *k, ft_dtype t, bool dx, void *scratch)
     layout l = { .panel = (char *)scratch };
     int64_t longest = 0, groups = groups_of(k, t, dx);
     for (int i = 0; i < terms_of(k); i++) longest = most(longest, k->in[2 * i].cols);
-    l.tmp = l.panel + (panels_of(k) + groups - 1) / groups * panel_bytes(k, t, dx);
+    l.tmp = l.panel + least((pairs_of(k) + groups - 1) / groups * 2, panels_of(k)) *
+                          panel_bytes(k, t, dx);
     l.left = l.tmp + gemm_pack_bytes(longest);
     l.sum = (float *)(void *)(l.left + STRIP * ((longest + 31) / 32 * 32) * 4);
-    l.bytes = (size_t)((char *)(l.sum + STRIP * GEMM_N) - (char *)scratch);
+    l.bytes = (size_t)((char *)(l.sum + STRIP * GROUP * GEMM_N) - (char *)scratch);
     return l;
 }
 
@@ -144,16 +146,16 @@ static gemm_a left_rows(const ft_arg *x, const layout *l, int64_t r, int64_t n, 
     return (gemm_a){ l->left, ld * size, 4 };
 }
 
-/* Rounds n rows of sums into the output from column col on, with the bias. */
-static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int64_t col, ft_dtype t,
-                   float cap)
+/* Rounds n rows of sums, `width` a row, into the output from column col on, with the bias. */
+static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int64_t col,
+                   int64_t width, ft_dtype t, float cap)
 {
     const ft_arg *y = &k->out[0], *bias = bias_of(k);
-    int64_t m = least(y->cols - col, GEMM_N);
+    int64_t m = least(y->cols - col, width);
     for (int64_t j = 0; j < m; j += 16) {
         v16 b = bias ? v_in((const float *)bias->data + col, FT_F32, j, m - j) : v_zero();
         for (int64_t i = 0; i < n; i++) {
-            v16 x = v_load(l->sum + i * GEMM_N + j);
+            v16 x = v_load(l->sum + i * width + j);
             if (bias) x = v_add(x, b);
             if (cap > 0) x = v_mul(v_set(cap), v_tanh(v_div(x, v_set(cap))));
             v_out(ft_row(y, r + i), t, col + j, m - j, x);
@@ -164,22 +166,19 @@ static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int6
 /* Rows r … r+n-1 of panels first … last-1, which l->panel has. */
 __attribute__((always_inline)) static inline void do_strip(const ft_call *k, const layout *l,
                                                            int64_t r, int64_t n, int64_t first,
-                                                           int64_t last, ft_dtype t, bool logits)
+                                                           int64_t last, ft_dtype t, bool dx,
+                                                           bool logits)
 {
-    gemm_a left = { NULL, 0, 0 };
-    const char *panel = l->panel;
-    bool one = terms_of(k) == 1; /* the only term's rows are copied once, if at all */
-    if (one) left = left_rows(&k->in[0], l, r, n, t);
-    for (int64_t p = first; p < last; p++) {
-        memset(l->sum, 0, (size_t)n * GEMM_N * sizeof *l->sum);
-        for (int i = 0; i < terms_of(k); i++) {
-            const ft_arg *x = &k->in[2 * i];
-            FT_NAME(gemm_tile)(l->sum, GEMM_N, one ? left : left_rows(x, l, r, n, t), panel, n,
-                gemm_steps(t, x->cols), t);
-            panel += gemm_panel_bytes(t, x->cols);
-        }
-        finish(k, l, r, n, p * GEMM_N, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
+    int64_t col = first * GEMM_N, width = (last - first) * GEMM_N;
+    gemm_b b = { l->panel, panel_bytes(k, t, dx), least(k->out[0].cols - col, width) };
+    for (int i = 0; i < terms_of(k); i++) {
+        const ft_arg *x = &k->in[2 * i];
+        gemm_a a = left_rows(x, l, r, n, t);
+        if (i == 0) FT_NAME(gemm_first)(l->sum, width, a, b, n, gemm_steps(t, x->cols), t);
+        else FT_NAME(gemm_tile)(l->sum, width, a, b, n, gemm_steps(t, x->cols), t);
+        b.panel = (const char *)b.panel + gemm_panel_bytes(t, x->cols);
     }
+    finish(k, l, r, n, col, width, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
 }
 
 /* Columns 32 begin … 32 end where every row is one more token of a text.  The only term's rows are
@@ -199,7 +198,8 @@ static void few_rows(const ft_call *k, const layout *l, int64_t begin, int64_t e
                 if (!one) FT_NAME(linear_few_left)(left, &k->in[2 * i], r, n, t, l->tmp);
                 FT_NAME(linear_few)(l->sum, left, n, &k->in[2 * i + 1], p * GEMM_N, t, l->tmp);
             }
-            finish(k, l, r, n, p * GEMM_N, logits ? FT_F32 : t, logits ? (float)k->attr[2] : 0);
+            finish(k, l, r, n, p * GEMM_N, GEMM_N, logits ? FT_F32 : t,
+                   logits ? (float)k->attr[2] : 0);
         }
     }
 }
@@ -216,13 +216,13 @@ __attribute__((always_inline)) static inline void product(const ft_call *k, int6
     int64_t groups = groups_of(k, t, dx), runs = runs_of(k, groups), packed = -1;
     int64_t rows = ft_rows(k, &k->out[0]), strips = (rows + STRIP - 1) / STRIP;
     for (int64_t item = begin; item < end; item++) {
-        int64_t group = item / runs, run = item % runs, first = group * panels_of(k) / groups,
-                last = (group + 1) * panels_of(k) / groups;
+        int64_t group = item / runs, run = item % runs, first = group * pairs_of(k) / groups * 2,
+                last = least((group + 1) * pairs_of(k) / groups * 2, panels_of(k));
         if (group != packed) pack_panels(k, &l, first, last, t, dx);
         packed = group;
         int64_t stop = least((run + 1) * strips / runs * STRIP, rows);
         for (int64_t r = run * strips / runs * STRIP; r < stop; r += STRIP)
-            do_strip(k, &l, r, least(rows - r, STRIP), first, last, t, logits);
+            do_strip(k, &l, r, least(rows - r, STRIP), first, last, t, dx, logits);
     }
 }
 

@@ -1,12 +1,13 @@
 /* linear_dw.c -- linear_dw: W = dy^T x, summed over the rows of the batch.
  *
  * Rows are summed in blocks (ft_next_block), each from zero, added to the result in order.  The
- * wider of the two operands makes the panels of 32 columns, the narrower the left side of the
- * tiles: with LoRA that is the rank.  A product of two numbers does not depend on their order, so
- * neither does the result. */
+ * wider of the two operands makes the panels, the narrower the left side of the tiles: with LoRA
+ * that is the rank.  A product of two numbers does not depend on their order, so neither does the
+ * result. */
 #include "gemm.h"
 
-enum { LEFT = 256 }; /* columns of the left operand an item takes at most */
+/* Columns of the left operand an item takes at most; room for a panel of a block. */
+enum { LEFT = 256, PANEL_BYTES = FT_TOKEN_BLOCK * GEMM_N * 4 };
 
 /* ---- reference ------------------------------------------------------------------------------- */
 #ifdef FT_ISA_plain
@@ -29,7 +30,7 @@ static void ref_linear_dw(const ft_call *k, int64_t b, int64_t e, void *s)
 typedef struct {
     const ft_arg *left, *right; /* left gives rows of the tile, right the panels */
     bool swapped;               /* left is x: the tile is the transpose of a part of W */
-    int64_t chunks, panels, group; /* chunks of LEFT columns; panels an item */
+    int64_t chunks, panels, group; /* chunks of LEFT columns; panels an item, in pairs */
 } split;
 
 static split split_of(const ft_call *k)
@@ -38,8 +39,8 @@ static split split_of(const ft_call *k)
     if (s.left->cols > s.right->cols) s = (split){ &k->in[1], &k->in[0], true, 0, 0, 1 };
     s.chunks = (s.left->cols + LEFT - 1) / LEFT;
     s.panels = (s.right->cols + GEMM_N - 1) / GEMM_N;
-    s.group = s.panels * s.chunks / (8 * (int64_t)k->threads);
-    if (s.group < 1) s.group = 1;
+    s.group = s.panels * s.chunks / (8 * (int64_t)k->threads) / 2 * 2;
+    if (s.group < 2) s.group = 2;
     return s;
 }
 
@@ -56,9 +57,9 @@ static layout lay_out(void *scratch)
     enum { BLOCK = FT_TOKEN_BLOCK };
     layout l = { .left = (char *)scratch };
     l.panel = l.left + BLOCK * LEFT * 4;
-    l.tmp = l.panel + BLOCK * GEMM_N * 4;
+    l.tmp = l.panel + 2 * PANEL_BYTES;
     l.sum = (float *)(void *)(l.tmp + (BLOCK + 1) * LEFT * 4);
-    l.bytes = (size_t)((char *)(l.sum + LEFT * GEMM_N) - (char *)scratch);
+    l.bytes = (size_t)((char *)(l.sum + LEFT * GEMM_WIDE) - (char *)scratch);
     return l;
 }
 
@@ -86,9 +87,9 @@ static void add_sums(const ft_call *k, const layout *l, const split *s, int64_t 
                      int64_t col)
 {
     const ft_arg *w = &k->out[0];
-    int64_t m = s->right->cols - col < GEMM_N ? s->right->cols - col : GEMM_N;
+    int64_t m = s->right->cols - col < GEMM_WIDE ? s->right->cols - col : GEMM_WIDE;
     for (int64_t i = 0; i < nc; i++) {
-        const float *from = l->sum + i * GEMM_N;
+        const float *from = l->sum + i * GEMM_WIDE;
         if (!s->swapped) {
             float *to = (float *)w->data + (c0 + i) * w->ld + col;
             for (int64_t j = 0; j < m; j += 16)
@@ -124,13 +125,14 @@ __attribute__((always_inline)) static inline void linear_dw(const ft_call *k, in
         clear(k, &s, c0, nc, p0 * GEMM_N, last - p0 * GEMM_N);
         for (ft_block b = { 0 }; ft_next_block(k, s.left, &b);) {
             gemm_a a = pack_left(&l, s.left, b, c0, nc, t);
-            for (int64_t p = p0; p < p1; p++) {
-                FT_NAME(gemm_pack_cols)(l.panel, s.right, b.begin, b.end - b.begin, p * GEMM_N, t,
-                    l.tmp);
-                memset(l.sum, 0, (size_t)nc * GEMM_N * sizeof *l.sum);
-                FT_NAME(gemm_tile)(l.sum, GEMM_N, a, l.panel, nc, gemm_steps(t, b.end - b.begin),
-                    t);
-                add_sums(k, &l, &s, c0, nc, p * GEMM_N);
+            for (int64_t p = p0; p < p1; p += 2) {
+                int64_t col = p * GEMM_N, m = last - col < GEMM_WIDE ? last - col : GEMM_WIDE;
+                for (int64_t j = 0; j < m; j += GEMM_N)
+                    FT_NAME(gemm_pack_cols)(l.panel + j / GEMM_N * PANEL_BYTES, s.right, b.begin,
+                        b.end - b.begin, col + j, t, l.tmp);
+                FT_NAME(gemm_first)(l.sum, GEMM_WIDE, a, (gemm_b){ l.panel, PANEL_BYTES, m }, nc,
+                    gemm_steps(t, b.end - b.begin), t);
+                add_sums(k, &l, &s, c0, nc, col);
             }
         }
     }
