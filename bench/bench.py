@@ -19,11 +19,12 @@ MARKS = "<!-- cpu: written by make bench -->", "<!-- cpu: end -->"
 LORA = "{ use: lora, with: { r: 16, lora_alpha: 32, target_modules: all-linear%s } }"
 NF4 = "{ use: quant-nf4, with: { double_quant: true } }"
 
-# name: method, dtype, rows, model, goal of the ratio of speeds, of the ratio of memory (peer : ours)
+# name: method, dtype, rows, model, goal of the ratio of speeds, of the ratio of memory (peer : ours), what ours is told
 TRAINING = {
     "LoRA bf16": ("lora", "bf16", "rows", "smollm2", 2.2, 8), "LoRA fp32": ("lora", "fp32", "rows", "smollm2", 1.8, 7),
     "QLoRA bf16": ("qlora", "bf16", "rows", "smollm2", 2.2, 10), "DoRA bf16": ("dora", "bf16", "rows", "smollm2", 2.5, 8),
     "full bf16": ("full", "bf16", "rows", "smollm2", 1.8, 2.5),
+    "full bf16, memory_limit=1900MiB": ("full", "bf16", "rows", "smollm2", 1.8, 2.5, "memory_limit=1900MiB"),
     "1.24B QLoRA, 1 x 1024": ("qlora", "bf16", "large", "llama-1b", 1.5, 5),
 }
 
@@ -80,13 +81,13 @@ def peer(name, method, dtype, rows, model, steps, init=None):
 
 
 def training(name, pairs, steps):
-    method, dtype, rows, model, fast, small = TRAINING[name]
+    method, dtype, rows, model, fast, small, *more = TRAINING[name]
     init, theirs, own = None, [], []
     for _ in range(pairs):
         result, adapter = peer(name, method, dtype, rows, model, steps, init)
         init = init or (adapter if method != "full" else None)
         theirs.append(result)
-        own.append(ours(name, method, dtype, rows, model, steps, init))
+        own.append(ours(name, method, dtype, rows, model, steps, init, more))
     ratio = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(own, theirs)]
     a, b = own[0], theirs[0]
     apart = lambda key: max(abs(x / y - 1) for x, y in zip(a[key], b[key]))

@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* Usual speeds, for prices alone: a thread's products, and bytes mapped again or from a disk. */
-static const double FLOPS = 40e9, MAPPED = 5e9, DISK = 1e9;
+static const double FLOPS = 75e9, MAPPED = 5e9, DISK = 0.6e9;
 
 static bool fits(const ft_training *t)
 {
