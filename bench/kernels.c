@@ -1,9 +1,13 @@
 /* kernels.c -- what single kernels reach, in this process: matrix products as a share of the most
- * that the registers give, and NF4 in bytes a second.
+ * that the registers give, NF4 in bytes a second, and what sums cost whose order does not depend on
+ * the number of threads.
  *
  *   kernels BUILD THREADS gemm      {"shape", "dtype", "gflops", "peak", "share"} a line
  *   kernels BUILD THREADS nf4 RUNS  {"quantize_gb_s", "dequantize_gb_s"}: 4096 x 4096 bf16, double
  *   quant
+ *   kernels BUILD THREADS split     {"op", "work", "time"} a line: how much more work the split for
+ *   THREADS is than the one for one thread, both done by one; and how much longer than a THREADS-th
+ *   of that it takes.  The first is the price of a fixed order, the second that of all else, too.
  *
  * peak is measured: accumulators in registers are multiplied and added without any load, fp32 by
  * fused multiply-add, bf16 by that or by vdpbf16ps, whichever is faster.  A product is `linear` of
@@ -266,12 +270,99 @@ static int nf4(int runs, ft_err *e)
     return 0;
 }
 
+/* ---- sums in a fixed order ------------------------------------------------------------------- */
+
+enum { ROWS = 512, HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, ROUNDS = 31 };
+
+static ft_arg matrix(int64_t rows, int64_t cols, ft_dtype t)
+{
+    return (ft_arg){ .data = random_numbers(rows * cols, t), .rows = rows, .cols = cols, .ld = cols,
+                     .dtype = t };
+}
+
+/* Seconds of a call split for `threads`, done by as many, or all by this one.  room: scratch of
+ * every thread, and what they share. */
+static double timed(const ft_kernel *k, ft_call *c, int threads, bool together, char *const room[2])
+{
+    c->threads = threads;
+    c->shared = room[1];
+    product p = { k, c, room[0], k->scratch(c) / 64 * 64 + 64 };
+    int64_t rounds = k->rounds ? k->rounds(c) : 1;
+    double from = ft_seconds();
+    for (c->round = 0; c->round < rounds; c->round++) {
+        if (together) ft_pool_run(machine.pool, k->items(c), some_items, &p);
+        else k->run(c, 0, k->items(c), p.scratch);
+    }
+    return ft_seconds() - from;
+}
+
+/* n bytes that are there. */
+static char *touched(size_t n)
+{
+    char *p = aligned_alloc(64, n / 64 * 64 + 64);
+    return p ? memset(p, 0, n) : NULL;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Medians of ROUNDS turns, all three ways one after the other. */
+static void price(const char *name, const char *op, ft_dtype t, ft_call *c)
+{
+    const ft_kernel *k = kernel_of(op, t);
+    double work[ROUNDS], time[ROUNDS];
+    c->threads = machine.threads;
+    char *room[2] = { touched((k->scratch(c) + 64) * (size_t)machine.threads),
+                      touched(k->shared ? k->shared(c) : 0) };
+    for (int i = 0; i < ROUNDS && room[0] && room[1]; i++) {
+        double one = timed(k, c, 1, false, room), split = timed(k, c, machine.threads, false, room),
+               all = timed(k, c, machine.threads, true, room);
+        work[i] = split / one - 1;
+        time[i] = all * machine.threads / one - 1;
+    }
+    free(room[0]);
+    free(room[1]);
+    qsort(work, ROUNDS, sizeof *work, ascending);
+    qsort(time, ROUNDS, sizeof *time, ascending);
+    printf("{\"op\": \"%s\", \"work\": %.3f, \"time\": %.3f}\n", name, work[ROUNDS / 2],
+           time[ROUNDS / 2]);
+}
+
+static void price_of_dw(const char *name, int64_t out, int64_t in, const ft_batch *batch)
+{
+    ft_arg a[2] = { matrix(ROWS, out, FT_BF16), matrix(ROWS, in, FT_BF16) },
+           w = matrix(out, in, FT_F32);
+    ft_call c = { .in = a, .out = &w, .n_in = 2, .n_out = 1, .batch = batch };
+    price(name, "linear_dw", FT_BF16, &c);
+}
+
+static int split(void)
+{
+    const int32_t document[2] = { 0, ROWS };
+    const ft_batch batch = { .n_tokens = ROWS, .n_docs = 1, .doc_start = document };
+    const double attr[6] = { HEADS, KV_HEADS, 0, 0.125, 0, 0 };
+    int64_t wide = HEADS * HEAD_DIM, narrow = KV_HEADS * HEAD_DIM;
+    ft_arg in[6] = { matrix(ROWS, wide, FT_BF16),   matrix(ROWS, wide, FT_BF16),
+                     matrix(ROWS, narrow, FT_BF16), matrix(ROWS, narrow, FT_BF16),
+                     matrix(ROWS, wide, FT_BF16),   matrix(ROWS, HEADS, FT_F32) },
+           out[3] = { matrix(ROWS, wide, FT_BF16), matrix(ROWS, narrow, FT_BF16),
+                      matrix(ROWS, narrow, FT_BF16) };
+    ft_call c = { .in = in, .out = out, .n_in = 6, .n_out = 3, .attr = attr, .batch = &batch };
+    price_of_dw("linear_dw, 16 x 576 from 512 rows", 16, 576, &batch);
+    price_of_dw("linear_dw, 1536 x 576 from 512 rows", 1536, 576, &batch);
+    price("attention_dx, 512 tokens, 9 heads of 64", "attention_dx", FT_BF16, &c);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     ft_err e = { 0 };
     char dir[4096];
     if (argc < 4) {
-        fprintf(stderr, "usage: kernels BUILD THREADS gemm | nf4 RUNS\n");
+        fprintf(stderr, "usage: kernels BUILD THREADS gemm | nf4 RUNS | split\n");
         return 2;
     }
     snprintf(dir, sizeof dir, "%s/plugins", argv[1]);
@@ -280,5 +371,6 @@ int main(int argc, char **argv)
     if (ft_machine_open(&machine, registry, atoi(argv[2]), &e) || ft_machine_start(&machine, &e))
         return stop_with(&e);
     if (!strcmp(argv[3], "gemm")) return gemm();
+    if (!strcmp(argv[3], "split")) return split();
     return nf4(argc > 4 ? atoi(argv[4]) : 5, &e);
 }
