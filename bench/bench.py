@@ -160,6 +160,14 @@ def gemm(name):
     return {"rows": said, "goal": "80 %"}
 
 
+def split(name):
+    said = [json.loads(x) for x in run([WORK + "/kernels", ROOT + "/build", str(THREADS), "split"]).stdout.splitlines()]
+    value = {"text": "; ".join(f"{x['op']}: {x['work']:+.1%} work, {x['time']:+.0%} time" for x in said),
+             "goal": "at most 5 %"}
+    say(name, value["text"])
+    return value
+
+
 def nf4(name, runs):
     import torch
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
@@ -242,6 +250,7 @@ def table(pairs, steps, quick):
         "exec to first step": lambda: startup("exec to first step", 3),
         "program, plugins, stripped": lambda: size("program, plugins, stripped"),
         "matrix products": lambda: gemm("matrix products"),
+        "sums in a fixed order": lambda: split("sums in a fixed order"),
         "NF4, 4096 x 4096": lambda: nf4("NF4, 4096 x 4096", 2 if quick else 4),
         "tokenizer": lambda: tokenizer("tokenizer", 1 if quick else 3),
         "generation, one text": lambda: generation("generation, one text", 1 if quick else 3),
