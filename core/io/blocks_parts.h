@@ -23,15 +23,15 @@ __attribute__((target("f16c"))) static inline void scales_of(float *d, const uin
     }
 }
 
-/* A decoder of n blocks into numbers of a type: part(out, block, scales, blocks) takes PART at
- * most. */
-#define DECODER(name, type, part, bytes)                                        \
+/* A decoder of n blocks into numbers of a type: scales(d, block, blocks, bytes) as scales_of,
+ * part(out, block, d, blocks); both take PART at most. */
+#define DECODER(name, type, scales, part, bytes)                                \
     static void name(type *restrict out, const uint8_t *restrict b, size_t n)   \
     {                                                                           \
         float d[2 * PART];                                                      \
         for (size_t k; n; n -= k, out += k * 32, b += k * (bytes)) {            \
             k = n < PART ? n : PART;                                            \
-            scales_of(d, b, k, bytes);                                          \
+            scales(d, b, k, bytes);                                             \
             part(out, b, d, k);                                                 \
         }                                                                       \
     }

@@ -122,12 +122,12 @@ WITH_256 void round_256(uint16_t *out, const float *in, size_t n)
 
 /* ---- runs of blocks -------------------------------------------------------------------------- */
 
-DECODER(wide_q4_0, float, q4_0_512, 18)
-DECODER(wide_q4_1, float, q4_1_512, 20)
-DECODER(wide_q8_0, float, q8_0_512, 34)
-DECODER(half_wide_q4_0, float, q4_0_256, 18)
-DECODER(half_wide_q4_1, float, q4_1_256, 20)
-DECODER(half_wide_q8_0, float, q8_0_256, 34)
+DECODER(wide_q4_0, float, scales_of, q4_0_512, 18)
+DECODER(wide_q4_1, float, scales_of, q4_1_512, 20)
+DECODER(wide_q8_0, float, scales_of, q8_0_512, 34)
+DECODER(half_wide_q4_0, float, scales_of, q4_0_256, 18)
+DECODER(half_wide_q4_1, float, scales_of, q4_1_256, 20)
+DECODER(half_wide_q8_0, float, scales_of, q8_0_256, 34)
 
 /* ---- which -------------------------------------------------------------------------------- */
 
