@@ -105,7 +105,7 @@ static int open_piece(ft_weights *w, pieces *p, const ft_piece *x, int k, const 
                       ft_err *e)
 {
     const ft_tensor *t = ft_tensors_find(w->base, x->name);
-    int64_t lines, length = p->columns ? p->rows : p->cols;
+    int64_t lines = 0, length = p->columns ? p->rows : p->cols;
     if (!t) return ft_errf(e, FT_EFORMAT, "%s: tensor %s is missing", w->path, x->name);
     bool first = x->expert <= 0;
     if (!measure(p, x, t, &lines) || x->step <= 0 || x->from < 0 ||
