@@ -11,8 +11,8 @@
  *
  * peak is measured: accumulators in registers are multiplied and added without any load, fp32 by
  * fused multiply-add, bf16 by that or by vdpbf16ps, whichever is faster.  A product is `linear` of
- * the kernels that a run would take, its panels packed inside of the time; the best of several runs
- * of both.  Bytes of NF4 are those of the bf16 matrix. */
+ * the kernels that a run would take, its panels packed inside of the time.  Medians of turns, each
+ * with a peak before and after it.  Bytes of NF4 are those of the bf16 matrix. */
 #include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +23,7 @@
 #include "core/run/machine.h"
 #include "ft/quant.h"
 
-enum { TOKENS = 2048, SIDE = 4096, REPEAT = 12 };
+enum { TOKENS = 2048, SIDE = 4096, REPEAT = 15 };
 
 static ft_machine machine;
 static ft_registry *registry;
@@ -67,20 +67,15 @@ static void turn(void *arg, int thread, int64_t begin, int64_t end)
     ((peak_job *)arg)->run();
 }
 
-/* GFLOP/s of all threads together; pairs: by vdpbf16ps. */
+/* GFLOP/s of all threads together, once; pairs: by vdpbf16ps. */
 static double peak_by(bool pairs)
 {
     bool wide = !strncmp(machine.kernels.variant, "avx512", 6);
     peak_job j = { .run = pairs ? turn_bf16 : wide ? turn_512 : turn_256 };
-    double lanes = wide ? 16 : 8, best = 0;
-    for (int k = 0; k < REPEAT; k++) {
-        double from = ft_seconds();
-        ft_pool_run(machine.pool, machine.threads, turn, &j);
-        double rate = (pairs ? 4 : 2) * lanes * TILE * (double)TURNS * machine.threads /
-                      (ft_seconds() - from) * 1e-9;
-        if (rate > best) best = rate;
-    }
-    return best;
+    double from = ft_seconds();
+    ft_pool_run(machine.pool, machine.threads, turn, &j);
+    return (pairs ? 4 : 2) * (wide ? 16 : 8) * TILE * (double)TURNS * machine.threads /
+           (ft_seconds() - from) * 1e-9;
 }
 
 /* bf16: by whichever way is faster; processors differ. */
@@ -123,38 +118,50 @@ static void *random_numbers(int64_t n, ft_dtype t)
     return p;
 }
 
-/* Best GFLOP/s of y (TOKENS, out) = x (TOKENS, in) W^T. */
-static double measure(int64_t in, int64_t out, ft_dtype t)
+static ft_arg matrix(int64_t rows, int64_t cols, ft_dtype t)
 {
-    ft_arg a[2] = { { .rows = TOKENS, .cols = in, .ld = in, .dtype = t },
-                    { .rows = out, .cols = in, .ld = in, .dtype = t } },
-           y = { .rows = TOKENS, .cols = out, .ld = out, .dtype = t };
+    return (ft_arg){ .data = random_numbers(rows * cols, t), .rows = rows, .cols = cols, .ld = cols,
+                     .dtype = t };
+}
+
+/* Of one product: GFLOP/s, the registers' peak beside it, and the share; medians of REPEAT turns. */
+typedef struct { double rate[REPEAT], peak[REPEAT], share[REPEAT]; } figures;
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *x, int n)
+{
+    qsort(x, (size_t)n, sizeof *x, ascending);
+    return x[n / 2];
+}
+
+/* y (TOKENS, out) = x (TOKENS, in) W^T.  The speed of a shared processor changes from second to
+ * second, so each turn has a peak of its own: the mean of before and after. */
+static void measure(figures *f, int64_t in, int64_t out, ft_dtype t)
+{
+    ft_arg a[2] = { matrix(TOKENS, in, t), matrix(out, in, t) }, y = matrix(TOKENS, out, t);
     const double one = 1;
     ft_batch batch = { .n_tokens = TOKENS };
     ft_call c = { .in = a, .out = &y, .n_in = 2, .n_out = 1, .attr = &one, .batch = &batch,
                   .threads = machine.threads };
     product p = { .k = kernel_of("linear", t), .c = &c };
-    double best = 0;
-    a[0].data = random_numbers(TOKENS * in, t);
-    a[1].data = random_numbers(out * in, t);
-    y.data = random_numbers(TOKENS * out, t);
-    p.each = (p.k->scratch ? p.k->scratch(&c) : 0) / 64 * 64 + 64;
+    p.each = p.k->scratch(&c) / 64 * 64 + 64;
     p.scratch = aligned_alloc(64, p.each * (size_t)machine.threads);
-    c.shared = p.k->shared ? aligned_alloc(64, p.k->shared(&c) / 64 * 64 + 64) : NULL;
-    for (int i = 0; i < REPEAT && a[0].data && a[1].data && y.data && p.scratch; i++) {
-        int64_t rounds = p.k->rounds ? p.k->rounds(&c) : 1;
-        double from = ft_seconds();
-        for (c.round = 0; c.round < rounds; c.round++)
-            ft_pool_run(machine.pool, p.k->items(&c), some_items, &p);
-        double rate = 2.0 * TOKENS * (double)in * (double)out / (ft_seconds() - from) * 1e-9;
-        if (rate > best) best = rate;
+    for (int i = 0; i < REPEAT && p.scratch; i++) {
+        double before = peak(t), from = ft_seconds();
+        ft_pool_run(machine.pool, p.k->items(&c), some_items, &p);
+        f->rate[i] = 2.0 * TOKENS * (double)in * (double)out / (ft_seconds() - from) * 1e-9;
+        f->peak[i] = (before + peak(t)) / 2;
+        f->share[i] = f->rate[i] / f->peak[i];
     }
+    free(p.scratch);
     free(a[0].data);
     free(a[1].data);
     free(y.data);
-    free(p.scratch);
-    free(c.shared);
-    return best;
 }
 
 static int gemm(void)
@@ -170,11 +177,12 @@ static int gemm(void)
     };
     for (int k = 0; k < 2; k++) {
         ft_dtype t = k ? FT_F32 : FT_BF16;
-        double most = peak(t);
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
-            double g = measure(shape[i].in, shape[i].out, t);
+            figures f = { { 0 }, { 0 }, { 0 } };
+            measure(&f, shape[i].in, shape[i].out, t);
             printf("{\"shape\": \"%s\", \"dtype\": \"%s\", \"gflops\": %.1f, \"peak\": %.1f, "
-                   "\"share\": %.3f}\n", shape[i].name, k ? "fp32" : "bf16", g, most, g / most);
+                   "\"share\": %.3f}\n", shape[i].name, k ? "fp32" : "bf16",
+                   median(f.rate, REPEAT), median(f.peak, REPEAT), median(f.share, REPEAT));
         }
     }
     return 0;
@@ -274,12 +282,6 @@ static int nf4(int runs, ft_err *e)
 
 enum { ROWS = 512, HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, ROUNDS = 31 };
 
-static ft_arg matrix(int64_t rows, int64_t cols, ft_dtype t)
-{
-    return (ft_arg){ .data = random_numbers(rows * cols, t), .rows = rows, .cols = cols, .ld = cols,
-                     .dtype = t };
-}
-
 /* Seconds of a call split for `threads`, done by as many, or all by this one.  room: scratch of
  * every thread, and what they share. */
 static double timed(const ft_kernel *k, ft_call *c, int threads, bool together, char *const room[2])
@@ -303,12 +305,6 @@ static char *touched(size_t n)
     return p ? memset(p, 0, n) : NULL;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Medians of ROUNDS turns, all three ways one after the other. */
 static void price(const char *name, const char *op, ft_dtype t, ft_call *c)
 {
@@ -325,10 +321,8 @@ static void price(const char *name, const char *op, ft_dtype t, ft_call *c)
     }
     free(room[0]);
     free(room[1]);
-    qsort(work, ROUNDS, sizeof *work, ascending);
-    qsort(time, ROUNDS, sizeof *time, ascending);
-    printf("{\"op\": \"%s\", \"work\": %.3f, \"time\": %.3f}\n", name, work[ROUNDS / 2],
-           time[ROUNDS / 2]);
+    printf("{\"op\": \"%s\", \"work\": %.3f, \"time\": %.3f}\n", name, median(work, ROUNDS),
+           median(time, ROUNDS));
 }
 
 static void price_of_dw(const char *name, int64_t out, int64_t in, const ft_batch *batch)
