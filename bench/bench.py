@@ -30,6 +30,7 @@ TRAINING = {
     "full bf16": ("full", "bf16", "rows", "smollm2", 1.8, 2.5),
     "full bf16, memory_limit=1900MiB": ("full", "bf16", "rows", "smollm2", 1.8, 2.5, "memory_limit=1900MiB"),
     "1.24B QLoRA, 1 x 1024": ("qlora", "bf16", "large", "llama-1b", 1.5, 5),
+    "1.24B QLoRA, 1 x 1024, memory_limit=1660MiB": ("qlora", "bf16", "large", "llama-1b", 1.5, 5, "memory_limit=1660MiB"),
 }
 
 
