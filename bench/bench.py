@@ -178,14 +178,16 @@ def nf4(name, runs):
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
     torch.set_num_threads(THREADS)
     w = torch.randn(4096, 4096, dtype=torch.bfloat16)
-    quantize = dequantize = 1e9
+    encode, decode = [], []
     for _ in range(runs):
-        t = time.time()
+        t = time.perf_counter()
         q, state = quantize_4bit(w, blocksize=64, compress_statistics=True, quant_type="nf4")
-        quantize = min(quantize, time.time() - t)
-        t = time.time()
-        dequantize_4bit(q, state)
-        dequantize = min(dequantize, time.time() - t)
+        encode.append(time.perf_counter() - t)
+        for _ in range(5):
+            t = time.perf_counter()
+            dequantize_4bit(q, state)
+            decode.append(time.perf_counter() - t)
+    quantize, dequantize = statistics.median(encode), statistics.median(decode)
     own = json.loads(run([WORK + "/kernels", ROOT + "/build", str(THREADS), "nf4", str(4 * runs)]).stdout)
     gb = w.numel() * 2e-9
     value = {"text": f"quantize {own['quantize_gb_s']:.2f} : {gb / quantize:.3f} GB/s = {own['quantize_gb_s'] * quantize / gb:.1f}; "

@@ -23,7 +23,7 @@
 #include "core/run/machine.h"
 #include "ft/quant.h"
 
-enum { TOKENS = 2048, SIDE = 4096, REPEAT = 15 };
+enum { TOKENS = 2048, SIDE = 4096, REPEAT = 15, MOST_RUNS = 64 };
 
 static ft_machine machine;
 static ft_registry *registry;
@@ -258,12 +258,12 @@ static int nf4(int runs, ft_err *e)
         part[k] = (ft_tensor){ .name = "w", .dtype = size[k].dtype, .bytes = part_bytes(&size[k]) };
         if (part[k].bytes) part[k].data = at[k] = aligned_alloc(64, part[k].bytes / 64 * 64 + 64);
     }
-    double encode = 1e9, decode = 1e9;
+    double encode[MOST_RUNS], decode[MOST_RUNS];
     for (int r = 0; r < runs; r++) {
         double from = ft_seconds();
         int code = q->encode(ft_instance_self(i), &w, at);
         if (code) return ft_instance_error(i, code, e), stop_with(e);
-        if (ft_seconds() - from < encode) encode = ft_seconds() - from;
+        encode[r] = ft_seconds() - from;
     }
     int code = q->open(ft_instance_self(i), dim, 2, part, &packed);
     if (code) return ft_instance_error(i, code, e), stop_with(e);
@@ -271,10 +271,10 @@ static int nf4(int runs, ft_err *e)
     for (int r = 0; r < runs; r++) {
         double from = ft_seconds();
         ft_pool_run(machine.pool, SIDE, decode_rows, &j);
-        if (ft_seconds() - from < decode) decode = ft_seconds() - from;
+        decode[r] = ft_seconds() - from;
     }
-    printf("{\"quantize_gb_s\": %.3f, \"dequantize_gb_s\": %.3f}\n", (double)bytes / encode * 1e-9,
-           (double)bytes / decode * 1e-9);
+    printf("{\"quantize_gb_s\": %.3f, \"dequantize_gb_s\": %.3f}\n",
+           (double)bytes / median(encode, runs) * 1e-9, (double)bytes / median(decode, runs) * 1e-9);
     return 0;
 }
 
@@ -366,5 +366,6 @@ int main(int argc, char **argv)
         return stop_with(&e);
     if (!strcmp(argv[3], "gemm")) return gemm();
     if (!strcmp(argv[3], "split")) return split();
-    return nf4(argc > 4 ? atoi(argv[4]) : 5, &e);
+    int runs = argc > 4 ? atoi(argv[4]) : 5;
+    return nf4(runs < 1 ? 1 : runs > MOST_RUNS ? MOST_RUNS : runs, &e);
 }
