@@ -165,8 +165,8 @@ $(BUILD)/tests/so/%.so: tests/data/plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(PLUGIN_CFLAGS) -shared $(LDFLAGS) $< -lm -o $@
 	@chmod go-w $(@D) $@
-$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_cli $(BUILD)/tests/unit/test_hostile \
-$(BUILD)/tests/plugins/merge_refuse_test: $(TEST_PLUGINS)
+$(BUILD)/tests/unit/test_load $(BUILD)/tests/unit/test_isolate $(BUILD)/tests/unit/test_cli \
+$(BUILD)/tests/unit/test_hostile $(BUILD)/tests/plugins/merge_refuse_test: $(TEST_PLUGINS)
 
 # What test_step puts before the C library.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c

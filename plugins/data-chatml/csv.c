@@ -117,7 +117,6 @@ static int read_columns(reader *r)
     r->row_line = r->line;
     do {
         how = next_field(r, &size, &open);
-        if (bytes_error(r->in)) return record_fail(r, "");
         if (how == BROKEN) {
             r->ended = true;
             return -1;
