@@ -180,18 +180,25 @@ static bool signals_wait(void)
     return THREAD_SANITIZER;
 }
 
+/* Sends this process SIGINT in 0.3 s, and, `times` in all, every 0.5 s from then on. */
+static void interrupt(int times)
+{
+    pid_t me = getpid();
+    if (fork() != 0) return;
+    for (int i = 0; i < times; i++) {
+        usleep(i == 0 ? 300000 : 500000);
+        kill(me, SIGINT);
+    }
+    _exit(0);
+}
+
 /* Ctrl-C sent to this process alone is passed on; the plugin sees it through host->progress. */
 START_TEST(stopped)
 {
     if (signals_wait()) return;
     ft_isolated out;
     ft_err e = { 0 };
-    pid_t me = getpid(), killer = fork();
-    if (killer == 0) {
-        usleep(300000);
-        kill(me, SIGINT);
-        _exit(0);
-    }
+    interrupt(1);
     ck_assert_int_eq(isolate("wait", &out, &e), FT_ECANCEL);
     ck_assert_str_eq(e.msg, "stage 's' (plugin good): stopped");
     ck_assert_int_eq(out.signal, 0);
@@ -211,14 +218,7 @@ START_TEST(killed)
     if (signals_wait()) return;
     ft_isolated out;
     ft_err e = { 0 };
-    pid_t me = getpid(), killer = fork();
-    if (killer == 0) {
-        usleep(300000);
-        kill(me, SIGINT);
-        usleep(500000);
-        kill(me, SIGINT);
-        _exit(0);
-    }
+    interrupt(2);
     ck_assert_int_eq(ft_isolate("s", sleep_long, NULL, &out, &e), FT_ECANCEL);
     ck_assert_str_eq(e.msg, "stage 's' was stopped");
     ck_assert_int_eq(out.signal, SIGINT);
