@@ -139,6 +139,38 @@ static double median(double *x, int n)
     return x[n / 2];
 }
 
+/* Seconds of a call split for `threads`, done by as many, or all by this one.  room: scratch of
+ * every thread, and what they share. */
+static double timed(const ft_kernel *k, ft_call *c, int threads, bool together, char *const room[2])
+{
+    c->threads = threads;
+    c->shared = room[1];
+    product p = { k, c, room[0], k->scratch(c) / 64 * 64 + 64 };
+    int64_t rounds = k->rounds ? k->rounds(c) : 1;
+    double from = ft_seconds();
+    for (c->round = 0; c->round < rounds; c->round++) {
+        if (together) ft_pool_run(machine.pool, k->items(c), some_items, &p);
+        else k->run(c, 0, k->items(c), p.scratch);
+    }
+    return ft_seconds() - from;
+}
+
+/* n bytes that are there. */
+static char *touched(size_t n)
+{
+    char *p = aligned_alloc(64, n / 64 * 64 + 64);
+    if (!p) abort();
+    return memset(p, 0, n);
+}
+
+/* What timed wants of a call that is split for all threads. */
+static void make_room(char *room[2], const ft_kernel *k, ft_call *c)
+{
+    c->threads = machine.threads;
+    room[0] = touched((k->scratch(c) + 64) * (size_t)machine.threads);
+    room[1] = touched(k->shared ? k->shared(c) : 0);
+}
+
 /* y (TOKENS, out) = x (TOKENS, in) W^T.  The speed of a shared processor changes from second to
  * second, so each turn has a peak of its own: the mean of before and after. */
 static void measure(figures *f, int64_t in, int64_t out, ft_dtype t)
@@ -148,17 +180,17 @@ static void measure(figures *f, int64_t in, int64_t out, ft_dtype t)
     ft_batch batch = { .n_tokens = TOKENS };
     ft_call c = { .in = a, .out = &y, .n_in = 2, .n_out = 1, .attr = &one, .batch = &batch,
                   .threads = machine.threads };
-    product p = { .k = kernel_of("linear", t), .c = &c };
-    p.each = p.k->scratch(&c) / 64 * 64 + 64;
-    p.scratch = aligned_alloc(64, p.each * (size_t)machine.threads);
-    for (int i = 0; i < REPEAT && p.scratch; i++) {
-        double before = peak(t), from = ft_seconds();
-        ft_pool_run(machine.pool, p.k->items(&c), some_items, &p);
-        f->rate[i] = 2.0 * TOKENS * (double)in * (double)out / (ft_seconds() - from) * 1e-9;
+    const ft_kernel *k = kernel_of("linear", t);
+    char *room[2];
+    make_room(room, k, &c);
+    for (int i = 0; i < REPEAT; i++) {
+        double before = peak(t), spent = timed(k, &c, machine.threads, true, room);
+        f->rate[i] = 2.0 * TOKENS * (double)in * (double)out / spent * 1e-9;
         f->peak[i] = (before + peak(t)) / 2;
         f->share[i] = f->rate[i] / f->peak[i];
     }
-    free(p.scratch);
+    free(room[0]);
+    free(room[1]);
     free(a[0].data);
     free(a[1].data);
     free(y.data);
@@ -282,38 +314,14 @@ static int nf4(int runs, ft_err *e)
 
 enum { ROWS = 512, HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, ROUNDS = 31 };
 
-/* Seconds of a call split for `threads`, done by as many, or all by this one.  room: scratch of
- * every thread, and what they share. */
-static double timed(const ft_kernel *k, ft_call *c, int threads, bool together, char *const room[2])
-{
-    c->threads = threads;
-    c->shared = room[1];
-    product p = { k, c, room[0], k->scratch(c) / 64 * 64 + 64 };
-    int64_t rounds = k->rounds ? k->rounds(c) : 1;
-    double from = ft_seconds();
-    for (c->round = 0; c->round < rounds; c->round++) {
-        if (together) ft_pool_run(machine.pool, k->items(c), some_items, &p);
-        else k->run(c, 0, k->items(c), p.scratch);
-    }
-    return ft_seconds() - from;
-}
-
-/* n bytes that are there. */
-static char *touched(size_t n)
-{
-    char *p = aligned_alloc(64, n / 64 * 64 + 64);
-    return p ? memset(p, 0, n) : NULL;
-}
-
 /* Medians of ROUNDS turns, all three ways one after the other. */
 static void price(const char *name, const char *op, ft_dtype t, ft_call *c)
 {
     const ft_kernel *k = kernel_of(op, t);
     double work[ROUNDS], time[ROUNDS];
-    c->threads = machine.threads;
-    char *room[2] = { touched((k->scratch(c) + 64) * (size_t)machine.threads),
-                      touched(k->shared ? k->shared(c) : 0) };
-    for (int i = 0; i < ROUNDS && room[0] && room[1]; i++) {
+    char *room[2];
+    make_room(room, k, c);
+    for (int i = 0; i < ROUNDS; i++) {
         double one = timed(k, c, 1, false, room), split = timed(k, c, machine.threads, false, room),
                all = timed(k, c, machine.threads, true, room);
         work[i] = split / one - 1;

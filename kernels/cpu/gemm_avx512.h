@@ -130,18 +130,13 @@ static inline __m512i upper(__m512i w)
 }
 static inline __m512i lower(__m512i w) { return _mm512_slli_epi32(w, 16); }
 
-static inline __mmask16 first_words(int64_t n)
-{
-    return (__mmask16)(n < 16 ? (1u << n) - 1u : 0xFFFFu);
-}
-
 /* m rows of pairs along k as rows of GEMM_RUN floats: upper halves, then lower ones. */
 static inline run_a copy_rows(float *to, gemm_a a, int64_t m, int64_t steps)
 {
     const char *from = a.a;
     for (int64_t i = 0; i < m; i++, from += a.row, to += GEMM_RUN) {
         for (int64_t s = 0; s < steps; s += 16) {
-            __m512i w = _mm512_maskz_loadu_epi32(first_words(steps - s), from + s * 4);
+            __m512i w = _mm512_maskz_loadu_epi32(v_mask_most_(steps - s), from + s * 4);
             _mm512_store_si512(to + s, upper(w));
             _mm512_store_si512(to + GEMM_RUN / 2 + s, lower(w));
         }
@@ -155,7 +150,7 @@ static inline run_a copy_steps(float *to, gemm_a a, int64_t m, int64_t steps)
     const char *from = a.a;
     for (int64_t s = 0; s < steps; s++, from += a.step, to += 2 * STEP_FLOATS) {
         for (int64_t i = 0; i < m; i += 16) {
-            __m512i w = _mm512_maskz_loadu_epi32(first_words(m - i), from + i * 4);
+            __m512i w = _mm512_maskz_loadu_epi32(v_mask_most_(m - i), from + i * 4);
             _mm512_store_si512(to + i, upper(w));
             _mm512_store_si512(to + STEP_FLOATS + i, lower(w));
         }

@@ -16,20 +16,18 @@ void FT_NAME(gemm_fetch)(void *dst, int64_t ld, const ft_arg *w, int64_t r0, int
     }
     int64_t size = w->dtype == FT_F32 ? 4 : 2, row = w->ld * size;
     const char *from = (const char *)w->data + (r0 * w->ld + c0) * size;
-    for (int64_t r = 0; r < nr; r++) {
-        int64_t at = (r0 + r) * w->ld + c0;
+    for (int64_t r = 0; r < nr; r++, from += row) {
         /* a piece of a row is too short for the processor to foresee the next */
-        if (r + AHEAD < nr) __builtin_prefetch(from + (r + AHEAD) * row);
+        if (r + AHEAD < nr) __builtin_prefetch(from + AHEAD * row);
         void *to = (char *)dst + r * ld * (t == FT_BF16 ? 2 : 4);
         if (w->dtype == t) {
-            memcpy(to, (const char *)w->data + at * (t == FT_BF16 ? 2 : 4),
-                   (size_t)nc * (t == FT_BF16 ? 2 : 4));
+            memcpy(to, from, (size_t)(nc * size));
         } else if (w->dtype == FT_F16) {
             for (int64_t i = 0; i < nc; i++)
-                v_put_n(to, t, i, v_set(f16_get(((const uint16_t *)w->data)[at + i])), 1);
+                v_put_n(to, t, i, v_set(f16_get(((const uint16_t *)(const void *)from)[i])), 1);
         } else {
             for (int64_t i = 0; i < nc; i += 16)
-                v_out(to, t, i, nc - i, v_in(w->data, w->dtype, at + i, nc - i));
+                v_out(to, t, i, nc - i, v_in(from, w->dtype, i, nc - i));
         }
     }
 }
@@ -60,7 +58,7 @@ transpose(char *panel, const char *rows, int64_t row, int64_t n, int64_t steps, 
 {
 #if defined(FT_ISA_avx512)
     for (int64_t s = 0; s < steps; s += 16) {
-        __mmask16 words = (__mmask16)(steps - s < 16 ? (1u << (steps - s)) - 1u : 0xFFFFu);
+        __mmask16 words = v_mask_most_(steps - s);
         for (int half = 0; half < 2; half++) {
             const char *p = rows + half * 16 * row + s * 4;
             __m512 a[16], b[16];

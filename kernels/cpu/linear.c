@@ -85,17 +85,16 @@ static int64_t groups_of(const ft_call *k, ft_dtype t, bool dx)
     return (pairs_of(k) + group - 1) / group;
 }
 
-/* Scratch of a thread: a group's panels, room for packing, a strip of the left operand, a strip of
- * sums. */
-typedef struct { char *panel, *tmp, *left; float *sum; size_t bytes; } layout;
+/* Scratch of a thread: a group's panels, `panels` bytes from one of all terms to the next, room for
+ * packing, a strip of the left operand, a strip of sums. */
+typedef struct { char *panel, *tmp, *left; float *sum; int64_t panels; size_t bytes; } layout;
 
 static layout lay_out(const ft_call *k, ft_dtype t, bool dx, void *scratch)
 {
-    layout l = { .panel = (char *)scratch };
+    layout l = { .panel = (char *)scratch, .panels = panel_bytes(k, t, dx) };
     int64_t longest = 0, groups = groups_of(k, t, dx);
     for (int i = 0; i < terms_of(k); i++) longest = most(longest, k->in[2 * i].cols);
-    l.tmp = l.panel + least((pairs_of(k) + groups - 1) / groups * 2, panels_of(k)) *
-                          panel_bytes(k, t, dx);
+    l.tmp = l.panel + least((pairs_of(k) + groups - 1) / groups * 2, panels_of(k)) * l.panels;
     l.left = l.tmp + gemm_pack_bytes(longest);
     l.sum = (float *)(void *)(l.left + STRIP * ((longest + 31) / 32 * 32) * 4);
     l.bytes = (size_t)((char *)(l.sum + STRIP * GROUP * GEMM_N) - (char *)scratch);
@@ -166,11 +165,10 @@ static void finish(const ft_call *k, const layout *l, int64_t r, int64_t n, int6
 /* Rows r … r+n-1 of panels first … last-1, which l->panel has. */
 __attribute__((always_inline)) static inline void do_strip(const ft_call *k, const layout *l,
                                                            int64_t r, int64_t n, int64_t first,
-                                                           int64_t last, ft_dtype t, bool dx,
-                                                           bool logits)
+                                                           int64_t last, ft_dtype t, bool logits)
 {
     int64_t col = first * GEMM_N, width = (last - first) * GEMM_N;
-    gemm_b b = { l->panel, panel_bytes(k, t, dx), least(k->out[0].cols - col, width) };
+    gemm_b b = { l->panel, l->panels, least(k->out[0].cols - col, width) };
     for (int i = 0; i < terms_of(k); i++) {
         const ft_arg *x = &k->in[2 * i];
         gemm_a a = left_rows(x, l, r, n, t);
@@ -222,7 +220,7 @@ __attribute__((always_inline)) static inline void product(const ft_call *k, int6
         packed = group;
         int64_t stop = least((run + 1) * strips / runs * STRIP, rows);
         for (int64_t r = run * strips / runs * STRIP; r < stop; r += STRIP)
-            do_strip(k, &l, r, least(rows - r, STRIP), first, last, t, dx, logits);
+            do_strip(k, &l, r, least(rows - r, STRIP), first, last, t, logits);
     }
 }
 

@@ -21,6 +21,8 @@ static inline v16 v_zero(void) { return _mm512_setzero_ps(); }
 static inline v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void v_store(float *p, v16 a) { _mm512_storeu_ps(p, a); }
 static inline __mmask16 v_mask_(int64_t n) { return (__mmask16)((1u << n) - 1u); }
+/* The same for any n: all sixteen lanes from 16 on. */
+static inline __mmask16 v_mask_most_(int64_t n) { return v_mask_(n < 16 ? n : 16); }
 static inline v16 v_load_n(const float *p, int64_t n)
 {
     return _mm512_maskz_loadu_ps(v_mask_(n), p);
