@@ -226,7 +226,7 @@ def generation(name, runs):
 
     def own(text, n):
         t = time.time()
-        said = run([PIPELINE, "generate", "--model", gguf, "--raw", "--json", "--dtype", "auto", "--max-new-tokens", str(n),
+        said = run([PIPELINE, "generate", "--model", gguf, "--raw", "--json", "--max-new-tokens", str(n),
                     "--threads", str(THREADS), "--prompt", text]).stdout
         said = json.loads(said)
         return time.time() - t, len(said["prompt_ids"]), len(said["ids"])

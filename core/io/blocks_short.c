@@ -30,29 +30,10 @@ WITH_BF16 inline void look_up(uint16_t *out, __m512 number, const uint8_t *nibbl
     _mm512_storeu_si512(out, _mm512_permutexvar_epi16(code, table));
 }
 
-/* scales_of, sixteen blocks at a time. */
-WITH_BF16 void scales_wide(float *d, const uint8_t *b, size_t n, size_t bytes)
-{
-    const __m512i each = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    __m512i at = _mm512_mullo_epi32(each, _mm512_set1_epi32((int)bytes));
-    for (size_t i = 0; i < n * bytes; i += 64) __builtin_prefetch(b + AHEAD + i);
-    for (size_t i = 0; i < n; i += 16, b += 16 * bytes, d += 32) {
-        __mmask16 there = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xFFFFu);
-        __m512i x = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, at, b, 1);
-        _mm512_storeu_ps(d, _mm512_cvtph_ps(_mm512_castsi512_si256(x)));
-        _mm512_storeu_ps(d + 16, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1)));
-    }
-}
-
-WITH_BF16 inline __m512 codes(void)
-{
-    return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-}
-
 WITH_BF16 void q4_0_part(uint16_t *restrict out, const uint8_t *restrict b, const float *d,
                          size_t n)
 {
-    __m512 level = _mm512_sub_ps(codes(), _mm512_set1_ps(8));
+    __m512 level = _mm512_sub_ps(codes_512(), _mm512_set1_ps(8));
     for (size_t i = 0; i < n; i++, out += 32, b += 18)
         look_up(out, _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level), b + 2);
 }
@@ -60,7 +41,7 @@ WITH_BF16 void q4_0_part(uint16_t *restrict out, const uint8_t *restrict b, cons
 WITH_BF16 void q4_1_part(uint16_t *restrict out, const uint8_t *restrict b, const float *d,
                          size_t n)
 {
-    __m512 level = codes();
+    __m512 level = codes_512();
     for (size_t i = 0; i < n; i++, out += 32, b += 20) {
         __m512 x = _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level);
         look_up(out, _mm512_add_ps(x, _mm512_set1_ps(d[2 * i + 1])), b + 4);

@@ -1,8 +1,9 @@
 /* blocks_wide.c -- the commonest block formats in vectors of the processor at hand (see blocks.h).
  *
- * Formats and order of operations are those of blocks.c, so are the results, to the bit: codes are
- * widened to 32-bit integers, then to floats, multiplied and added, each rounded by itself.
- * Compilers make poor vectors of the plain loops; reading weights is most of what generation does.
+ * Formats and order of operations are those of blocks.c, so are the results, to the bit: codes as
+ * floats are multiplied and added, each rounded by itself.  With AVX-512 that is done once for each
+ * of a block's sixteen codes, and the numbers are looked up.  Compilers make poor vectors of the
+ * plain loops; reading weights is most of what generation does.
  * Checked with blocks.c: test_blocks.c decodes every format both ways. */
 #include "core/io/blocks.h"
 #include "ft/half.h"
@@ -22,29 +23,28 @@ static inline __m128i high_half(__m128i q) { return low_half(_mm_srli_epi16(q, 4
 
 /* ---- sixteen floats at a time: AVX-512 ------------------------------------------------------ */
 
-WITH_512 inline __m512 floats_512(__m128i q)
+/* out[j] = number[low nibble of byte j], out[16 + j] = number[high nibble of byte j]: a permutation
+ * looks at the lowest four bits only. */
+WITH_512 inline void look_up(float *out, __m512 number, const uint8_t *nibbles)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(q));
+    __m512i code = _mm512_cvtepu8_epi32(bytes_at(nibbles));
+    _mm512_storeu_ps(out, _mm512_permutexvar_ps(code, number));
+    _mm512_storeu_ps(out + 16, _mm512_permutexvar_ps(_mm512_srli_epi32(code, 4), number));
 }
 
 WITH_512 void q4_0_512(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
 {
-    __m512 zero = _mm512_set1_ps(8);
-    for (size_t i = 0; i < n; i++, out += 32, b += 18) {
-        __m512 s = _mm512_set1_ps(d[2 * i]);
-        __m128i q = bytes_at(b + 2);
-        _mm512_storeu_ps(out, _mm512_mul_ps(s, _mm512_sub_ps(floats_512(low_half(q)), zero)));
-        _mm512_storeu_ps(out + 16, _mm512_mul_ps(s, _mm512_sub_ps(floats_512(high_half(q)), zero)));
-    }
+    __m512 level = _mm512_sub_ps(codes_512(), _mm512_set1_ps(8));
+    for (size_t i = 0; i < n; i++, out += 32, b += 18)
+        look_up(out, _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level), b + 2);
 }
 
 WITH_512 void q4_1_512(float *restrict out, const uint8_t *restrict b, const float *d, size_t n)
 {
+    __m512 level = codes_512();
     for (size_t i = 0; i < n; i++, out += 32, b += 20) {
-        __m512 s = _mm512_set1_ps(d[2 * i]), m = _mm512_set1_ps(d[2 * i + 1]);
-        __m128i q = bytes_at(b + 4);
-        _mm512_storeu_ps(out, _mm512_add_ps(_mm512_mul_ps(s, floats_512(low_half(q))), m));
-        _mm512_storeu_ps(out + 16, _mm512_add_ps(_mm512_mul_ps(s, floats_512(high_half(q))), m));
+        __m512 x = _mm512_mul_ps(_mm512_set1_ps(d[2 * i]), level);
+        look_up(out, _mm512_add_ps(x, _mm512_set1_ps(d[2 * i + 1])), b + 4);
     }
 }
 
@@ -122,9 +122,9 @@ WITH_256 void round_256(uint16_t *out, const float *in, size_t n)
 
 /* ---- runs of blocks -------------------------------------------------------------------------- */
 
-DECODER(wide_q4_0, float, scales_of, q4_0_512, 18)
-DECODER(wide_q4_1, float, scales_of, q4_1_512, 20)
-DECODER(wide_q8_0, float, scales_of, q8_0_512, 34)
+DECODER(wide_q4_0, float, scales_wide, q4_0_512, 18)
+DECODER(wide_q4_1, float, scales_wide, q4_1_512, 20)
+DECODER(wide_q8_0, float, scales_wide, q8_0_512, 34)
 DECODER(half_wide_q4_0, float, scales_of, q4_0_256, 18)
 DECODER(half_wide_q4_1, float, scales_of, q4_1_256, 20)
 DECODER(half_wide_q8_0, float, scales_of, q8_0_256, 34)
