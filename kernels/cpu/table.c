@@ -26,10 +26,12 @@ static size_t join(ft_kernel *all, ft_table (*const *part)(void), size_t parts)
 const ft_kernel *FT_NAME(all_kernels)(size_t *n)
 {
     static ft_table (*const parts[])(void) = {
-        FT_NAME(attention),  FT_NAME(attention_dx), FT_COMMON(elementwise), FT_NAME(experts),
-        FT_NAME(experts_dw), FT_NAME(head),         FT_NAME(linear),        FT_NAME(linear_dw),
-        FT_COMMON(norm),     FT_COMMON(reduce),     FT_COMMON(rope),        FT_COMMON(routing),
-        FT_COMMON(rows),     FT_COMMON(shape),      FT_COMMON(swiglu),
+        FT_NAME(attention),     FT_NAME(attention_dx), FT_NAME(attention_sums),
+        FT_COMMON(elementwise), FT_NAME(experts),      FT_NAME(experts_dw),
+        FT_NAME(head),          FT_NAME(linear),       FT_NAME(linear_dw),
+        FT_COMMON(norm),        FT_COMMON(reduce),     FT_COMMON(rope),
+        FT_COMMON(routing),     FT_COMMON(rows),       FT_COMMON(shape),
+        FT_COMMON(swiglu),
     };
     static ft_kernel all[MOST];
     static size_t count;

@@ -5,11 +5,13 @@
 
 #define FT_TABLES(set)                                                                            \
     ft_table FT_PASTE(attention, set)(void), FT_PASTE(attention_dx, set)(void),                   \
-        FT_PASTE(elementwise, set)(void), FT_PASTE(head, set)(void), FT_PASTE(linear, set)(void), \
-        FT_PASTE(linear_dw, set)(void), FT_PASTE(norm, set)(void), FT_PASTE(reduce, set)(void),   \
-        FT_PASTE(rope, set)(void), FT_PASTE(rows, set)(void), FT_PASTE(shape, set)(void),         \
+        FT_PASTE(attention_sums, set)(void), FT_PASTE(elementwise, set)(void),                    \
         FT_PASTE(experts, set)(void), FT_PASTE(experts_dw, set)(void),                            \
-        FT_PASTE(routing, set)(void), FT_PASTE(swiglu, set)(void)
+        FT_PASTE(head, set)(void), FT_PASTE(linear, set)(void),                                   \
+        FT_PASTE(linear_dw, set)(void), FT_PASTE(norm, set)(void),                                \
+        FT_PASTE(reduce, set)(void), FT_PASTE(rope, set)(void),                                   \
+        FT_PASTE(routing, set)(void), FT_PASTE(rows, set)(void),                                  \
+        FT_PASTE(shape, set)(void), FT_PASTE(swiglu, set)(void)
 FT_TABLES(avx512);
 FT_TABLES(avx512fma);
 FT_TABLES(avx2);

@@ -481,4 +481,12 @@ static inline void v_out(void *p, ft_dtype t, int64_t i, int64_t m, v16 x)
     if (m >= 16) v_put(p, t, i, x);
     else v_put_n(p, t, i, x, m);
 }
+
+/* Tells the processor that the thread waits for another. */
+static inline void v_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
 #endif
