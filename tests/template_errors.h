@@ -211,7 +211,7 @@ static const struct { const char *source, *says;
     { "{% raw %}a{{ 1 }}", "Missing end of raw directive" },
     { "{% 5 %}", "tag name expected" },
     { "{{ 1 is defined is none }}", "You cannot chain multiple tests with is" },
-    { "{{ range(-9223372036854775807, 9223372036854775807, 4611686018427387904)[3:1] }}",
+    { "{{ range(-2, 9223372036854775807, 4611686018427387904)[3:1] }}",
       "slices a range at the edge of 64 bits" },
     { "{{ range(9223372036854775800, 9223372036854775807, 5)[2:0] }}",
       "slices a range at the edge of 64 bits" },
