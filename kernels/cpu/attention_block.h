@@ -137,7 +137,8 @@ typedef struct {
 typedef struct { int64_t from, to; } range; /* of keys in a block */
 
 /* Keys that a query of panel i sees, in whole strips. */
-static inline range seen_by_panel(const ft_attention *a, const queries *q, const block *b, int64_t i)
+static inline range seen_by_panel(const ft_attention *a, const queries *q, const block *b,
+                                  int64_t i)
 {
     int64_t at = q->position + i * GEMM_N - b->first, n = att_least(GEMM_N, q->n - i * GEMM_N);
     if (b->extra) return (range){ 0, b->n };
@@ -161,7 +162,10 @@ static inline gemm_a rows_of(const ft_attention *a, const ft_arg *x, const block
     return (gemm_a){ copy, a->even * size, 4 };
 }
 
-static inline gemm_a skip_rows(gemm_a a, int64_t n) { return (gemm_a){ a.a + n * a.row, a.row, a.step }; }
+static inline gemm_a skip_rows(gemm_a a, int64_t n)
+{
+    return (gemm_a){ a.a + n * a.row, a.row, a.step };
+}
 
 /* Row r of S^T and dP^T, 16 queries from c on of the panel: p and ds.  Lanes outside [from, to) do
  * not see the key. */

@@ -154,7 +154,7 @@ static inline void do_tile(const ft_attention *a, const layout *l, const tile *x
     for (int part = 1; x->last_i && part < 3; part++) put_sums(a, part, x->kv, row, n, t);
 }
 
-/* ---- who does which tile ---------------------------------------------------------------------- */
+/* ---- who does which tile --------------------------------------------------------------------- */
 
 /* A chain: the tiles of a run of queries and a key head, in order.  Twice the number of those that
  * are done, and 1 more while one is being done. */
