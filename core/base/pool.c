@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SPIN = 4000 }; /* about 20 microseconds */
+enum { SPIN = 4000 }; /* 20 to 200 microseconds, by processor */
 
 struct ft_pool {
     int n, spin;

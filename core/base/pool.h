@@ -1,7 +1,7 @@
 /* pool.h -- the threads.  The host owns them; a kernel is called with ranges of items.
  *
  * Ranges are handed out by a counter, so a slow thread gets fewer: which thread runs an item never
- * changes what the item computes.  Between calls the threads wait: a short while spinning (calls
+ * changes the results.  Between calls the threads wait: a short while spinning (calls
  * follow each other within microseconds inside a step), then on a futex. */
 #ifndef FT_CORE_POOL_H
 #define FT_CORE_POOL_H

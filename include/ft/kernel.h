@@ -1,9 +1,12 @@
 /* ft/kernel.h -- role "ft.backend/1": kernels, and what a kernel sees when it runs.
  *
  * A kernel computes one op for one compute dtype.  The host owns the threads: it asks for the
- * number of items, and lets threads run ranges of them in any order.  What an item computes, and
- * the order of every sum in it, depends on the data alone, never on the range or the thread: that
- * is what makes results the same on any number of threads.  A kernel cannot fail.
+ * number of items, and lets threads run ranges of them in any order.  What the items of a round
+ * compute together, and the order of every sum in it, depends on the data alone, never on ranges or
+ * threads: that is what makes results the same on any number of threads.  Items may be pieces of
+ * the result, or workers that share it out among themselves, of which the first would do it all
+ * alone: one may wait for what another has begun, never for one that has not begun.  A kernel
+ * cannot fail.
  *
  * Numerics (docs/architecture.md has the whole contract): inputs are widened to fp32, outputs are
  * rounded once to the compute dtype (to nearest, ties to even); sums run in ascending order with

@@ -134,7 +134,7 @@ typedef struct {
     float *dq, *dk, *dv;
 } block;
 
-typedef struct { int64_t from, to; } range; /* of keys in a block */
+typedef struct { int64_t from, to; } range; /* from … to - 1 */
 
 /* Keys that a query of panel i sees, in whole strips. */
 static inline range seen_by_panel(const ft_attention *a, const queries *q, const block *b,

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "attention_block.h"
 
-enum { SPIN = 4000 }; /* about 200 microseconds */
+enum { SPIN = 4000 }; /* 20 to 200 microseconds, by processor */
 
 /* ---- attention_dx: runs and tiles ------------------------------------------------------------ */
 
@@ -55,13 +55,15 @@ static range run_at(int64_t i, int64_t step, int64_t len)
     return (range){ i * step, att_least((i + 1) * step, len) };
 }
 
-/* The key runs that query run i of a document meets, from the first to the last. */
-static range key_runs(const ft_attention *a, int64_t blocks, int64_t doc, int64_t i)
+/* The first and the last of the key runs that a query run meets. */
+typedef struct { int64_t first, last; } span;
+
+static span key_runs(const ft_attention *a, int64_t blocks, int64_t doc, int64_t i)
 {
     const ft_batch *b = a->k->batch;
     range q = run_at(i, blocks * QUERIES, b->doc_start[doc + 1] - b->doc_start[doc]);
     int64_t oldest = a->window > 0 ? att_most(q.from - a->window + 1, 0) : 0;
-    return (range){ oldest / (blocks * KEYS), (q.to - 1) / (blocks * KEYS) };
+    return (span){ oldest / (blocks * KEYS), (q.to - 1) / (blocks * KEYS) };
 }
 
 /* The tile of query run i and key run j of a document, which meet. */
@@ -69,11 +71,11 @@ static tile open_tile(const ft_attention *a, int64_t blocks, int64_t doc, int64_
 {
     const ft_batch *b = a->k->batch;
     int64_t start = b->doc_start[doc], len = b->doc_start[doc + 1] - start, qs = blocks * QUERIES;
-    range q = run_at(i, qs, len), k = run_at(j, blocks * KEYS, len),
-          met = key_runs(a, blocks, doc, i);
+    range q = run_at(i, qs, len), k = run_at(j, blocks * KEYS, len);
+    span met = key_runs(a, blocks, doc, i);
     int64_t newest = a->window > 0 ? att_least(k.to + a->window - 2, len - 1) : len - 1;
     return (tile){ .start = start, .query = q, .key = k,
-                   .first_j = j == met.from, .last_j = j == met.to,
+                   .first_j = j == met.first, .last_j = j == met.last,
                    .first_i = i == k.from / qs, .last_i = i == newest / qs };
 }
 
@@ -197,21 +199,21 @@ static void start(const ft_attention *a)
 typedef struct { chain *at; int32_t said; int64_t i, j; bool left, over; } look;
 
 /* Looks at the chain of query run i, which meets key runs `met`; the run before meets `above`. */
-static void look_at(const ft_attention *a, look *l, chain *at, int64_t i, range met, range above)
+static void look_at(const ft_attention *a, look *l, chain *at, int64_t i, span met, span above)
 {
     int32_t said = atomic_load(at);
-    int64_t j = met.from + said / 2;
-    l->left |= j + said % 2 <= met.to;
-    l->over &= j > met.to;
-    if (said % 2 || j > met.to || (l->at && i + j >= l->i + l->j)) return;
-    if (j <= above.to && atomic_load(at - a->kv_heads) / 2 <= j - above.from) return;
+    int64_t j = met.first + said / 2;
+    l->left |= j + said % 2 <= met.last;
+    l->over &= j > met.last;
+    if (said % 2 || j > met.last || (l->at && i + j >= l->i + l->j)) return;
+    if (j <= above.last && atomic_load(at - a->kv_heads) / 2 <= j - above.first) return;
     l->at = at, l->said = said, l->i = i, l->j = j;
 }
 
 static look look_through(const ft_attention *a, int64_t blocks, chains c)
 {
     look l = { .over = true };
-    range met, above = { 0, -1 };
+    span met, above = { 0, -1 };
     for (int64_t i = 0; i < runs_of(a, c.doc, blocks * QUERIES); i++, above = met) {
         met = key_runs(a, blocks, c.doc, i);
         for (int64_t kv = 0; kv < a->kv_heads; kv++)
@@ -240,10 +242,13 @@ static chain *take_tile(const ft_attention *a, int64_t blocks, chains *from, til
     return NULL;
 }
 
-/* Waits until more than `done` tiles are done. */
+/* Waits until more than `done` tiles are done.  A thread counts itself among those asleep before it
+ * looks for the last time; who has done a tile looks at the count afterwards. */
 static void await(progress *p, uint32_t done)
 {
-    for (int i = 0; i < SPIN && atomic_load(&p->done) == done; i++) v_pause();
+    for (int i = 0; i < SPIN; i++, v_pause()) {
+        if (atomic_load(&p->done) != done) return;
+    }
     atomic_fetch_add(&p->asleep, 1);
     while (atomic_load(&p->done) == done)
         syscall(SYS_futex, &p->done, FUTEX_WAIT_PRIVATE, done, NULL, NULL, 0);

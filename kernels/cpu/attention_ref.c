@@ -1,6 +1,6 @@
 /* attention_ref.c -- attention, attention_dx, attention_dsinks, attention_dek, attention_dev,
- * attention_cached as plain loops in double precision: what attention.c and attention_dx.c are held
- * against.  The formulas stand in attention.h.  Each score is computed anew wherever it is
+ * attention_cached as plain loops in double precision: what attention.c, attention_dx.c and
+ * attention_sums.c are held against.  The formulas stand in attention.h.  Each score is computed anew wherever it is
  * needed. */
 #include "attention.h"
 #ifdef FT_ISA_plain

@@ -591,7 +591,7 @@ static void check_order(kt_call *x)
     static const struct { kt_order order; int threads;
     } ways[] = {
         { KT_ONE_BY_ONE, 7 }, { KT_BACKWARDS, 2 }, { KT_WHOLE, 2 },
-        { KT_BACKWARDS, 7 },  { KT_POOL, 3 },
+        { KT_BACKWARDS, 7 },  { KT_POOL, 3 }, { KT_POOL, 7 },
     };
     size_t bytes;
     for (const char *const *v = kt_backend()->variants(); *v; v++) {
