@@ -31,6 +31,17 @@ static inline void fuzz_refused(const ft_err *e)
     fuzz_must(e->code < 0 && strlen(e->msg) > 4, "refused without a reason");
 }
 
+/* The plugin refused with this code and said why.  What the host says for one that did not stands
+ * at the message's beginning; further on it may be the file that is quoted. */
+static inline void fuzz_plugin_refused(ft_instance *i, int code)
+{
+    ft_err e = { 0 };
+    ft_instance_error(i, code, &e);
+    fuzz_refused(&e);
+    const char *said = strstr(e.msg, "): ");
+    fuzz_must(said && strncmp(said, "): failed with code ", 20), "refused without a reason");
+}
+
 /* ---- files: readers that take paths ---------------------------------------------------------- */
 
 enum { FUZZ_FILES = 8 };
