@@ -64,12 +64,14 @@ START_TEST(pieces)
     ft_arg a;
     ft_err e = { 0 };
     memcpy(of, cases[_i].of, sizeof of);
-    ft_weights w = { .base = write_tensors(_i), .model = &model, .model_self = of, .path = "x" };
+    ft_tensors *t = write_tensors(_i);
+    ft_weights w = { .base = t, .model = &model, .model_self = of, .path = "x" };
     int code = ft_weights_find(&w, "experts", &whole, &a, &e);
     const char *says = cases[_i].says;
     ck_assert_msg(says ? code == FT_EFORMAT && strstr(e.msg, says) : !code && a.packed, "%d: %s",
                   code, e.msg);
     ft_weights_free(&w);
+    ft_tensors_close(t);
 }
 END_TEST
 
