@@ -146,15 +146,17 @@ FUZZ_PLUGIN_adapter = lora
 FUZZ_PLUGIN_parquet = data-parquet
 FUZZ := $(foreach f,$(FUZZ),$(if $(filter $(FUZZ_PLUGIN_$f),$(WITHOUT)),,$f))
 fuzz_obj = $(if $(FUZZ_PLUGIN_$(1)),$(call plugin_obj,$(FUZZ_PLUGIN_$(1))))
-FUZZ_LINK = -I. -Iinclude $(LDFLAGS)
+FUZZ_H := $(wildcard tests/fuzz/*.h)
+fuzz_link = $(CC) $(CFLAGS) -I. -Iinclude $(LDFLAGS) $(1) $(filter %.c %.o %.a,$^) \
+            $(LIBS_$(FUZZ_PLUGIN_$*)) $(LIBS) -o $@
 
-$(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $$(call fuzz_obj,$$*) $(BUILD)/libft.a
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $$(call fuzz_obj,$$*) $(BUILD)/libft.a $(FUZZ_H)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(FUZZ_LINK) $^ $(LIBS_$(FUZZ_PLUGIN_$*)) $(LIBS) -o $@
+	$(call fuzz_link)
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $$(call fuzz_obj,$$*) $(BUILD)/libft.a
+$(BUILD)/fuzz/%: tests/fuzz/%.c $$(call fuzz_obj,$$*) $(BUILD)/libft.a $(FUZZ_H)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(FUZZ_LINK) -fsanitize=fuzzer $^ $(LIBS_$(FUZZ_PLUGIN_$*)) $(LIBS) -o $@
+	$(call fuzz_link,-fsanitize=fuzzer)
 
 TESTS := $(UNIT:%=$(BUILD)/tests/unit/%) $(PLUGIN_TESTS:%=$(BUILD)/tests/plugins/%) \
          $(FUZZ:%=$(BUILD)/tests/fuzz/%)
