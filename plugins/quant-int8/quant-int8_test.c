@@ -16,7 +16,7 @@ static ft_tensor part[FT_MAX_PARTS];
 
 static void start(void)
 {
-    host = (plugin_host){ 0 };
+    if (host.plugin) plugin_close(&host);
     ck_assert_int_eq(plugin_open(&host, "quant-int8", NULL), 0);
     quant = host.plugin->vtable;
     for (int i = 0; i < ROWS * COLS; i++) codes[i] = (int8_t)(i * 37 % 255 - 127);
