@@ -2,8 +2,8 @@
  *
  * Formats and order of operations are those of blocks.c, so are the results, to the bit: codes as
  * floats are multiplied and added, each rounded by itself.  With AVX-512 that is done once for each
- * of the sixteen codes of four bits, and a block's numbers are looked up.  Compilers make poor vectors of the
- * plain loops; reading weights is most of what generation does.
+ * of the sixteen codes of four bits, and a block's numbers are looked up.  Compilers make poor
+ * vectors of the plain loops; reading weights is most of what generation does.
  * Checked with blocks.c: test_blocks.c decodes every format both ways. */
 #include "core/io/blocks.h"
 #include "ft/half.h"

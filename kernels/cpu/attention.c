@@ -143,15 +143,12 @@ static void pack_block(const ft_attention *a, const layout *l, const piece *p, c
          p->kv * a->hd + c, t, l->tmp);
 }
 
-/* Keys from … to-1 of a block. */
-typedef struct { int64_t from, to; } range;
-
-/* Those that the query of row r sees. */
+/* Keys of a block that the query of row r sees. */
 static range seen_by(const ft_attention *a, const piece *p, const block *b, int64_t r)
 {
     int64_t at = p->position + r % p->n - b->first;
     if (b->extra) return (range){ 0, b->n };
-    range s = { a->window > 0 ? att_most(at - a->window + 1, 0) : 0, att_least(at + 1, b->n) };
+    range s = { att_oldest(a, at), att_least(at + 1, b->n) };
     return s.from < s.to ? s : (range){ 0, 0 };
 }
 
@@ -273,7 +270,7 @@ __attribute__((always_inline)) static inline void run(const ft_call *k, int64_t 
         while (i - before >= items_of_doc(&a, doc)) before += items_of_doc(&a, doc++);
         piece p = piece_of(&a, doc, i - before, cached);
         int64_t end_key = p.position + p.n,
-                first = a.window > 0 ? att_most(p.position - a.window + 1, 0) : 0;
+                first = att_oldest(&a, p.position);
         start_rows(&a, &l, &p, t);
         for (int64_t j = 0; j < a.n_extra; j += ATT_KEYS)
             do_block(&a, &l, &p,

@@ -71,11 +71,18 @@ static inline ft_arg head_of(const ft_arg *a, int64_t h, int64_t hd, int64_t end
     return view;
 }
 
+typedef struct { int64_t from, to; } range; /* from … to - 1 */
+
 static inline int64_t att_least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t att_most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t att_clamp(int64_t x, int64_t lo, int64_t hi)
 {
     return x < lo ? lo : x > hi ? hi : x;
+}
+/* The oldest key that a query sees whose own key is number `at`; none before number 0. */
+static inline int64_t att_oldest(const ft_attention *a, int64_t at)
+{
+    return a->window > 0 ? att_most(at - a->window + 1, 0) : 0;
 }
 static inline int64_t att_round64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 

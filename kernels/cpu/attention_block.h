@@ -134,15 +134,13 @@ typedef struct {
     float *dq, *dk, *dv;
 } block;
 
-typedef struct { int64_t from, to; } range; /* from … to - 1 */
-
 /* Keys that a query of panel i sees, in whole strips. */
 static inline range seen_by_panel(const ft_attention *a, const queries *q, const block *b,
                                   int64_t i)
 {
     int64_t at = q->position + i * GEMM_N - b->first, n = att_least(GEMM_N, q->n - i * GEMM_N);
     if (b->extra) return (range){ 0, b->n };
-    int64_t from = a->window > 0 ? att_most(at - a->window + 1, 0) / STRIP * STRIP : 0;
+    int64_t from = att_oldest(a, at) / STRIP * STRIP;
     int64_t to = att_least((att_most(at + n, 0) + STRIP - 1) / STRIP * STRIP, b->n);
     return from < to ? (range){ from, to } : (range){ 0, 0 };
 }

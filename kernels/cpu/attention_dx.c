@@ -62,8 +62,7 @@ static span key_runs(const ft_attention *a, int64_t blocks, int64_t doc, int64_t
 {
     const ft_batch *b = a->k->batch;
     range q = run_at(i, blocks * QUERIES, b->doc_start[doc + 1] - b->doc_start[doc]);
-    int64_t oldest = a->window > 0 ? att_most(q.from - a->window + 1, 0) : 0;
-    return (span){ oldest / (blocks * KEYS), (q.to - 1) / (blocks * KEYS) };
+    return (span){ att_oldest(a, q.from) / (blocks * KEYS), (q.to - 1) / (blocks * KEYS) };
 }
 
 /* The tile of query run i and key run j of a document, which meet. */
@@ -122,7 +121,7 @@ static inline void do_queries(const ft_attention *a, const layout *l, const tile
                               const queries *q, ft_dtype t)
 {
     float *dq = sums(a, 0, q->h, q->token);
-    int64_t from = a->window > 0 ? att_most(q->position - a->window + 1, 0) / KEYS * KEYS : 0;
+    int64_t from = att_oldest(a, q->position) / KEYS * KEYS;
     int64_t to = att_least(x->key.to, q->position + q->n);
     if (x->first_j) clear_sums(a, 0, q->h, q->token, q->n);
     open_queries(a, l, q, t);
@@ -300,6 +299,7 @@ static void dx_bf16(const ft_call *k, int64_t b, int64_t e, void *s)
 {
     if (b < e) dx(k, s, FT_BF16);
 }
+
 static const ft_kernel kernels[] = {
     { sizeof(ft_kernel), "attention_dx", FT_F32, scratch_f32, dx_items, dx_f32, dx_rounds,
       dx_shared },
